@@ -1,0 +1,432 @@
+"""What a run is made of: a tree of frozen dataclasses, with every default and every range check.
+
+The field names are the words of the command line, of `config.yaml` and of wandb. Groups that have a table of variants
+(`norm`, `placement`, ...) take their values from a row of that table; `conf/config.yaml` names the default rows.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from normlab import laws
+from normlab.errors import ConfigError, require, require_one_of
+
+POSITIONS = ("learned", "rope", "sinusoidal", "none")
+PRECISIONS = ("fp32", "bf16", "fp64")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+TRACKER_MODES = ("auto", "online", "offline", "disabled")
+#: The matrices whose initial scale a placement may set.
+PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.in", "ffn.out", "embedding", "head")
+
+
+def _positive(value: float, key: str) -> None:
+    require(math.isfinite(value) and value > 0, key, f"must be a finite number above 0, got {value}")
+
+
+def _not_negative(value: float, key: str) -> None:
+    require(math.isfinite(value) and value >= 0, key, f"must be a finite number, 0 or more, got {value}")
+
+
+def _at_least(value: int, least: int, key: str) -> None:
+    require(value >= least, key, f"must be {least} or more, got {value}")
+
+
+def _fraction(value: float, key: str) -> None:
+    require(0 < value < 1, key, f"must lie between 0 and 1, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormConfig:
+    """A norm type; kinds with more settings extend this beside their row in `tables/norms.py`."""
+
+    name: str
+    eps: float = 1e-5
+    #: Train a norm whose training statistics mix tokens, though predictions can then see the future.
+    allow_leaky: bool = False
+
+    def __post_init__(self) -> None:
+        _not_negative(self.eps, "norm.eps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig:
+    """A factor on one path of a residual sub-layer."""
+
+    #: A law of depth and layer (`normlab.laws`), at the start if it is learned.
+    value: str = "1"
+    #: `none`, or a learned `scalar` or `vector` (one entry a channel).
+    learn: str = "none"
+    #: Whether a learned factor belongs to the `sublayer` or is shared in its `block`.
+    share: str = "sublayer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementConfig:
+    """Where norms and scales sit: x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x)."""
+
+    name: str
+    norm_in: bool = False
+    norm_out: bool = False
+    norm_post: bool = False
+    embedding_norm: bool = False
+    final_norm: bool = False
+    #: What the skip path carries: `x`, or `norm_in` for N_in(x).
+    skip: str = "x"
+    skip_scale: ScaleConfig = field(default_factory=ScaleConfig)
+    branch_scale: ScaleConfig = field(default_factory=ScaleConfig)
+    in_scale: ScaleConfig = field(default_factory=ScaleConfig)
+    #: Laws that multiply the initial standard deviation of a projection, by its name.
+    gains: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_one_of(self.skip, ("x", "norm_in"), "placement.skip")
+        require(self.skip == "x" or self.norm_in, "placement.skip", "norm_in needs placement.norm_in=true")
+        for name in ("skip_scale", "branch_scale", "in_scale"):
+            scale: ScaleConfig = getattr(self, name)
+            require_one_of(scale.learn, ("none", "scalar", "vector"), f"placement.{name}.learn")
+            require_one_of(scale.share, ("sublayer", "block"), f"placement.{name}.share")
+            require(
+                scale.learn == "none" or name != "in_scale",
+                f"placement.{name}.learn",
+                "this scale cannot be learned",
+            )
+            _check_law(scale.value, f"placement.{name}.value")
+        for projection, law in self.gains.items():
+            require_one_of(projection, PROJECTIONS, "placement.gains")
+            _check_law(law, f"placement.gains.{projection}")
+
+
+def _check_law(law: str, key: str) -> None:
+    try:
+        laws.value(law, laws.variables(depth=2, width=64))
+    except laws.LawError as error:
+        raise ConfigError(key, str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationConfig:
+    """An activation; kinds with more settings extend this beside their row in `tables/activations.py`."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FFNConfig:
+    """The feed-forward width: `ratio` times the model's; two thirds of that if gated, up to a multiple."""
+
+    ratio: float = 4.0
+    multiple_of: int = 8
+
+    def __post_init__(self) -> None:
+        _positive(self.ratio, "model.ffn.ratio")
+        _at_least(self.multiple_of, 1, "model.ffn.multiple_of")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The GPT around the norms."""
+
+    name: str = "gpt"
+    width: int = 64
+    heads: int = 4
+    #: Tokens a sequence.
+    context: int = 64
+    ffn: FFNConfig = field(default_factory=FFNConfig)
+    positions: str = "learned"
+    rope_base: float = 10000.0
+    #: Share the embedding's matrix with the output head.
+    tie: bool = False
+    dropout: float = 0.0
+    #: Biases on linear layers; norms have their own.
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(self.width, 1, "model.width")
+        _at_least(self.heads, 1, "model.heads")
+        _at_least(self.context, 2, "model.context")
+        require(
+            self.width % self.heads == 0,
+            "model.width",
+            f"{self.width} is not divisible by model.heads={self.heads}",
+        )
+        require_one_of(self.positions, POSITIONS, "model.positions")
+        require(
+            self.positions != "rope" or self.width // self.heads % 2 == 0,
+            "model.positions",
+            f"rope needs an even head width, not {self.width // self.heads} (model.width / model.heads)",
+        )
+        _positive(self.rope_base, "model.rope_base")
+        require(0 <= self.dropout < 1, "model.dropout", f"must be 0 or more and below 1, got {self.dropout}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """The distribution of the initial weights; `gains` then scales single projections."""
+
+    name: str
+    #: Multiplies the standard deviation of every matrix in the blocks.
+    gain: float = 1.0
+    #: `placement` for the placement's own gains, `none`, or a row of `tables/inits.py:GAINS`.
+    gains: str = "placement"
+    #: Standard deviation of token and position embeddings; null for the distribution's own.
+    embedding_std: float | None = None
+    #: Standard deviation of the output head; null for the distribution's own.
+    head_std: float | None = None
+
+    def __post_init__(self) -> None:
+        _not_negative(self.gain, "init.gain")
+        for key in ("embedding_std", "head_std"):
+            value = getattr(self, key)
+            if value is not None:
+                _not_negative(value, f"init.{key}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which text, and how it becomes tokens. Each source extends this in `tables/datasets.py`."""
+
+    name: str
+    #: Which loader reads it: stdlib, text, hub or markov.
+    source: str
+    #: byte, char, bpe, or the path of a `tokenizer.json`.
+    tokenizer: str = "byte"
+    #: Vocabulary of a bpe tokenizer, trained on the training split.
+    vocab_size: int = 1024
+    #: Share of the text kept for validation.
+    val_fraction: float = 0.05
+    #: `document` (by a hash of each document), `tail` (the end of the text), `auto` (document where there are 20).
+    val_split: str = "auto"
+    #: Read at most so many tokens; null for all.
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least(self.vocab_size, 257, "data.vocab_size")
+        _fraction(self.val_fraction, "data.val_fraction")
+        require_one_of(self.val_split, ("auto", "document", "tail"), "data.val_split")
+        if self.max_tokens is not None:
+            _at_least(self.max_tokens, 1, "data.max_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """An optimizer; each row of `tables/optimizers.py` extends this."""
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive(self.lr, "optimizer.lr")
+        _not_negative(self.weight_decay, "optimizer.weight_decay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The learning rate after the warm-up, as a share of `optimizer.lr`."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the state of a run is saved; it always is at the end and on an interrupt."""
+
+    #: Steps between checkpoints.
+    every: int = 100
+    #: How many to keep.
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least(self.every, 1, "train.checkpoint.every")
+        _at_least(self.keep, 1, "train.checkpoint.keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The training loop and the machine it runs on."""
+
+    name: str = "default"
+    steps: int = 300
+    #: Sequences a step.
+    batch_size: int = 16
+    #: Micro-batches that `batch_size` is cut into.
+    accumulation: int = 1
+    #: Largest global gradient norm; null for no clipping.
+    clip: float | None = None
+    precision: str = "fp32"
+    device: str = "auto"
+    compile: bool = False
+    #: CPU threads, or `auto` for torch's own choice.
+    threads: int | str = "auto"
+    #: Steps between evaluations; the last step always has one.
+    eval_every: int = 100
+    #: Batches an evaluation.
+    eval_batches: int = 8
+    #: Steps between rows of `metrics.jsonl`.
+    log_every: int = 1
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch_size", "accumulation", "eval_every", "eval_batches", "log_every"):
+            _at_least(getattr(self, key), 1, f"train.{key}")
+        require(
+            self.batch_size % self.accumulation == 0,
+            "train.accumulation",
+            f"{self.accumulation} does not divide train.batch_size={self.batch_size}",
+        )
+        if self.clip is not None:
+            _positive(self.clip, "train.clip")
+        require_one_of(self.precision, PRECISIONS, "train.precision")
+        require_one_of(self.device, DEVICES, "train.device")
+        if self.threads != "auto":
+            ok = isinstance(self.threads, int) and not isinstance(self.threads, bool) and self.threads >= 1
+            require(ok, "train.threads", f"must be auto or 1 or more, got {self.threads}")
+        require(
+            not (self.precision == "fp64" and self.device == "mps"),
+            "train.precision",
+            "mps has no fp64; use train.device=cpu",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureConfig:
+    """Which instruments run. None of them changes the training."""
+
+    name: str = "standard"
+    #: Gradient norm of every layer and kind of parameter, each step.
+    grad_norm: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeConfig:
+    """A value far above its own recent past: robust z-score over a detrended window."""
+
+    #: Values the baseline is made of.
+    window: int = 64
+    #: How many robust standard deviations above the trend make a spike.
+    z: float = 8.0
+    #: Loss and gradient both above this within `co_steps` make one too.
+    co_z: float = 6.0
+    co_steps: int = 5
+    #: Outliers on end after which the new level is the baseline.
+    rebaseline: int = 64
+
+    def __post_init__(self) -> None:
+        _at_least(self.window, 8, "divergence.spike.window")
+        _positive(self.z, "divergence.spike.z")
+        _positive(self.co_z, "divergence.spike.co_z")
+        _at_least(self.co_steps, 0, "divergence.spike.co_steps")
+        _at_least(self.rebaseline, 2, "divergence.spike.rebaseline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplosionConfig:
+    """The loss above its start by `margin` nats for `steps` steps on end."""
+
+    margin: float = 0.1
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        _not_negative(self.margin, "divergence.explosion.margin")
+        _at_least(self.steps, 1, "divergence.explosion.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlateauConfig:
+    """The mean loss of `window` steps within `tolerance` nats of the unigram entropy, and flat."""
+
+    tolerance: float = 0.1
+    window: int = 50
+    #: Steps after the warm-up before a plateau counts.
+    grace: int = 100
+    #: Largest fall, in nats, from the first to the second half of the window that still counts as flat.
+    flat: float = 0.05
+
+    def __post_init__(self) -> None:
+        _positive(self.tolerance, "divergence.plateau.tolerance")
+        _at_least(self.window, 2, "divergence.plateau.window")
+        _at_least(self.grace, 0, "divergence.plateau.grace")
+        _positive(self.flat, "divergence.plateau.flat")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VanishingConfig:
+    """A layer's gradient RMS below `factor` times the optimizer's eps for `steps` steps on end."""
+
+    factor: float = 10.0
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _positive(self.factor, "divergence.vanishing.factor")
+        _at_least(self.steps, 1, "divergence.vanishing.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivergenceConfig:
+    """What counts as a divergence event, and what to do then."""
+
+    name: str = "standard"
+    #: `record` keeps training, `stop` ends the run at the first event.
+    action: str = "record"
+    spike: SpikeConfig = field(default_factory=SpikeConfig)
+    explosion: ExplosionConfig = field(default_factory=ExplosionConfig)
+    plateau: PlateauConfig = field(default_factory=PlateauConfig)
+    vanishing: VanishingConfig = field(default_factory=VanishingConfig)
+
+    def __post_init__(self) -> None:
+        require_one_of(self.action, ("record", "stop"), "divergence.action")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerConfig:
+    """wandb. `auto` follows WANDB_MODE, else is online with an API key and offline without."""
+
+    name: str = "wandb"
+    mode: str = "auto"
+    project: str = "normlab"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        require_one_of(self.mode, TRACKER_MODES, "tracker.mode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """The sweep a run belongs to."""
+
+    #: A name fixes the sweep's folder, outputs/sweeps/NAME; null for the time.
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run, in full. Five knobs at the front, and the seed; the rest in groups."""
+
+    norm: NormConfig
+    placement: PlacementConfig
+    activation: ActivationConfig
+    #: Transformer blocks.
+    depth: int = 12
+    #: Steps of linear warm-up of the learning rate.
+    warmup: int = 0
+    seed: int = 0
+    model: ModelConfig
+    init: InitConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+    measure: MeasureConfig
+    divergence: DivergenceConfig
+    tracker: TrackerConfig
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    def __post_init__(self) -> None:
+        _at_least(self.depth, 1, "depth")
+        _at_least(self.warmup, 0, "warmup")
+        require(0 <= self.seed < 2**63, "seed", f"must be 0 or more and below 2**63, got {self.seed}")
+        require(
+            self.warmup <= self.train.steps,
+            "warmup",
+            f"{self.warmup} is more than train.steps={self.train.steps}",
+        )

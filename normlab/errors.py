@@ -1,0 +1,46 @@
+"""What normlab raises on purpose. The command line turns these into one message and an exit code."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right; shown as one message, exit code 2."""
+
+
+class ConfigError(UserError, ValueError):
+    """A setting that cannot be used. `key` is what the user types, for instance `optimizer.lr`."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+
+
+class DataError(UserError):
+    """A text that cannot be read or is not enough to train on."""
+
+
+class RunDirectoryError(UserError):
+    """A run directory that is missing, taken or damaged."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be read; the message names the file."""
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the closest of `names`, or an empty string."""
+    found = difflib.get_close_matches(word.lower(), list(names), n=3, cutoff=0.55)
+    return " Did you mean " + " or ".join(f"'{name}'" for name in found) + "?" if found else ""
+
+
+def require(ok: bool, key: str, problem: str) -> None:
+    """Raise `ConfigError(key, problem)` unless `ok`."""
+    if not ok:
+        raise ConfigError(key, problem)
+
+
+def require_one_of(value: str, names: Iterable[str], key: str) -> None:
+    """Raise a `ConfigError` that lists `names` and suggests the nearest unless `value` is one of them."""
+    names = list(names)
+    require(value in names, key, f"'{value}' is not one of {', '.join(names)}.{nearest(value, names)}")

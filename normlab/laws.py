@@ -1,0 +1,84 @@
+"""Laws: arithmetic in depth and layer, as text, so that a placement's constants are data.
+
+`(2*depth)**(1/4)` is DeepNorm's alpha; `layer**-0.5` is LayerNorm-Scaling. A law is parsed into a syntax tree of
+which only numbers, the names below, + - * / **, a leading sign and a few functions are allowed; nothing is executed.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+
+from normlab.errors import nearest
+
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: math.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_FUNCTIONS: dict[str, Callable[..., float]] = {
+    "sqrt": math.sqrt,
+    "log": math.log,
+    "min": min,
+    "max": max,
+    "floor": math.floor,
+}
+#: What a law may speak of: blocks in all, this block (from 1), sub-layers in all (two a block), this one (from 1),
+#: and the model's width.
+VARIABLES = ("depth", "layer", "sublayers", "sublayer", "width")
+
+
+class LawError(ValueError):
+    """A law that cannot be read, or has no finite value; the message quotes it."""
+
+
+def variables(depth: int, width: int, layer: int = 1, place: int = 0) -> dict[str, float]:
+    """The variables at block `layer` (from 1), sub-layer `place` of it (0 attention, 1 feed-forward)."""
+    return {
+        "depth": depth,
+        "layer": layer,
+        "sublayers": 2 * depth,
+        "sublayer": 2 * (layer - 1) + place + 1,
+        "width": width,
+    }
+
+
+def value(law: str, at: Mapping[str, float]) -> float:
+    """The number that `law` gives where the variables have the values `at`.
+
+    Raises:
+        LawError: the text is not a law, or the value is not finite.
+    """
+    try:
+        result = float(_walk(ast.parse(law.strip(), mode="eval").body, at, law))
+    except SyntaxError:
+        raise LawError(f"'{law}' is not an arithmetic expression") from None
+    except (ArithmeticError, ValueError, TypeError) as error:
+        raise (
+            error if isinstance(error, LawError) else LawError(f"'{law}' has no value here: {error}")
+        ) from None
+    if not math.isfinite(result):
+        raise LawError(f"'{law}' is not finite here")
+    return result
+
+
+def _walk(node: ast.expr, at: Mapping[str, float], law: str) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name):
+            if name not in at:
+                raise LawError(f"'{law}': unknown name '{name}'; known: {', '.join(at)}.{nearest(name, at)}")
+            return at[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _BINARY[type(op)](_walk(left, at, law), _walk(right, at, law))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            return _UNARY[type(op)](_walk(operand, at, law))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_walk(argument, at, law) for argument in args))
+    raise LawError(
+        f"'{law}': only numbers, {', '.join(VARIABLES)}, + - * / ** and {', '.join(_FUNCTIONS)}() are allowed"
+    )

@@ -1,0 +1,41 @@
+"""What every sink takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+#: One logged step: metric name -> number (a site's name where the value is one). `step` is always there.
+Row = Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What is known of a run before its first step."""
+
+    directory: Path
+    #: The resolved config as plain values, as in `config.yaml`.
+    config: dict[str, Any]
+    #: A short name: the slug of what differs from the defaults.
+    name: str
+    #: The sweep's name, or None for a single run.
+    sweep: str | None
+    #: `uniform`, `unigram`, `bigram` (and `entropy_rate` where it is known), in nats.
+    floors: Mapping[str, float]
+    #: Trainable parameters.
+    parameters: int
+    #: The first step to come: 0, or the checkpoint's when resumed.
+    first_step: int
+
+
+class Sink(Protocol):
+    """Takes the rows and events of one run, in order; `close` is called once, also after an error."""
+
+    def open(self, opening: Opening) -> None: ...
+
+    def row(self, row: Row) -> None: ...
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """A new event, or an earlier one (same step, kind and metric) with more known of it."""
+
+    def close(self, summary: Mapping[str, Any]) -> None: ...

@@ -1,0 +1,77 @@
+"""Texts to train on: one row a source. Ready-made hub datasets are files in `conf/data/`."""
+
+from dataclasses import dataclass
+
+from normlab.config import DataConfig
+from normlab.errors import require
+from normlab.tables.row import Row, table
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextData(DataConfig):
+    """Local files."""
+
+    #: A file, a folder or a glob of .txt, .jsonl, .parquet or .csv, optionally gzipped.
+    path: str | None = None
+    #: The column that holds the text, where the files have columns.
+    text_column: str = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubData(DataConfig):
+    """A dataset on the HuggingFace hub; `name` is its repository."""
+
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    text_column: str = "text"
+    #: Read it as a stream, up to max_tokens, instead of downloading all of it.
+    streaming: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkovData(DataConfig):
+    """A Markov chain over letters, whose entropy rate is known exactly."""
+
+    tokenizer: str = "char"
+    #: Letters in the alphabet.
+    symbols: int = 16
+    #: Dirichlet concentration of each row of the transition matrix: small is predictable.
+    concentration: float = 0.3
+    documents: int = 64
+    #: Letters a document.
+    length: int = 16384
+    #: Seed of the chain and its text; not the run's seed.
+    chain_seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(2 <= self.symbols <= 64, "data.symbols", f"must be 2 to 64, got {self.symbols}")
+        ok = 0 < self.concentration < float("inf")
+        require(ok, "data.concentration", f"must be finite and above 0, got {self.concentration}")
+        require(self.documents >= 1, "data.documents", f"must be 1 or more, got {self.documents}")
+        require(self.length >= 2, "data.length", f"must be 2 or more, got {self.length}")
+        require(self.chain_seed >= 0, "data.chain_seed", f"must be 0 or more, got {self.chain_seed}")
+
+
+DATASETS: dict[str, Row[DataConfig]] = table(
+    Row(
+        config=DataConfig(name="stdlib", source="stdlib"),
+        meaning="the running Python's own standard library, top-level *.py: real text, always there, offline",
+    ),
+    Row(
+        config=TextData(name="text", source="text"),
+        meaning="your files: data.path=FILE, FOLDER or GLOB of .txt, .jsonl, .parquet or .csv",
+    ),
+    Row(
+        config=HubData(name="???", source="hub"),
+        option="hub",
+        meaning="a HuggingFace dataset: data.name=OWNER/NAME, data.subset=..., data.text_column=...",
+    ),
+    Row(
+        config=MarkovData(name="markov", source="markov"),
+        meaning="letters from a Markov chain whose entropy rate is known exactly",
+        equation="H = -sum_i pi_i sum_j P_ij ln P_ij",
+        source="Shannon 1948",
+    ),
+)

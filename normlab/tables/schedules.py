@@ -1,0 +1,74 @@
+"""Learning-rate schedules after the warm-up. A row names its function in `normlab.training.schedules`."""
+
+from dataclasses import dataclass
+
+from normlab.config import ScheduleConfig
+from normlab.errors import require
+from normlab.tables.row import Row, table
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecayConfig(ScheduleConfig):
+    """A schedule that ends at a share of `optimizer.lr`."""
+
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.final <= 1, "schedule.final", f"must lie between 0 and 1, got {self.final}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WSDConfig(DecayConfig):
+    """Warm-up, stable, decay."""
+
+    #: Share of all steps that the decay takes.
+    decay: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.decay <= 1, "schedule.decay", f"must be above 0 and at most 1, got {self.decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRow(Row[ScheduleConfig]):
+    """A schedule."""
+
+    #: Function in `normlab.training.schedules`: (step, warmup, steps, config) -> share of the rate.
+    function: str
+
+
+SCHEDULES: dict[str, ScheduleRow] = table(
+    ScheduleRow(
+        config=ScheduleConfig(name="constant"),
+        meaning="the full rate after the warm-up",
+        equation="1",
+        function="constant",
+    ),
+    ScheduleRow(
+        config=DecayConfig(name="cosine"),
+        meaning="half a cosine down to `final` at the last step",
+        equation="final + (1 - final) * (1 + cos(pi * t)) / 2, t = (step - warmup) / (steps - warmup)",
+        source="Loshchilov, Hutter 2016, arXiv 1608.03983",
+        function="cosine",
+    ),
+    ScheduleRow(
+        config=DecayConfig(name="linear"),
+        meaning="a straight line down to `final` at the last step",
+        equation="1 - (1 - final) * t, t = (step - warmup) / (steps - warmup)",
+        function="linear",
+    ),
+    ScheduleRow(
+        config=WSDConfig(name="wsd"),
+        meaning="constant, then a straight line down over the last `decay` of the steps",
+        equation="min(1, 1 - (1 - final) * (step - start) / (steps - start)), start = (1 - decay) * steps",
+        source="Hu et al. 2024 (MiniCPM), arXiv 2404.06395",
+        function="wsd",
+    ),
+    ScheduleRow(
+        config=ScheduleConfig(name="inverse_sqrt"),
+        meaning="falls with the square root of the step, as in the first Transformer",
+        equation="sqrt(max(warmup, 1) / (step + 1))",
+        source="Vaswani et al. 2017, arXiv 1706.03762",
+        function="inverse_sqrt",
+    ),
+)
