@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from normlab.config import DataConfig
-from normlab.errors import require
+from normlab.errors import require, require_one_of
 from normlab.tables.row import Row, table
 
 
@@ -25,8 +25,16 @@ class HubData(DataConfig):
     split: str = "train"
     revision: str | None = None
     text_column: str = "text"
+    #: What a row is: one of the `documents`, or one of the `lines` of a running text.
+    rows: str = "documents"
     #: Read it as a stream, up to max_tokens, instead of downloading all of it.
     streaming: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of(self.rows, ("documents", "lines"), "data.rows")
+        bounded = not self.streaming or self.max_tokens is not None
+        require(bounded, "data.streaming", "needs data.max_tokens, which says where the stream is left")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +46,8 @@ class MarkovData(DataConfig):
     symbols: int = 16
     #: Dirichlet concentration of each row of the transition matrix: small is predictable.
     concentration: float = 0.3
-    documents: int = 64
-    #: Letters a document.
-    length: int = 16384
+    #: Letters of text.
+    length: int = 1048576
     #: Seed of the chain and its text; not the run's seed.
     chain_seed: int = 0
 
@@ -49,7 +56,6 @@ class MarkovData(DataConfig):
         require(2 <= self.symbols <= 64, "data.symbols", f"must be 2 to 64, got {self.symbols}")
         ok = 0 < self.concentration < float("inf")
         require(ok, "data.concentration", f"must be finite and above 0, got {self.concentration}")
-        require(self.documents >= 1, "data.documents", f"must be 1 or more, got {self.documents}")
         require(self.length >= 2, "data.length", f"must be 2 or more, got {self.length}")
         require(self.chain_seed >= 0, "data.chain_seed", f"must be 0 or more, got {self.chain_seed}")
 

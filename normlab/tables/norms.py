@@ -57,7 +57,7 @@ NORMS: dict[str, NormRow] = table(
         config=BatchNormConfig(name="batchnorm"),
         meaning="mean and variance of each channel over the whole batch; running ones in evaluation",
         equation="y = g * (x - mean_BT(x)) / sqrt(var_BT(x) + eps) + b",
-        source="Ioffe, Szegedy 2015, arXiv 1502.03167; in language models, Shen et al. 2020, arXiv 2003.07845",
+        source="Ioffe, Szegedy 2015, arXiv 1502.03167; for language Shen et al. 2020, arXiv 2003.07845",
         module="BatchNorm",
         leak="its training statistics run over all tokens of the batch, later ones too",
     ),

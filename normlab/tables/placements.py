@@ -1,4 +1,4 @@
-"""Placements: where norms and scales sit around a sub-layer f. Rows of the record `PlacementConfig`, nothing else."""
+"""Placements: where norms and scales sit around a sub-layer f. Rows of `PlacementConfig`, nothing else."""
 
 from normlab.config import PlacementConfig, ScaleConfig
 from normlab.tables.row import Row, table
@@ -41,7 +41,7 @@ PLACEMENTS: dict[str, Row[PlacementConfig]] = table(
             name="deepnorm",
             norm_post=True,
             skip_scale=ScaleConfig(value="(2*depth)**(1/4)"),
-            gains={name: "(8*depth)**(-1/4)" for name in ("attn.v", "attn.out", "ffn.in", "ffn.out")},
+            gains=dict.fromkeys(("attn.v", "attn.out", "ffn.in", "ffn.out"), "(8*depth)**(-1/4)"),
         ),
         meaning="post with a larger skip and smaller initial branches; bounds the update",
         equation="x' = N(alpha * x + f(x)), alpha = (2 depth)^(1/4), beta = (8 depth)^(-1/4) on v, out, ffn",

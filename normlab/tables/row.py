@@ -1,4 +1,4 @@
-"""The shape of a table: rows by name, each the default settings of a variant and what there is to know of it."""
+"""The shape of a table: rows by name, each a variant's default settings and what there is to know of it."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar

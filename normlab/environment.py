@@ -1,0 +1,55 @@
+"""Where and with what a run was made: `environment.json`."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from normlab.config import RunConfig
+
+_PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "hydra-core", "omegaconf", "wandb", "typer", "rich")
+
+
+def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
+    """Versions, git commit, threads, device and seeds."""
+    return {
+        "normlab": _version("normlab"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git": _git(Path(__file__).resolve().parent),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "seed": config.seed,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that normlab runs from, and whether it was changed; None outside one."""
+    try:
+        commit = _run_git(folder, "rev-parse", "HEAD")
+        return {
+            "commit": commit,
+            "changed": bool(_run_git(folder, "status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _run_git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+    return done.stdout.strip()

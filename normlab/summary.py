@@ -1,0 +1,51 @@
+"""The figures of `summary.json`: a fold over the logged rows."""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+#: Logged steps that `loss/final` and `loss/best` are means over: single batches are noisy.
+SPAN = 20
+
+
+class Tally:
+    """Losses of a run so far."""
+
+    def __init__(self) -> None:
+        self._recent: deque[float] = deque(maxlen=SPAN)
+        self._best = math.nan
+        self._val_final: float | None = None
+        self._val_best = math.nan
+        self.steps = 0
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        self.steps = row["step"] + 1
+        self._recent.append(row["loss"])
+        if len(self._recent) == SPAN:
+            self._best = _lower(self._best, self._mean())
+        if "val/loss" in row:
+            self._val_final = row["val/loss"]
+            self._val_best = _lower(self._val_best, self._val_final)
+
+    def figures(self) -> dict[str, Any]:
+        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`; None where there is nothing yet.
+
+        A run shorter than `SPAN` rows has the mean over what there is for both losses.
+        """
+        final = self._mean() if self._recent else None
+        return {
+            "steps": self.steps,
+            "loss/final": final,
+            "loss/best": final if len(self._recent) < SPAN else self._best,
+            "val/final": self._val_final,
+            "val/best": None if self._val_final is None else self._val_best,
+        }
+
+    def _mean(self) -> float:
+        return sum(self._recent) / len(self._recent)
+
+
+def _lower(old: float, new: float) -> float:
+    """The smaller of the two, where a NaN loses."""
+    return new if math.isnan(old) or new < old else old

@@ -1,0 +1,143 @@
+"""The training loop. It knows no sink, no tracker and no command line."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.config import RunConfig
+from normlab.data import Batches
+from normlab.divergence import Event, Watch
+from normlab.measure.gradients import GradientNorms
+from normlab.model import GPT
+from normlab.training.schedules import learning_rate
+
+
+@dataclass
+class Job:
+    """Everything that a step reads or changes."""
+
+    config: RunConfig
+    device: torch.device
+    batches: Batches
+    model: GPT
+    optimizer: torch.optim.Optimizer
+    gradients: GradientNorms
+    watch: Watch
+    #: The next step.
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on as if nothing had happened."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "watch": self.watch.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.watch.load_state_dict(state["watch"])
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
+
+
+class Listener(Protocol):
+    """What the loop tells the world."""
+
+    def row(self, row: dict[str, Any]) -> None: ...
+
+    def events(self, events: Iterable[Event]) -> None: ...
+
+    def checkpoint(self, job: Job) -> None: ...
+
+
+def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None:
+    """Train from `job.step` to the last step, an interrupt, non-finite parameters or a `stop` on divergence."""
+    settings, start = job.config.train, time.perf_counter()
+    while job.step < settings.steps:
+        last = job.step + 1 == settings.steps
+        row = take_step(job)
+        if last or (job.step + 1) % settings.eval_every == 0:
+            row["val/loss"] = evaluate(job)
+        if not _finite(row) and (name := job.gradients.nonfinite_parameter()):
+            row["nonfinite/parameter"] = name
+        row["time/seconds"] = time.perf_counter() - start
+        job.step += 1
+        events = job.watch.update(row)
+        if last or row["step"] % settings.log_every == 0 or "val/loss" in row or events:
+            listener.row(row)
+        listener.events(events)
+        if "nonfinite/parameter" in row or (events and job.config.divergence.action == "stop"):
+            break
+        if interrupted():
+            break
+        if not last and job.step % settings.checkpoint.every == 0:
+            listener.checkpoint(job)
+    listener.checkpoint(job)
+
+
+def _finite(row: dict[str, Any]) -> bool:
+    return all(math.isfinite(row.get(key, 0.0)) for key in ("loss", "grad_norm/global", "val/loss"))
+
+
+def take_step(job: Job) -> dict[str, Any]:
+    """One batch forward and backward, and the update if all is finite; returns the step's row."""
+    began, settings, rate = time.perf_counter(), job.config.train, learning_rate(job.step, job.config)
+    job.model.train()
+    loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
+    norms = job.gradients.measure()
+    # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
+    values = torch.cat([loss.view(1).to(norms.dtype), norms]).tolist()
+    if math.isfinite(values[0]) and math.isfinite(values[1]):
+        if settings.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(job.gradients.parameters, settings.clip, norms[0].float())
+        for group in job.optimizer.param_groups:
+            group["lr"] = rate
+        job.optimizer.step()
+    job.optimizer.zero_grad(set_to_none=True)
+    size = settings.batch_size * job.config.model.context
+    row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}
+    row.update(zip(job.gradients.names, values[1:], strict=True))
+    row["time/tokens_per_second"] = size / (time.perf_counter() - began)
+    return row
+
+
+def backward(job: Job, ids_BT: Tensor) -> Tensor:
+    """Accumulate the gradients of the mean loss over the batch, in micro-batches; returns the loss (0-d)."""
+    parts = job.config.train.accumulation
+    total = torch.zeros((), device=job.device)
+    for micro_BT in ids_BT.to(job.device, non_blocking=True).chunk(parts):
+        loss = loss_of(job, micro_BT) / parts
+        torch.autograd.backward(loss)
+        total = total + loss.detach()
+    return total
+
+
+def loss_of(job: Job, ids_BT: Tensor) -> Tensor:
+    """Mean cross-entropy, in nats, of each token given those before it. ids (B, T+1)."""
+    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16"):
+        logits_BTV = job.model(ids_BT[:, :-1])
+    if logits_BTV.dtype == torch.bfloat16:
+        logits_BTV = logits_BTV.float()
+    return F.cross_entropy(logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten())
+
+
+@torch.no_grad()
+def evaluate(job: Job) -> float:
+    """Mean loss over the validation windows, in nats."""
+    job.model.eval()
+    batches = job.batches.validation(job.config.train.eval_batches)
+    losses = [loss_of(job, torch.from_numpy(batch).to(job.device)) for batch in batches]
+    return float(torch.stack(losses).mean())

@@ -1,0 +1,92 @@
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from normlab.measure.gradients import GradientNorms
+from normlab.model import GPT, site
+from normlab.tables.placements import PLACEMENTS
+
+KINDS = {"attn.qkv", "attn.out", "ffn.in", "ffn.out"}
+
+
+def trained(config):
+    """A model with gradients, and the same gradients by torch.autograd.grad."""
+    model, ids = GPT(config, 11), torch.randint(11, (4, 9))
+    loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    named = dict(model.named_parameters())
+    reference = dict(zip(named, torch.autograd.grad(loss, list(named.values()), retain_graph=True), strict=True))
+    loss.backward()
+    return model, reference
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_norms_equal_plain_autograd(placement, activation, small):
+    torch.manual_seed(0)
+    model, reference = trained(small({"model.bias": True}, placement=placement, activation=activation))
+    measured = GradientNorms(model, site, detail=True)
+    values = dict(zip(measured.names, measured.measure().tolist(), strict=True))
+    expected: dict[str, float] = {"grad_norm/global": 0.0}
+    for name, gradient in reference.items():
+        place, kind = site(name)
+        for key in {"grad_norm/global", f"grad_norm/{place}", f"grad_norm/{place}/{kind}".rstrip("/")}:
+            expected[key] = expected.get(key, 0.0) + gradient.double().square().sum().item()
+    assert values.keys() == expected.keys()
+    for key, square in expected.items():
+        assert values[key] == pytest.approx(square**0.5, rel=1e-6), key
+
+
+def test_places_partition_the_global_norm_and_kinds_partition_a_layer(small):
+    model, _ = trained(small())
+    measured = GradientNorms(model, site, detail=True)
+    values = dict(zip(measured.names, measured.measure().tolist(), strict=True))
+    places = [key for key in values if re.fullmatch(r"grad_norm/[a-z]+(_norm|_\d\d)?", key) and "global" not in key]
+    assert len(places) == 2 + 3
+    assert sum(values[key] ** 2 for key in places) ** 0.5 == pytest.approx(values["grad_norm/global"], rel=1e-6)
+    kinds = {key.split("/")[2] for key in values if key.startswith("grad_norm/layer_01/")}
+    assert kinds == KINDS | {"norm"}
+    square = sum(values[f"grad_norm/layer_01/{kind}"] ** 2 for kind in kinds)
+    assert square**0.5 == pytest.approx(values["grad_norm/layer_01"], rel=1e-6)
+    assert sum(measured.sizes.values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_tied_head_counts_once_as_embedding(small):
+    model, _ = trained(small({"model.tie": True}))
+    measured = GradientNorms(model, site, detail=True)
+    assert "grad_norm/head" not in measured.names
+    assert sum(measured.sizes.values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_without_detail_there_is_the_global_norm_alone_and_it_is_the_same(small):
+    model, _ = trained(small())
+    brief, full = (GradientNorms(model, site, detail=detail) for detail in (False, True))
+    assert brief.names == ["grad_norm/global"]
+    assert brief.measure()[0] == full.measure()[0]
+
+
+def test_large_finite_gradients_do_not_overflow_the_sum(small):
+    model, _ = trained(small())
+    for parameter in model.parameters():
+        parameter.grad.fill_(3e17)
+    assert GradientNorms(model, site, detail=True).measure().isfinite().all()
+
+
+def test_nan_spoils_its_own_site_only(small):
+    model, _ = trained(small())
+    model.layers[1].ffn.branch.w_in.weight.grad[0, 0] = torch.nan
+    measured = GradientNorms(model, site, detail=True)
+    values = dict(zip(measured.names, measured.measure().tolist(), strict=True))
+    bad = {key for key, value in values.items() if value != value}
+    assert bad == {"grad_norm/global", "grad_norm/layer_01", "grad_norm/layer_01/ffn.in"}
+
+
+def test_first_bad_parameter_is_the_last_in_forward_order(small):
+    model, _ = trained(small())
+    measured = GradientNorms(model, site, detail=False)
+    assert measured.nonfinite_parameter() is None
+    with torch.no_grad():
+        model.embedding.tokens.weight[0, 0] = torch.inf
+        model.layers[1].attn.branch.out.weight[0, 0] = torch.nan
+    assert measured.nonfinite_parameter() == "layer_01/attn.out"

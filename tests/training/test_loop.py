@@ -1,0 +1,161 @@
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from normlab import run as composition
+from normlab.data import load_corpus
+from normlab.training.loop import take_step, train
+
+
+class Listener:
+    """Keeps what the loop says."""
+
+    def __init__(self):
+        self.rows, self.seen, self.saved = [], [], []
+
+    def row(self, row):
+        self.rows.append(row)
+
+    def events(self, events):
+        self.seen += events
+
+    def checkpoint(self, job):
+        self.saved.append((job.step, copy.deepcopy(job.state_dict())))
+
+
+def job_of(config):
+    return composition.build(config, load_corpus(config.data, config.model.context))
+
+
+def trained(config, job=None):
+    job, listener = job or job_of(config), Listener()
+    train(job, listener, lambda: False)
+    return job, listener
+
+
+def untimed(rows):
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+def weights(job):
+    return torch.cat([parameter.detach().flatten() for parameter in job.model.parameters()])
+
+
+def test_rows_hold_the_promised_keys(small):
+    _, listener = trained(small({"depth": 2}))
+    assert [row["step"] for row in listener.rows] == list(range(6))
+    row = listener.rows[0]
+    assert row["tokens"] == 4 * 8 and row["lr"] == 2.5e-3 and math.isfinite(row["loss"])
+    places = {"global", "embedding", "layer_00", "layer_01", "final_norm", "head"}
+    kinds = {f"layer_0{i}/{kind}" for i in (0, 1) for kind in ("attn.qkv", "attn.out", "ffn.in", "ffn.out", "norm")}
+    assert {key for key in row if key.startswith("grad_norm/")} == {f"grad_norm/{name}" for name in places | kinds}
+    assert [row["step"] for row in listener.rows if "val/loss" in row] == [2, 5]
+
+
+def test_a_step_is_the_textbook_step(small):
+    """Loss, gradient norm, rate and update against plain torch, with warm-up and clipping."""
+    config = small({"warmup": 4, "train.clip": 0.1, "optimizer.weight_decay": 0.1})
+    job = job_of(config)
+    model = copy.deepcopy(job.model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    for step in range(3):
+        row = take_step(job)
+        ids = torch.from_numpy(job.batches.train(step))
+        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        total = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.param_groups[0]["lr"] = 2.5e-3 * (step + 1) / 4
+        optimizer.step()
+        optimizer.zero_grad()
+        job.step += 1
+        assert row["loss"] == pytest.approx(loss.item(), rel=1e-6)
+        assert row["grad_norm/global"] == pytest.approx(total.item(), rel=1e-5)
+        assert row["lr"] == optimizer.param_groups[0]["lr"]
+    for ours, theirs in zip(job.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_measuring_does_not_change_training(small):
+    """Bit for bit, with clipping and dropout on, and evaluation and logging at another cadence."""
+    changes = {"train.clip": 0.5, "model.dropout": 0.1}
+    full, a = trained(small(changes))
+    other = {"measure.grad_norm": False, "train.eval_every": 2, "train.log_every": 2}
+    brief, b = trained(small(changes | other))
+    assert torch.equal(weights(full), weights(brief))
+    losses = {row["step"]: row["loss"] for row in b.rows}
+    assert set(losses) == {0, 1, 2, 3, 4, 5} - {row for row in (1, 3) if row not in losses}
+    assert all(row["loss"] == losses[row["step"]] for row in a.rows if row["step"] in losses)
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(small):
+    whole, parts = (job_of(small({"train.accumulation": n, "train.precision": "fp64"})) for n in (1, 4))
+    one, other = take_step(whole), take_step(parts)
+    assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
+    assert one["grad_norm/layer_01/ffn.in"] == pytest.approx(other["grad_norm/layer_01/ffn.in"], rel=1e-9)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp64", 1e-5), ("bf16", 2e-2)])
+def test_other_precisions_agree_with_fp32(precision, tolerance, small):
+    _, plain = trained(small())
+    job, other = trained(small({"train.precision": precision}))
+    assert next(job.model.parameters()).dtype == (torch.float64 if precision == "fp64" else torch.float32)
+    for a, b in zip(plain.rows, other.rows, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=tolerance)
+    assert plain.rows[3]["loss"] != other.rows[3]["loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_every_optimizer_lowers_the_loss_and_resumes_exactly(optimizer, small):
+    config = small({"train.steps": 40, "train.checkpoint.every": 15, "model.dropout": 0.1}, optimizer=optimizer)
+    job, listener = trained(config)
+    assert listener.rows[-1]["loss"] < listener.rows[0]["loss"] - 0.05
+    step, state = listener.saved[0]
+    again = job_of(config)
+    torch.manual_seed(99)
+    again.load_state_dict(state)
+    _, rest = trained(config, again)
+    assert step == 15 and untimed(rest.rows) == untimed(listener.rows[15:])
+    assert torch.equal(weights(job), weights(again))
+
+
+def test_a_step_with_a_non_finite_gradient_is_not_taken_and_training_goes_on(small):
+    job = job_of(small())
+    before, spoilt = weights(job).clone(), []
+
+    def spoil(gradient):
+        return gradient * torch.nan if not spoilt.append(1) and len(spoilt) == 1 else gradient
+
+    job.model.layers[1].ffn.branch.w_in.weight.register_hook(spoil)
+    listener = Listener()
+    job.config.train.__class__  # the loop reads steps from the config: six
+    row = take_step(job)
+    assert math.isnan(row["grad_norm/global"]) and torch.equal(weights(job), before)
+    train(job, listener, lambda: False)
+    assert len(listener.rows) == 6 and not torch.equal(weights(job), before)
+
+
+def test_non_finite_parameters_end_the_run_and_are_named(small):
+    job, listener = job_of(small()), Listener()
+    with torch.no_grad():
+        job.model.layers[0].attn.branch.out.weight[0, 0] = torch.inf
+    train(job, listener, lambda: False)
+    assert [event.kind for event in listener.seen] == ["nonfinite"]
+    assert listener.rows[-1]["nonfinite/parameter"] == "layer_00/attn.out"
+    assert len(listener.rows) == 1
+
+
+def test_stop_on_divergence_and_interrupt_end_the_loop_with_a_checkpoint(small):
+    calls = iter([False, False, True])
+    job, listener = job_of(small()), Listener()
+    train(job, listener, lambda: next(calls))
+    assert len(listener.rows) == 3 and [step for step, _ in listener.saved] == [3]
+
+
+def test_compiled_model_gives_the_same_losses(small):
+    _, plain = trained(small({"train.steps": 2}))
+    _, compiled = trained(small({"train.steps": 2, "train.compile": True}))
+    for a, b in zip(plain.rows, compiled.rows, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
