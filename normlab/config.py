@@ -307,6 +307,8 @@ class SpikeConfig:
     #: Loss and gradient both above this within `co_steps` make one too.
     co_z: float = 6.0
     co_steps: int = 5
+    #: A gradient must also be so many times what was expected: odd batches of healthy text reach 3.
+    grad_ratio: float = 4.0
     #: Outliers on end after which the new level is the baseline.
     rebaseline: int = 64
 
@@ -315,6 +317,11 @@ class SpikeConfig:
         _positive(self.z, "divergence.spike.z")
         _positive(self.co_z, "divergence.spike.co_z")
         _at_least(self.co_steps, 0, "divergence.spike.co_steps")
+        require(
+            math.isfinite(self.grad_ratio) and self.grad_ratio >= 1,
+            "divergence.spike.grad_ratio",
+            f"must be a finite number, 1 or more, got {self.grad_ratio}",
+        )
         _at_least(self.rebaseline, 2, "divergence.spike.rebaseline")
 
 
@@ -332,7 +339,7 @@ class ExplosionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PlateauConfig:
-    """The mean loss of `window` steps within `tolerance` nats of the unigram entropy, and flat."""
+    """The median loss of `window` steps within `tolerance` nats of the unigram entropy, and flat."""
 
     tolerance: float = 0.1
     window: int = 50

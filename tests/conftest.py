@@ -44,6 +44,7 @@ SMALL: dict[str, Any] = {
     "train.eval_every": 3,
     "train.eval_batches": 2,
     "train.device": "cpu",
+    "train.threads": 1,
     "tracker.mode": "disabled",
 }
 

@@ -1,6 +1,6 @@
 """What every sink takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,15 @@ class Opening:
     parameters: int
     #: The first step to come: 0, or the checkpoint's when resumed.
     first_step: int
+    #: Whether `directory` already holds this run, which now goes on.
+    resumed: bool = False
+    #: The events up to `first_step`, of a run that goes on.
+    events: Sequence[Mapping[str, Any]] = ()
+
+
+def event_key(event: Mapping[str, Any]) -> tuple[int, str, str]:
+    """What makes two event records the same event: (step, kind, metric)."""
+    return event["step"], event["kind"], event["metric"]
 
 
 class Sink(Protocol):

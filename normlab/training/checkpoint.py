@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def load_latest(folder: Path, device: torch.device) -> dict[str, Any]:
         )
     path = found[-1]
     try:
+        if not zipfile.is_zipfile(path):  # what torch.save writes; anything else it would only warn of
+            raise ValueError("it is cut short or not a checkpoint")
         state = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(state, dict) or not {"step", "model", "optimizer", "watch"} <= state.keys():
             raise ValueError("it is not a checkpoint of normlab")

@@ -1,0 +1,174 @@
+"""The command line: commands and help. What a command does is imported when it runs: help must be quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from normlab import __version__
+from normlab.errors import UserError
+
+if TYPE_CHECKING:
+    from normlab.pages import Page
+
+app = typer.Typer(
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+#: Widest help page: longer lines are hard to read.
+_WIDEST = 100
+
+
+def main() -> None:
+    """The `normlab` command."""
+    try:
+        app(prog_name="normlab")
+    except BrokenPipeError:
+        _abandon_stdout()
+        sys.exit(1)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """A reader that has left, as in `normlab list | head`, is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+
+
+def _abandon_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_main_help(wanted: bool) -> None:
+    if wanted:
+        from normlab.pages import main_page
+
+        _draw(main_page())
+        raise typer.Exit
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"normlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, add_help_option=False)
+def _normlab(
+    context: typer.Context,
+    help_: Annotated[
+        bool, typer.Option("--help", "-h", is_eager=True, callback=_show_main_help, hidden=True)
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version)] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        _show_main_help(True)
+
+
+def _complete_train(context: typer.Context, incomplete: str) -> list[str]:
+    from normlab.complete import complete
+
+    return complete(context.params.get("words") or [], incomplete)
+
+
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def train(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[FLAGS] [KEY=VALUE]...", autocompletion=_complete_train)
+    ] = None,
+    multirun: Annotated[bool, typer.Option("--multirun")] = False,
+    cfg: Annotated[str | None, typer.Option("--cfg", autocompletion=lambda: ["job", "hydra", "all"])] = None,
+    config_dir: Annotated[str | None, typer.Option("--config-dir")] = None,
+    hydra_help: Annotated[bool, typer.Option("--hydra-help")] = False,
+    help_: Annotated[bool, typer.Option("--help")] = False,
+) -> None:
+    """Train one model, or with -m a sweep."""
+    # The long flags are declared so that shells complete them; the short ones pass through among the words.
+    flags = ["--multirun"] * multirun + ["--hydra-help"] * hydra_help
+    flags += [f"--cfg={cfg}"] if cfg is not None else []
+    flags += [f"--config-dir={config_dir}"] if config_dir is not None else []
+    typed = [*flags, *(words or []), *context.args]
+    if help_ or "-h" in typed:
+        from normlab.pages import train_page
+
+        _draw(train_page())
+        return
+    if "--version" in typed:
+        _show_version(True)
+    from normlab.launch import launch
+
+    raise typer.Exit(launch(typed))
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="The run's folder, for instance outputs/runs/...")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="What is to change, for instance train.steps=600"),
+    ] = None,
+) -> None:
+    """Continue a run from its last checkpoint, as if it had never stopped."""
+    from normlab.launch import resume as resume_run
+
+    raise typer.Exit(resume_run(run_dir, overrides or []))
+
+
+def _complete_list() -> list[str]:
+    from normlab.listing import TABLES
+
+    return list(TABLES)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="Which table, for instance norms or placements; without it, what tables there are.",
+            autocompletion=_complete_list,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
+) -> None:
+    """Print what can be chosen: names, meanings, equations, sources."""
+    from normlab.listing import print_list
+
+    try:
+        print_list(what, as_json)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _draw(page: "Page") -> None:
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    console.width = min(console.width, _WIDEST)
+    console.print(Text.assemble(("Usage: ", "bold"), page.usage), Text(page.summary), sep="\n\n", end="\n\n")
+    for panel in page.panels:
+        grid = Table.grid(padding=(0, 2))
+        if panel.stacked:
+            body: Group | Table = Group(
+                *(Text.assemble((meaning, "dim"), "\n  ", (what, "cyan")) for what, meaning in panel.lines)
+            )
+        else:
+            for what, meaning in panel.lines:
+                grid.add_row(Text(what, style="cyan", no_wrap=True), Text(meaning))
+            body = grid
+        console.print(Panel(body, title=panel.title, title_align="left", border_style="dim"))
+    console.print(Text(page.closing, style="dim"))

@@ -1,0 +1,8 @@
+"""Text to token ids to batches. HuggingFace `datasets` reads; the tokens then lie in a cache of our own."""
+
+from normlab.data.batches import Batches
+from normlab.data.cache import CacheWarning
+from normlab.data.corpus import Corpus, load_corpus
+from normlab.data.floors import Floors
+
+__all__ = ["Batches", "CacheWarning", "Corpus", "Floors", "load_corpus"]

@@ -1,0 +1,155 @@
+"""Datasets on the HuggingFace hub, with a short question first: its own retries can take minutes."""
+
+import errno
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from normlab.data.documents import Documents, Rows, check_column
+from normlab.data.hf import causes, library, reason
+from normlab.errors import ConfigError, DataError, UserError, require
+from normlab.tables.datasets import HubData
+
+T = TypeVar("T")
+
+#: Seconds the hub has for one answer, and for all of the first question, looking up its name included.
+ANSWER, PATIENCE = 5.0, 15.0
+#: The branch in which the hub keeps a parquet copy of datasets that come with a loading script.
+PARQUET = "refs/convert/parquet"
+#: What the system says of a folder that takes nothing.
+NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+LOCAL = "To train on a file of your own: data=text data.path=FILE"
+
+
+def request(config: HubData) -> dict[str, Any]:
+    """What the text depends on; not the newest version on the hub: a text that is cached stays as it was."""
+    fields = ("name", "subset", "split", "revision", "text_column", "rows")
+    return {"source": "hub"} | {field: getattr(config, field) for field in fields}
+
+
+def read(config: HubData, folder: Path, limit: int | None) -> Documents:
+    """The texts, up to `limit` characters where they are streamed.
+
+    Raises:
+        DataError: the hub does not answer, or cannot give what is asked for.
+        ConfigError: a name, subset, split or column that is not there.
+    """
+    owner, _, repository = config.name.partition("/")
+    well_named = bool(owner and repository) and "/" not in repository
+    require(well_named, "data.name", f"'{config.name}' is not OWNER/NAME, as on the hub")
+    # `datasets` would prefer a folder of that name to the hub.
+    require(not Path(config.name).exists(), "data.name", f"{config.name} is a local path; use data=text")
+    with library(local=False) as datasets:
+        try:
+            # Told to be offline, `datasets` looks into its own cache alone.
+            commit = "" if datasets.config.HF_HUB_OFFLINE else _within(PATIENCE, lambda: _ask(config))
+            dataset = datasets.load_dataset(
+                config.name,
+                config.subset,
+                split=config.split,
+                revision=config.revision,
+                streaming=config.streaming,
+                cache_dir=_cache(datasets, folder),
+            )
+            columns = dataset.column_names or list(next(iter(dataset), {}))
+            check_column(dataset.features, columns, config.text_column, config.name)
+            texts: Any = Rows(dataset, config.text_column)
+            if config.streaming:
+                texts = list(_until(limit, dataset, config.text_column))
+        except UserError:
+            raise
+        except Exception as error:  # the libraries below raise a dozen kinds
+            raise _explained(config, error) from error
+    return Documents(texts, joined=config.rows == "lines", note=commit)
+
+
+def _until(limit: int | None, dataset: Any, column: str) -> Iterator[str]:
+    """The texts of a stream up to the one that reaches `limit` characters."""
+    total = 0
+    for row in dataset:
+        if row[column]:
+            yield row[column]
+            total += len(row[column])
+        if limit is not None and total >= limit:
+            return
+
+
+def _cache(datasets: Any, folder: Path) -> str | None:
+    """Where `datasets` keeps its files: its own cache, or `folder` where that cannot be written."""
+    place = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return None if os.access(place, os.W_OK) else str(folder / "hf")
+    except OSError:
+        return str(folder / "hf")
+
+
+def _ask(config: HubData) -> str:
+    """The commit that the hub has for this dataset."""
+    from huggingface_hub import HfApi
+
+    return HfApi().dataset_info(config.name, revision=config.revision, timeout=ANSWER).sha or ""
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` returns or raises; a TimeoutError after `seconds`: looking up a name knows no timeout."""
+    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((True, call()))
+        except BaseException as error:
+            answers.put((False, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        good, value = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+    if not good:
+        raise value
+    return value  # type: ignore[no-any-return]
+
+
+def _explained(config: HubData, error: Exception) -> UserError:
+    """`error` as the user should read it."""
+    from huggingface_hub import errors
+
+    name, text = config.name, " ".join(str(error).partition("Example of usage")[0].split())
+    chain = causes(error)
+    if any(isinstance(cause, errors.HFValidationError) for cause in chain):
+        return ConfigError("data.name", text)
+    if any(isinstance(cause, errors.RevisionNotFoundError) for cause in chain):
+        return ConfigError("data.revision", f"{name} has no revision '{config.revision}' on the hub")
+    if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in chain):
+        problem = (
+            f"the hub has no dataset {name}, or not for you (a private or gated one needs `hf auth login`)"
+        )
+        return ConfigError("data.name", problem)
+    if "scripts are no longer supported" in text:
+        problem = f"{name} comes with a loading script, which is never run; try data.revision={PARQUET}"
+        return ConfigError("data.name", problem)
+    if "BuilderConfig" in text or "Config name is missing" in text:
+        return ConfigError("data.subset", f"{name}: {text}")
+    if "Unknown split" in text or "Bad split" in text:
+        return ConfigError("data.split", f"{name}: {text}")
+    if any(isinstance(cause, OSError) and cause.errno in NOT_WRITTEN for cause in chain):
+        problem = f"cannot write the cache of HuggingFace's libraries ({reason(error)})"
+        return DataError(f"{name}: {problem}; set HF_HOME to a folder that can be written")
+    if any(isinstance(cause, (ConnectionError, TimeoutError)) or _of_network(cause) for cause in chain):
+        return DataError(f"the HuggingFace hub cannot be reached for {name} ({reason(error)}). {LOCAL}")
+    return DataError(f"cannot read {name} from the HuggingFace hub ({reason(error)}). {LOCAL}")
+
+
+def _of_network(error: BaseException) -> bool:
+    """Errors of the HTTP library under the hub's client, which has changed with its versions."""
+    return type(error).__module__.partition(".")[0] in (
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "httpcore2",
+        "requests",
+    )

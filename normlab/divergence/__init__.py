@@ -1,0 +1,12 @@
+"""Divergence: detectors, each a fold over the rows of a run, the events they report and the run's outcome.
+
+A detector is one file here and one row of `table.py`. Nothing here imports torch or knows where rows
+come from.
+"""
+
+from normlab.divergence.event import Event, Facts
+from normlab.divergence.outcome import OUTCOMES, outcome
+from normlab.divergence.table import DETECTORS, KINDS
+from normlab.divergence.watch import Watch
+
+__all__ = ["DETECTORS", "KINDS", "OUTCOMES", "Event", "Facts", "Watch", "outcome"]

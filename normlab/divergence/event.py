@@ -1,0 +1,73 @@
+"""What a detector is told of a run, and what it reports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a run before its first row."""
+
+    #: Entropies of the text in nats, by name (`uniform`, `unigram`, `bigram`).
+    floors: Mapping[str, float]
+    #: Steps of warm-up, and steps in all.
+    warmup: int
+    steps: int
+    #: The optimizer's eps; None where it has none.
+    eps: float | None
+    #: Parameters of each site: `embedding`, `layer_00`, ..., `final_norm`, `head`.
+    sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One onset of one kind of trouble. (step, kind, metric) names it; its end is filled in later."""
+
+    #: The row at which it was seen; a detector that waits for N rows says in the message when it began.
+    step: int
+    kind: str
+    #: The key of the row's number that crossed the threshold.
+    metric: str
+    value: float
+    threshold: float
+    #: Sites concerned, such as `layer_03`; none where it is not a matter of layers.
+    layers: tuple[str, ...] = ()
+    message: str
+    #: The row at which it was over; None while it lasts.
+    end: int | None = None
+    #: Whether it ended by the metric coming back; None while it lasts.
+    recovered: bool | None = None
+    #: Rows from `step` to `end`, if it recovered.
+    recovery_steps: int | None = None
+    #: The largest value and its step, where the detector keeps it; known at the end.
+    peak: float | None = None
+    peak_step: int | None = None
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        return self.step, self.kind, self.metric
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, ready for JSON but for numbers that are not finite."""
+        plain: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return plain | {"layers": list(self.layers)}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Event":
+        """The event that `record` was made from."""
+        return cls(**{**record, "layers": tuple(record["layers"])})
+
+    def over(self, end: int, recovered: bool = True, **more: Any) -> "Event":
+        """The same event, ended at step `end`."""
+        took = end - self.step
+        later = f"{took} step{'s' if took != 1 else ''} later"
+        told = f"over at step {end}, {later}" if recovered else f"taken for the new level at step {end}"
+        return replace(
+            self,
+            end=end,
+            recovered=recovered,
+            recovery_steps=took if recovered else None,
+            message=f"{self.message}; {told}",
+            **more,
+        )

@@ -1,0 +1,57 @@
+"""The loss above where it started, for long."""
+
+from dataclasses import dataclass
+
+from normlab.config import DivergenceConfig
+from normlab.divergence.detector import Detector, Values, number
+from normlab.divergence.event import Event, Facts
+
+
+@dataclass
+class State:
+    #: The first finite loss.
+    start: float | None = None
+    #: Rows on end above it by the margin.
+    above: int = 0
+    event: Event | None = None
+
+
+class Explosion(Detector):
+    """Opens when the loss has been above its start by `margin` for `steps` rows on end; over when back at the
+    start. The margin between the two levels keeps noise from ending and opening it again and again.
+    """
+
+    state: State
+
+    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
+        super().__init__(config, facts)
+        self.settings = config.explosion
+        self.state = State()
+
+    def update(self, row: Values) -> list[Event]:
+        state, loss = self.state, number(row, "loss")
+        if loss is None:
+            return []
+        start = state.start = loss if state.start is None else state.start
+        if state.event is not None:
+            if loss > start:
+                return []
+            event, state.event, state.above = state.event, None, 0
+            return [event.over(row["step"])]
+        limit = start + self.settings.margin
+        state.above = state.above + 1 if loss > limit else 0
+        if state.above < self.settings.steps:
+            return []
+        step = row["step"]
+        state.event = Event(
+            step=step,
+            kind="explosion",
+            metric="loss",
+            value=loss,
+            threshold=limit,
+            message=(
+                f"the loss is {loss:.4g} at step {step} and for {state.above} steps on end has been above "
+                f"{limit:.4g}, which is {self.settings.margin:g} nats over its start at {start:.4g}"
+            ),
+        )
+        return [state.event]

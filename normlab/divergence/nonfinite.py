@@ -1,0 +1,100 @@
+"""Non-finite numbers, named by where the backward pass meets them first."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from normlab.config import DivergenceConfig
+from normlab.divergence.detector import Detector, Values
+from normlab.divergence.event import Event, Facts
+
+PREFIX = "grad_norm/"
+#: The row's key for the first site whose parameters are not finite; its value is the site's name.
+PARAMETER = "nonfinite/parameter"
+#: Kinds of parameter in a block, from its output back to its input.
+BACKWARD = ("ffn.out", "ffn.in", "attn.out", "attn.qkv", "norm", "scale")
+#: Places in the order of the backward pass; layers, the last one first, stand at 2.
+PLACES = {"head": 0, "final_norm": 1, "embedding": 4}
+
+
+@dataclass
+class State:
+    event: Event | None = None
+
+
+class NonFinite(Detector):
+    """Opens at the first row with a NaN or an infinity, and is over when all is finite again."""
+
+    state: State
+
+    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
+        super().__init__(config, facts)
+        self.state = State()
+
+    def update(self, row: Values) -> list[Event]:
+        found, event = culprit(row), self.state.event
+        if found is None and event is not None:
+            self.state.event = None
+            return [event.over(row["step"])]
+        if found is not None and event is None:
+            self.state.event = _event(row["step"], *found)
+            return [self.state.event]
+        return []
+
+
+def culprit(row: Values) -> tuple[str, float, str] | None:
+    """Metric, value and site (empty for the loss and the global norm) of what was not finite first, or None.
+
+    Parameters come before the loss, which they spoil; the loss before the gradients, which it spoils; then
+    the site that the backward pass reaches first. The global norm is named only where no site is: its sum
+    alone overflowed, or single layers are not measured.
+    """
+    if PARAMETER in row:
+        return PARAMETER, math.nan, str(row[PARAMETER])
+    if not math.isfinite(row.get("loss", 0.0)):
+        return "loss", float(row["loss"]), ""
+    bad = [key for key, value in row.items() if key.startswith(PREFIX) and not math.isfinite(value)]
+    if not bad:
+        return None
+    sites = [key.removeprefix(PREFIX) for key in bad if key != f"{PREFIX}global"]
+    site = min(sites, key=backward_rank, default="")
+    metric = f"{PREFIX}{site or 'global'}"
+    return metric, float(row[metric]), site
+
+
+def backward_rank(site: str) -> tuple[Any, ...]:
+    """Sorts sites such as `head`, `layer_03/ffn.out` or `layer_03` as the backward pass reaches them.
+
+    A layer as a whole comes after its kinds of parameter, which say more.
+    """
+    place, _, kind = site.partition("/")
+    index = place.removeprefix("layer_")
+    group = 2 if index != place and index.isdigit() else PLACES.get(place, 3)
+    within = BACKWARD.index(kind) if kind in BACKWARD else len(BACKWARD) + (not kind)
+    return group, -int(index) if group == 2 else 0, within, site
+
+
+def _event(step: int, metric: str, value: float, site: str) -> Event:
+    if metric == PARAMETER:
+        told = f"parameters of {site} are not finite from step {step} on"
+    elif metric == "loss":
+        told = f"the loss is {value} at step {step}; the step's update is not applied"
+    elif site:
+        told = (
+            f"the gradient of {site} is {value} at step {step}, the first in the order of the backward pass; "
+            "the step's update is not applied"
+        )
+    else:
+        told = (
+            f"the global gradient norm is {value} at step {step} and no single layer's is known to be; "
+            "the step's update is not applied"
+        )
+    return Event(
+        step=step,
+        kind="nonfinite",
+        metric=metric,
+        value=value,
+        threshold=math.inf,
+        layers=(site.partition("/")[0],) if site else (),
+        message=told,
+    )

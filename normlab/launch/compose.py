@@ -1,0 +1,35 @@
+"""The config that words on the command line stand for, in Python."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from normlab import groups
+from normlab.config import RunConfig
+from normlab.errors import ConfigError
+from normlab.launch import messages
+from normlab.launch.schema import to_run_config
+
+
+def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> RunConfig:
+    """The config of `normlab train OVERRIDES`, as in `compose(["placement=post", "warmup=100"])`.
+
+    Raises:
+        ConfigError: words that cannot be used.
+    """
+    more = [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"]
+    holder = GlobalHydra.instance()
+    before, holder.hydra = holder.hydra, None
+    try:
+        with initialize_config_dir(str(groups.conf_dir()), version_base="1.3"):
+            return to_run_config(hydra_compose("config", [*overrides, *more]))
+    except ConfigError:
+        raise
+    except Exception as error:
+        key, _, problem = messages.explain(error, overrides).partition(": ")
+        raise ConfigError(key, problem) from error
+    finally:
+        holder.hydra = before

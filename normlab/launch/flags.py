@@ -1,0 +1,92 @@
+"""The words after `normlab train`: Hydra's flags and its overrides, in any order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from normlab.errors import UserError, nearest
+
+#: Flags that take a value; with the values, where there are few.
+_VALUED = {
+    "--cfg": ("job", "hydra", "all"),
+    "--package": (),
+    "--config-path": (),
+    "--config-name": (),
+    "--config-dir": (),
+}
+_BARE = ("--multirun", "--run", "--resolve", "--hydra-help", "--help")
+_SHORT = {
+    "-c": "--cfg",
+    "-p": "--package",
+    "-cp": "--config-path",
+    "-cn": "--config-name",
+    "-cd": "--config-dir",
+    "-m": "--multirun",
+    "-r": "--run",
+    "-i": "--info",
+    "-h": "--help",
+}
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+class UsageError(UserError):
+    """Words that are not a command."""
+
+
+@dataclass(kw_only=True)
+class Words:
+    """A command line taken apart."""
+
+    flags: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+
+    def argv(self) -> list[str]:
+        """The words as Hydra's parser wants them: it takes overrides in one block only."""
+        return [*self.flags, "--", *self.overrides] if self.overrides else list(self.flags)
+
+    def value(self, flag: str) -> str | None:
+        """The value of a flag, the last where it stands twice."""
+        places = [i for i, word in enumerate(self.flags) if word == flag]
+        return self.flags[places[-1] + 1] if places else None
+
+
+def split(words: Sequence[str]) -> Words:
+    """Sort the words into flags and overrides.
+
+    Raises:
+        UsageError: an unknown flag, a flag without its value, a word that is no override.
+    """
+    found = Words()
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            continue
+        if word.startswith("-") and len(word) > 1:
+            found.flags += _flag(word, rest)
+        elif found.flags[-1:] == ["--info"] and word in _INFO:
+            found.flags.append(word)
+        else:
+            found.overrides.append(_override(word))
+    return found
+
+
+def _flag(word: str, rest: Iterator[str]) -> list[str]:
+    name, equals, value = word.partition("=")
+    name = _SHORT.get(name, name)
+    if name in _VALUED:
+        value = value if equals else next(rest, "")
+        few = _VALUED[name]
+        if not value or (few and value not in few):
+            raise UsageError(f"{name} needs a value{': ' + ', '.join(few) if few else ''}")
+        return [name, value]
+    if name == "--info":
+        return [name, value] if equals else [name]
+    if name in _BARE and not equals:
+        return [name]
+    every = [*_VALUED, *_BARE, "--info"]
+    raise UsageError(f"there is no option {name}.{nearest(name, every)} See normlab train --help")
+
+
+def _override(word: str) -> str:
+    if "=" in word or word.startswith("~"):
+        return word
+    raise UsageError(f"'{word}' is not KEY=VALUE. See normlab train --help")

@@ -1,0 +1,158 @@
+"""`normlab train` and `normlab resume`: from words to an exit code."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+
+from normlab import groups, sweep
+from normlab.errors import RunDirectoryError, UserError
+from normlab.launch import flags, messages, preflight, resolvers
+from normlab.launch.load import load_config
+from normlab.launch.task import Interrupted, describe, train
+
+#: Exit codes: done (diverged or not), a job failed, not a usable command, and 128 plus the signal.
+OK, FAILED, REFUSED, SIGNALLED = 0, 1, 2, 128
+_RAW = "HYDRA_FULL_ERROR"
+
+
+def launch(argv: Sequence[str]) -> int:
+    """Run what `normlab train ARGV` means; returns the exit code."""
+    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
+    resolvers.restart_clock()
+    try:
+        words = flags.split(argv)
+        _check_config_dir(words)
+    except UserError as error:
+        return _refuse(str(error))
+    code = _guarded(lambda: _hydra(words), words.overrides)
+    session = preflight.session
+    if session.sweep is not None and code != REFUSED:
+        errors = {directory: describe(error) for directory, error in session.failures.items()}
+        bad = sweep.finish(session.sweep, session.planned, errors)
+        return code or (FAILED if bad else OK)
+    if session.failures and code == OK:
+        return REFUSED if all(isinstance(error, UserError) for error in session.failures.values()) else FAILED
+    return code
+
+
+def resume(directory: Path, overrides: Sequence[str]) -> int:
+    """Continue the run in `directory` from its last checkpoint; returns the exit code."""
+    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
+    return _guarded(lambda: _resume(directory, overrides), overrides)
+
+
+def _resume(directory: Path, overrides: Sequence[str]) -> int:
+    config = load_config(_config_file(directory), overrides)
+    from normlab import run  # here, because it imports torch
+
+    try:
+        summary = run.resume(config, directory)
+    except UserError:
+        raise
+    except Exception as error:
+        if preflight.session.raw:
+            raise
+        print(f"error: the run failed: {describe(error)}", file=sys.stderr)
+        return FAILED
+    return SIGNALLED + int(summary["signal"]) if summary["status"] == "interrupted" else OK
+
+
+def _config_file(directory: Path) -> Path:
+    """The config of the run, or the newest that a resumed run was given."""
+    if not (directory / "config.yaml").is_file():
+        why = "there is no config.yaml in it" if directory.is_dir() else "there is no such folder"
+        if (directory / sweep.FILE).exists():
+            why = "it is a sweep; give one of the folders in it"
+        raise RunDirectoryError(f"{directory} holds no run: {why}")
+    return max(directory.glob("config-from-*.yaml"), default=directory / "config.yaml")
+
+
+def _hydra(words: flags.Words) -> int:
+    task = hydra.main(version_base="1.3", config_path=str(groups.conf_dir()), config_name="config")(train)
+    with _hydra_globals(["normlab train", *words.argv()]):
+        task()
+    return OK
+
+
+def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
+    """The exit code of `action`, its errors told in one message."""
+    raw = preflight.session.raw
+    try:
+        with _terminable():
+            return action()
+    except (Interrupted, KeyboardInterrupt) as stop:
+        return SIGNALLED + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
+    except preflight.Refused as refusal:
+        if refusal.__cause__ is not None:
+            raise refusal.__cause__ from None
+        return _refuse(str(refusal))
+    except messages.KNOWN as error:
+        if raw:
+            raise
+        return _refuse(messages.explain(error, overrides))
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # from the folders and files that Hydra makes
+        if raw:
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return REFUSED
+
+
+def _check_config_dir(words: flags.Words) -> None:
+    folder = words.value("--config-dir")
+    if folder is not None and not Path(folder).is_dir():
+        raise UserError(f"--config-dir {folder}: there is no such folder")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM between jobs ends the command in order, as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _hydra_globals(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, sets up logging and keeps itself in a global; all is put back.
+
+    Its switch for raising errors instead of printing them is set meanwhile.
+    """
+    root = logging.getLogger()
+    handlers, level, old_argv, old_raw = root.handlers[:], root.level, sys.argv, os.environ.get(_RAW)
+    GlobalHydra.instance().clear()
+    sys.argv, os.environ[_RAW] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = old_argv
+        os.environ.pop(_RAW) if old_raw is None else os.environ.update({_RAW: old_raw})
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        GlobalHydra.instance().clear()

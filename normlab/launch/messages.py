@@ -1,0 +1,174 @@
+"""Hydra's and OmegaConf's errors in our words: what was typed, why not, and what is nearest."""
+
+import re
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from normlab import groups
+from normlab.errors import ConfigError, UserError, nearest
+
+#: Launchers and sweepers that a package brings.
+_PLUGINS = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+    "ray": "hydra-ray-launcher",
+    "optuna": "hydra-optuna-sweeper",
+}
+#: What is wrong with words or files that a user wrote; anything else is a fault of ours.
+KNOWN = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+    list[float]: "a list of numbers such as [0.9,0.95]",
+    list[str]: "a list such as [a,b]",
+    dict[str, str]: "a mapping such as {a: b}",
+}
+
+
+def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
+    """One message for an error of composing a config; `overrides` are the words that were typed."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
+    if isinstance(error, MissingConfigException):
+        return _no_such_option(error)
+    if isinstance(error, ConfigCompositionException) and (swept := _swept(overrides)):
+        return f"{swept}: several values; add -m to run them all, or put [ ] around a list"
+    cause = _cause(error)
+    where = re.match(r"In '([^']+)'", str(error))
+    prefix = f"in {where[1]}.yaml: " if where else ""
+    if cause is not None:
+        return prefix + _setting(cause, overrides)
+    if isinstance(error, yaml.YAMLError):
+        return "a YAML file: cannot be read: " + " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def problem(error: OmegaConfBaseException, word: str = "") -> str:
+    """What is wrong with one setting, without its key; `word` is the override as typed."""
+    key = str(error.full_key or "")
+    typed = word.partition("=")[2]
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        return str(groups.unknown_key(key)).partition(": ")[2]
+    if word.startswith("~"):
+        return "cannot be removed"
+    if isinstance(error, ValidationError):
+        known = groups.known_keys().get(key)
+        below = [name for name in groups.known_keys() if name.startswith(f"{key}.")]
+        if known is None and below:
+            return f"is not one setting; there are {', '.join(below)}"
+        if known is not None:
+            return f"must be {_expected(known.type, groups.CHOICES.get(key, ()))}" + (
+                f", got {typed}" if typed else _got(error)
+            )
+    if isinstance(error, InterpolationKeyError):
+        return f"refers to a setting that is not there: {_first_line(error)}"
+    return _first_line(error)
+
+
+def _setting(error: OmegaConfBaseException, overrides: Sequence[str]) -> str:
+    key = str(error.full_key or "config")
+    words = [word for word in overrides if _key(word) == key]
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        group = key.partition(".")[0]
+        if group in groups.RECIPES:
+            return f"a file of {group}/ must begin with the line '# @package _global_'"
+        return str(_unknown(key, overrides))
+    return f"{key}: {problem(error, words[-1] if words else '')}"
+
+
+def _unknown(key: str, overrides: Sequence[str]) -> ConfigError:
+    group = key.partition(".")[0]
+    chosen = groups.default_options().get(group)
+    for word in overrides:
+        if _key(word) == group:
+            chosen = word.partition("=")[2]
+    return groups.unknown_key(key, chosen)
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    word = error.override
+    if "=" not in word:
+        return f"{word}: not KEY=VALUE"
+    value = word.partition("=")[2]
+    return (
+        f"{word}: cannot be read; a value with any of = ( ) [ ] {{ }} : , or a quote in it needs quotes "
+        f"inside quotes, '{_key(word)}=\"{value}\"'"
+    )
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return " ".join(str(error).split())
+    name = group.removeprefix("hydra/")
+    if group.startswith("hydra/") and option in _PLUGINS:
+        return f"{group}={option}: this {name} is not installed; pip install {_PLUGINS[option]}"
+    known = list(error.options or [])
+    listed = f"There are: {', '.join(known)}." if known else "There is none."
+    return f"{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"
+
+
+def _swept(overrides: Sequence[str]) -> str:
+    parser = OverridesParser.create()
+    for word in overrides:
+        try:
+            if parser.parse_override(word).is_sweep_override():
+                return word
+        except HydraException:
+            continue
+    return ""
+
+
+def _cause(error: BaseException) -> OmegaConfBaseException | None:
+    follow: tuple[Callable[[BaseException], Any], ...] = (
+        lambda e: e,
+        lambda e: e.__cause__,
+        lambda e: e.__context__,
+    )
+    found = (step(error) for step in follow)
+    return next((each for each in found if isinstance(each, OmegaConfBaseException)), None)
+
+
+def _expected(kind: Any, words: Sequence[str]) -> str:
+    """The values that a field of this type takes, in words; `words` are those it has for text."""
+    if isinstance(kind, types.UnionType):
+        return " or ".join(_expected(part, words) for part in kind.__args__)
+    if kind is str and words:
+        return " or ".join(words)
+    return _KINDS.get(kind, f"a {kind}")
+
+
+def _got(error: OmegaConfBaseException) -> str:
+    value = re.search(r"'(.*?)' of type", str(error))
+    return f", got {value[1]}" if value else ""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,183 @@
+"""Checks before the first step: every job's config is built and looked at before Hydra makes a folder."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from normlab import naming
+from normlab.config import RunConfig
+from normlab.errors import ConfigError, RunDirectoryError, UserError
+from normlab.launch import messages
+from normlab.launch.schema import to_run_config
+from normlab.sweep import Planned
+
+#: How many different problems of a sweep's jobs are shown, and jobs of each.
+_SHOWN = 5
+
+
+class Refused(BaseException):
+    """Nothing was started; the text says why, or its cause is the error to raise.
+
+    No Exception, because Hydra makes warnings of those of a callback.
+    """
+
+
+@dataclass
+class Session:
+    """What this process learns of the command that it runs."""
+
+    #: The sweep's folder and its jobs; None for a single run.
+    sweep: Path | None = None
+    planned: list[Planned] = field(default_factory=list)
+    #: Errors of jobs by folder.
+    failures: dict[Path, Exception] = field(default_factory=dict)
+    #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
+    raw: bool = False
+
+
+session = Session()
+
+
+class Preflight(Callback):
+    """Hydra calls it before a run or a sweep, and before it makes a folder."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with _refusing(), _hydra_config(config):
+            run_config = to_run_config(config)
+            check_directory(Path(str(config.hydra.run.dir)))
+            _check(run_config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with _refusing(), _hydra_config(config):
+            naming.check_sweep_name(config.sweep.name)
+            directory = Path(str(config.hydra.sweep.dir))
+            _check_parent(directory)
+            if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
+                session.planned = _check_jobs(config, directory, _jobs(config))
+            session.sweep = directory
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if session.raw or not isinstance(error, messages.KNOWN):
+            raise Refused from error
+        raise Refused(messages.explain(error)) from None
+
+
+@contextmanager
+def _hydra_config(config: DictConfig) -> Iterator[None]:
+    """`${hydra:...}` means this config, as it will when Hydra runs the job."""
+    holder: Any = HydraConfig.instance()
+    before, holder.cfg = holder.cfg, config
+    try:
+        yield
+    finally:
+        holder.cfg = before
+
+
+def _check(config: RunConfig) -> None:
+    from normlab import run  # here, because it imports torch
+
+    naming.check_sweep_name(config.sweep.name)
+    run.check(config)
+
+
+def _jobs(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job, split as BasicSweeper will."""
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    loader = GlobalHydra.instance().config_loader()
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    batches = BasicSweeper.split_arguments(overrides, None)
+    jobs = [list(job) for batch in batches for job in batch]
+    if not jobs:
+        empty = [each.input_line for each in overrides if each.is_sweep_override()]
+        raise ConfigError("sweep", f"there is no job to run: nothing matches {' '.join(map(str, empty))}")
+    return jobs
+
+
+def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) -> list[Planned]:
+    planned: list[Planned] = []
+    problems: dict[str, list[str]] = {}
+    built: list[tuple[RunConfig, str]] = []
+    for number, overrides in enumerate(jobs):
+        words = " ".join(overrides)
+        try:
+            run_config, folder = _compose_job(config, directory, overrides, number)
+            _check_twins(folder, words, planned)
+            check_directory(folder)
+            planned.append(Planned(directory=folder, overrides=tuple(overrides)))
+            built.append((run_config, words))
+        except messages.KNOWN as error:
+            problems.setdefault(messages.explain(error, overrides), []).append(words)
+    for run_config, words in built if not problems else []:
+        try:
+            _check(run_config)
+        except UserError as error:
+            problems.setdefault(str(error), []).append(words)
+    if problems:
+        raise UserError(_report(problems, len(jobs)))
+    return planned
+
+
+def _compose_job(
+    config: DictConfig, directory: Path, overrides: list[str], number: int
+) -> tuple[RunConfig, Path]:
+    job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    with open_dict(job):
+        job.hydra.job.id = job.hydra.job.num = number
+    run_config = to_run_config(job)
+    with _hydra_config(job):
+        return run_config, directory / str(OmegaConf.select(job, "hydra.sweep.subdir"))
+
+
+def _check_twins(folder: Path, words: str, planned: Sequence[Planned]) -> None:
+    for other in planned:
+        if other.directory == folder:
+            raise RunDirectoryError(
+                f"two jobs would share the folder {folder.name}; the other is {' '.join(other.overrides)}"
+            )
+
+
+def _report(problems: dict[str, list[str]], jobs: int) -> str:
+    if jobs == 1:
+        return next(iter(problems))
+    bad = sum(map(len, problems.values()))
+    lines = [f"{bad} of {jobs} jobs cannot run, so none was started:"]
+    for problem, where in list(problems.items())[:_SHOWN]:
+        lines += [f"  {line}" for line in problem.splitlines()]
+        lines += [f"    in {words}" for words in where[:_SHOWN]]
+        lines += [f"    and in {len(where) - _SHOWN} more"] if len(where) > _SHOWN else []
+    lines += [f"  and {len(problems) - _SHOWN} other problems"] if len(problems) > _SHOWN else []
+    return "\n".join(lines)
+
+
+def check_directory(directory: Path) -> None:
+    """Raise a RunDirectoryError unless a new run can live in `directory`."""
+    if any((directory / name).exists() for name in ("summary.json", "metrics.jsonl")):
+        raise RunDirectoryError(
+            f"{directory} already holds a run; continue it with: normlab resume {directory}"
+        )
+    _check_parent(directory)
+
+
+def _check_parent(directory: Path) -> None:
+    """The nearest folder that exists must be one that takes new files."""
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RunDirectoryError(f"{directory} cannot be made: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunDirectoryError(f"{directory} cannot be made: no right to write in {there}")

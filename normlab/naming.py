@@ -1,0 +1,146 @@
+"""Names of runs: pure functions from a config, as plain values, to text that is safe as a file's name."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from normlab import groups
+from normlab.errors import ConfigError
+
+#: Where a run lives and how it is reported is not what it is.
+_OUTSIDE = ("tracker", "sweep")
+#: Left out of the slug: they choose the machine, or how a dataset is read.
+_QUIET = ("train.threads", "train.device")
+#: Longest slug, so that a folder's name fits everywhere.
+_LONGEST = 80
+
+Plain = Mapping[str, Any]
+
+
+def timestamp(now: datetime) -> str:
+    """`2026-11-20_17-26-05-123`, to the millisecond; sorts by time."""
+    return f"{now:%Y-%m-%d_%H-%M-%S}-{now.microsecond // 1000:03d}"
+
+
+def digest(config: Plain) -> str:
+    """8 hex digits of what a job is: its config less tracker and sweep."""
+    own = {key: value for key, value in config.items() if key not in _OUTSIDE}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def slug(config: Plain) -> str:
+    """What differs from the default run, as `placement-post_warmup-100`; `default` if nothing does.
+
+    A group's option is named where it is not the default one; of its settings, those that differ from that
+    option's own. At most 80 characters: what does not fit is counted.
+    """
+    items = [f"{_safe(key)}-{_safe(_text(value))}" for key, value in _differences(config)]
+    kept = len(items)
+    while kept > 1 and len(_join(items, kept)) > _LONGEST:
+        kept -= 1
+    return _join(items, kept)[:_LONGEST] or "default"
+
+
+def _join(items: Sequence[str], kept: int) -> str:
+    more = [f"and-{len(items) - kept}-more"] if kept < len(items) else []
+    return "_".join([*items[:kept], *more])
+
+
+def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
+    usual = groups.defaults()
+    chosen = groups.default_options()
+    for key, standard in usual.items():
+        value = config.get(key, standard)
+        if key in groups.GROUPS and key not in _OUTSIDE:
+            option, own = _option(key, value)
+            if option != chosen[key]:
+                yield key, option
+            for name, ours in flat(value, f"{key}."):
+                if name not in own or own[name] != ours:
+                    yield from [] if name in (*_QUIET, f"{key}.name") else [(name, ours)]
+        elif key not in _OUTSIDE and value != standard:
+            yield key, value
+
+
+def _option(group: str, value: Plain) -> tuple[str, dict[str, Any]]:
+    """The option of `group` that `value` came from, with its settings: of those with its name, the nearest.
+
+    A name that no option has stands for itself, with the settings as they are.
+    """
+    ours = dict(flat(value, f"{group}."))
+    same = {
+        option: dict(flat(settings, f"{group}."))
+        for option, settings in groups.values(group).items()
+        if settings.get("name") == value["name"]
+    }
+    if not same:
+        source = groups.values(group).get(str(value.get("source"))) or value
+        return value["name"], dict(flat(source, f"{group}."))
+    return min(same.items(), key=lambda pair: sum(pair[1].get(key) != ours[key] for key in ours))
+
+
+def flat(values: Plain, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested values by dotted key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def knob(config: Plain, key: str) -> Any:
+    """The value of a dotted key; of a group, its option's name. None where the config has no such key."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value["name"] if isinstance(value, Mapping) and "name" in value else value
+
+
+def swept(configs: Sequence[Plain]) -> list[str]:
+    """The keys in which some configs differ, in config order.
+
+    A group counts once, by its option; its settings count where they differ under the same option.
+    """
+    found = []
+    for key in dict.fromkeys(key for config in configs for key in config if key not in _OUTSIDE):
+        if len({_text(knob(config, key)) for config in configs}) > 1:
+            found.append(key)
+        parts = [config.get(key) for config in configs]
+        if key in groups.GROUPS:
+            found += _swept_settings(key, [part for part in parts if isinstance(part, Mapping)])
+    return found
+
+
+def _swept_settings(group: str, parts: Sequence[Plain]) -> list[str]:
+    found: dict[str, None] = {}
+    for name in dict.fromkeys(part["name"] for part in parts):
+        same = [dict(flat(part, f"{group}.")) for part in parts if part["name"] == name]
+        names = dict.fromkeys(key for leaves in same for key in leaves)
+        found |= {key: None for key in names if len({_text(leaves.get(key)) for leaves in same}) > 1}
+    return list(found)
+
+
+def check_sweep_name(name: str | None) -> None:
+    """Raise a ConfigError unless `name` can be one folder's name on any system, or is None."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}", name):
+        raise ConfigError(
+            "sweep.name",
+            f"'{name}' cannot be a folder's name; use letters, digits, '.', '_', '+' and '-', no separators",
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return "-".join(_text(item) for item in value)
+    return str(value)
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "x"

@@ -1,0 +1,148 @@
+"""The words of `normlab --help` and `normlab train --help`, as data; `cli.py` draws them."""
+
+from dataclasses import dataclass
+
+from normlab import groups
+
+#: A line of a panel: what to type, and what it means.
+Line = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A titled box. `stacked`: the meaning stands above what to type, for long commands."""
+
+    title: str
+    lines: tuple[Line, ...]
+    stacked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A help page."""
+
+    usage: str
+    summary: str
+    panels: tuple[Panel, ...]
+    closing: str = ""
+
+
+def main_page() -> Page:
+    """`normlab --help`."""
+    return Page(
+        usage="normlab COMMAND ...",
+        summary="How norm type and placement affect the training stability of small GPTs, measured.",
+        panels=(
+            Panel(
+                title="Start here",
+                stacked=True,
+                lines=(
+                    ("normlab train", "One run on real text, offline, in about half a minute on two cores"),
+                    (
+                        "normlab train -m placement=post,pre warmup=0,100",
+                        "Four runs and a table: Post-LN gets stuck without warm-up, Pre-LN does not",
+                    ),
+                    ("normlab list placements", "What can be chosen, with equations and sources"),
+                ),
+            ),
+            Panel(
+                title="Commands",
+                lines=(
+                    ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
+                    ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
+                    ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
+                ),
+            ),
+            Panel(
+                title="Options",
+                lines=(
+                    ("--help, -h", "This page; after a command, that command's"),
+                    ("--version", "Print the version"),
+                    ("--install-completion", "Set up completion of commands and settings in your shell"),
+                    ("--show-completion", "Print what that would set up"),
+                ),
+            ),
+        ),
+        closing="A run leaves everything in outputs/: rows, events, checkpoints, wandb's files.",
+    )
+
+
+def train_page() -> Page:
+    """`normlab train --help`."""
+    return Page(
+        usage="normlab train [FLAGS] [KEY=VALUE] ...",
+        summary="Train one model, or with -m every combination of the values given.",
+        panels=(
+            Panel(title="Examples", stacked=True, lines=_EXAMPLES),
+            Panel(title="Five knobs and the seed", lines=_knobs()),
+            Panel(title="Groups: GROUP=OPTION chooses, GROUP.KEY=VALUE sets", lines=_groups()),
+            Panel(title="Sweeps (-m): several values of any setting", lines=_SWEEPS),
+            Panel(title="Flags (Hydra's; anywhere on the line)", lines=_FLAGS),
+        ),
+        closing=(
+            "A run is kept in outputs/runs/TIME-WHAT_DIFFERS/, a sweep in outputs/sweeps/NAME/. "
+            "Exit code: 0 done, diverged or not; 1 a job failed; 2 bad input; 130 or 143 interrupted."
+        ),
+    )
+
+
+_EXAMPLES: tuple[Line, ...] = (
+    ("normlab train placement=post depth=24", "Another placement, twice as deep"),
+    ("normlab train norm=rmsnorm norm.eps=1e-6 activation=swiglu", "RMSNorm with its eps, and a gated FFN"),
+    ("normlab train optimizer.lr=1e-3 schedule=cosine train.steps=600", "Another rate, falling, for longer"),
+    ("normlab train data=text data.path='notes/*.txt'", "Your own text"),
+    (
+        "normlab train -m placement=post,pre,deepnorm warmup=0,100 'seed=range(3)'",
+        "A sweep: three placements, two warm-ups, three seeds",
+    ),
+    ("normlab train experiment=warmup_rescues_post", "A study from a file"),
+)
+
+_SWEEPS: tuple[Line, ...] = (
+    ("warmup=0,50,100", "a list"),
+    ("'seed=range(8)'", "a range: 0 to 7"),
+    ("'placement=glob(*)'", "every option of a group; glob(*norm*) by pattern"),
+    ("sweep.name=NAME", "the sweep's folder, outputs/sweeps/NAME; else the time"),
+    ("hydra/launcher=NAME", "how jobs run; basic is one after another"),
+)
+
+_FLAGS: tuple[Line, ...] = (
+    ("-m, --multirun", "run the sweep"),
+    ("-c, --cfg job", "print the config, with every setting there is, and stop"),
+    ("-cd, --config-dir DIR", "your own options: DIR/placement/mine.yaml is placement=mine"),
+    ("-i, --info [WHAT]", "how Hydra put the config together"),
+    ("--hydra-help", "Hydra's own help"),
+)
+
+
+def _knobs() -> tuple[Line, ...]:
+    standard = groups.defaults()
+    chosen = groups.default_options()
+
+    def line(key: str, meaning: str) -> Line:
+        return f"{key}={chosen.get(key, standard[key])}", meaning
+
+    return (
+        line("norm", "norm type: normlab list norms"),
+        line("placement", "where norms sit: normlab list placements"),
+        line("activation", "feed-forward activation: normlab list activations"),
+        line("depth", "transformer blocks"),
+        line("warmup", "steps in which the learning rate rises"),
+        line("seed", "of the initial weights and the order of batches"),
+    )
+
+
+def _groups() -> tuple[Line, ...]:
+    chosen = groups.default_options()
+    keys = {
+        "model": "width, heads, context, ffn.ratio, positions, tie, bias",
+        "init": "gain, gains, embedding_std",
+        "data": "path, text_column, tokenizer, vocab_size, val_fraction",
+        "optimizer": "lr, betas, eps, weight_decay",
+        "schedule": "final, decay",
+        "train": "steps, batch_size, clip, precision, device, checkpoint.every",
+        "measure": "grad_norm",
+        "divergence": "action, spike.z, plateau.tolerance",
+        "tracker": "mode, project, entity, tags",
+    }
+    return tuple((f"{name}={chosen[name]}", text) for name, text in keys.items())

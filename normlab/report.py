@@ -1,0 +1,84 @@
+"""What the loop says, passed on to every sink, with the running summary."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from normlab.divergence import Event, outcome
+from normlab.sinks.base import Opening
+from normlab.sinks.console import ConsoleSink
+from normlab.sinks.run_directory import RunDirectory, read_rows
+from normlab.sinks.wandb import WandbSink
+from normlab.summary import Tally
+from normlab.training import checkpoint
+from normlab.training.loop import Job
+
+
+class Report:
+    """The loop's listener. `facts` are the summary's fixed keys: floors, parameters and so on."""
+
+    def __init__(
+        self, job: Job, files: RunDirectory, wandb: WandbSink, console: ConsoleSink, facts: Mapping[str, Any]
+    ) -> None:
+        self.job, self.files, self.wandb, self.console = job, files, wandb, console
+        self.sinks = (files, wandb, console)
+        self.facts = dict(facts)
+        self.tally = Tally()
+        self._tokens, self._seconds = 0, 0.0
+        self._began = time.perf_counter()
+
+    def open(self, opening: Opening) -> None:
+        self.directory = opening.directory
+        if opening.resumed:
+            for row in read_rows(opening.directory):
+                self.tally.row(row)
+        for sink in self.sinks:
+            sink.open(opening)
+        self.files.write_summary(self.summary("running"))
+
+    def close(self, status: str, **more: Any) -> dict[str, Any]:
+        """Close every sink, wandb first, since the summary says where its files are; returns the summary."""
+        self.wandb.close(self.summary(status, **more))
+        summary = self.summary(status, **more)
+        try:
+            self.files.close(summary)
+        finally:
+            self.console.close(summary)
+        return summary
+
+    def row(self, row: dict[str, Any]) -> None:
+        self.tally.row(row)
+        speed = row["time/tokens_per_second"]
+        size = self.job.config.train.batch_size * self.job.config.model.context
+        self._tokens, self._seconds = self._tokens + size, self._seconds + size / speed
+        for sink in self.sinks:
+            sink.row(row)
+
+    def events(self, events: Iterable[Event]) -> None:
+        for event in events:
+            for sink in self.sinks:
+                sink.event(event.record())
+
+    def checkpoint(self, job: Job) -> None:
+        keep = job.config.train.checkpoint.keep
+        checkpoint.save(self.directory / "checkpoints", job.step, job.state_dict(), keep)
+
+    def summary(self, status: str, **more: Any) -> dict[str, Any]:
+        """`summary.json` as it stands."""
+        events = [event.record() for event in self.job.watch.events]
+        kinds: dict[str, int] = {}
+        for event in events:
+            kinds[event["kind"]] = kinds.get(event["kind"], 0) + 1
+        figures = self.tally.figures()
+        return {
+            "status": status,
+            "outcome": outcome(events) if status != "running" else None,
+            **figures,
+            "events": kinds,
+            "first_event": min(events, key=lambda event: event["step"]) if events else None,
+            "tokens_per_second": round(self._tokens / self._seconds, 1) if self._seconds else None,
+            "seconds": round(time.perf_counter() - self._began, 2),
+            **self.facts,
+            "wandb": self.wandb.record(),
+            **more,
+        }

@@ -1,0 +1,210 @@
+"""The composition root: a RunConfig becomes tokens, model, optimizer, instruments and sinks, and is trained.
+
+A run needs only its config and a directory, so it can be started in a child process.
+"""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from normlab import environment
+from normlab.analysis.figures import pictures
+from normlab.config import RunConfig
+from normlab.data import Batches, Corpus, load_corpus
+from normlab.divergence import Facts, Watch
+from normlab.errors import ConfigError, RunDirectoryError, require, require_one_of
+from normlab.measure.gradients import GradientNorms
+from normlab.model import GPT, site
+from normlab.naming import flat
+from normlab.report import Report
+from normlab.sinks.base import Opening
+from normlab.sinks.console import ConsoleSink
+from normlab.sinks.run_directory import RunDirectory, check_free, read_summary, truncate
+from normlab.sinks.wandb import WandbSink
+from normlab.tables.activations import ACTIVATIONS
+from normlab.tables.inits import GAINS, INITS
+from normlab.tables.norms import NORMS
+from normlab.tables.optimizers import OPTIMIZERS
+from normlab.tables.schedules import SCHEDULES
+from normlab.training import checkpoint
+from normlab.training.interrupt import Interrupt
+from normlab.training.loop import Job, train
+from normlab.training.optimizers import build_optimizer
+
+#: Settings that a resumed run may take anew: none of them changes a step that was or would have been taken.
+MAY_CHANGE = ("train.steps", "train.checkpoint", "train.threads", "tracker")
+
+
+def check(config: RunConfig) -> None:
+    """Refuse what cannot be trained, before anything is written.
+
+    Raises:
+        UserError: an unknown variant, a leaky norm, a device that is not there, a text that cannot be read or is
+            too short.
+    """
+    require_one_of(config.norm.name, NORMS, "norm")
+    require_one_of(config.activation.name, ACTIVATIONS, "activation")
+    require_one_of(config.init.name, INITS, "init")
+    require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
+    require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
+    require_one_of(config.schedule.name, SCHEDULES, "schedule")
+    leak = NORMS[config.norm.name].leak
+    require(
+        not leak or config.norm.allow_leaky,
+        "norm",
+        f"{config.norm.name} lets predictions see the future: {leak}. "
+        "Set norm.allow_leaky=true to train it all the same",
+    )
+    pick_device(config.train.device)
+    load_corpus(config.data, config.model.context)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `train.device` names; `auto` is the first of cuda, mps, cpu.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, ok in there.items() if ok)
+    if not there[name]:
+        found = ", ".join(kind for kind, ok in there.items() if ok)
+        raise ConfigError(
+            "train.device", f"this machine has no {name} device; it has {found}. Use train.device=auto"
+        )
+    return torch.device(name)
+
+
+def build(config: RunConfig, corpus: Corpus) -> Job:
+    """Model, optimizer and instruments at the first step; sets torch's threads and seed."""
+    device = pick_device(config.train.device)
+    if isinstance(config.train.threads, int):
+        torch.set_num_threads(config.train.threads)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(config.seed)
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    model = GPT(config, corpus.vocab).to(device, dtype)
+    if config.train.compile:
+        model.compile()
+    gradients = GradientNorms(model, site, detail=config.measure.grad_norm)
+    facts = Facts(
+        floors=corpus.floors.as_dict(),
+        warmup=config.warmup,
+        steps=config.train.steps,
+        eps=getattr(config.optimizer, "eps", None),
+        sizes=gradients.sizes,
+    )
+    return Job(
+        config=config,
+        device=device,
+        batches=Batches(corpus, config.seed, config.train.batch_size, config.model.context),
+        model=model,
+        optimizer=build_optimizer(model.parameters(), config.optimizer),
+        gradients=gradients,
+        watch=Watch(config.divergence, facts),
+    )
+
+
+def run(
+    config: RunConfig, directory: Path, *, sweep: str | None = None, plain: bool = False
+) -> dict[str, Any]:
+    """Train `config` from its first step and leave everything in `directory`; returns the summary.
+
+    A run that diverges is `finished`. An interrupted one has `status` `interrupted` and the number under `signal`.
+
+    Args:
+        sweep: the sweep that this run belongs to.
+        plain: no live view, even on a terminal.
+    Raises:
+        UserError: the config cannot be trained, or the directory holds a run.
+    """
+    check(config)
+    check_free(directory)
+    corpus = load_corpus(config.data, config.model.context)
+    return _train(build(config, corpus), corpus, directory, sweep, plain)
+
+
+def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
+    """Continue the run in `directory` from its last checkpoint, as if it had never stopped; returns the summary.
+
+    Raises:
+        RunDirectoryError: there is no run, or nothing is left to train.
+        CheckpointError: its checkpoint cannot be read.
+    """
+    summary = read_summary(directory)
+    _check_same(config, directory)
+    check(config)
+    state = checkpoint.load_latest(directory / "checkpoints", pick_device(config.train.device))
+    if state["step"] >= config.train.steps:
+        raise RunDirectoryError(
+            f"{directory} has done all its {config.train.steps} steps; give it more with train.steps={2 * state['step']}"
+        )
+    corpus = load_corpus(config.data, config.model.context)
+    job = build(config, corpus)
+    if summary.get("batch_order") not in (None, job.batches.order):
+        raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
+    job.load_state_dict(state)
+    truncate(directory, job.step)
+    return _train(job, corpus, directory, summary.get("sweep"), plain)
+
+
+def _check_same(config: RunConfig, directory: Path) -> None:
+    """Refuse to go on with another experiment than the one in `directory`."""
+    before = dict(flat(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))))
+    for key, value in flat(dataclasses.asdict(config)):
+        if value != before.get(key, value) and not key.startswith(MAY_CHANGE):
+            raise ConfigError(
+                key,
+                f"was {before[key]} when the run was started and cannot become {value} in a resumed one; "
+                f"what may change: {', '.join(MAY_CHANGE)}",
+            )
+
+
+def _train(job: Job, corpus: Corpus, directory: Path, sweep: str | None, plain: bool) -> dict[str, Any]:
+    config = job.config
+    facts: dict[str, Any] = {
+        "name": _name(directory),
+        "sweep": sweep,
+        "floors": corpus.floors.as_dict(),
+        "parameters": sum(job.gradients.sizes.values()),
+        "sizes": job.gradients.sizes,
+        "batch_order": job.batches.order,
+    }
+    opening = Opening(
+        directory=directory,
+        config=dataclasses.asdict(config),
+        name=facts["name"],
+        sweep=sweep,
+        floors=facts["floors"],
+        parameters=facts["parameters"],
+        first_step=job.step,
+        resumed=(directory / "metrics.jsonl").exists(),
+        events=[event.record() for event in job.watch.events],
+    )
+    console = ConsoleSink(plain=plain)
+    files = RunDirectory(environment.describe(config, job.device))
+    wandb = WandbSink(config.tracker, pictures, console.warn)
+    report = Report(job, files, wandb, console, facts)
+    status, more = "failed", {}
+    try:
+        with Interrupt() as interrupt:
+            report.open(opening)
+            train(job, report, lambda: interrupt.signal is not None)
+        stopped = interrupt.signal is not None and job.step < config.train.steps
+        status, more = ("interrupted", {"signal": interrupt.signal}) if stopped else ("finished", {})
+    except BaseException as error:
+        more = {"error": f"{type(error).__name__}: {error}"}
+        raise
+    finally:
+        summary = report.close(status, **more)
+    return summary
+
+
+def _name(directory: Path) -> str:
+    """The run's slug: its folder less the time."""
+    return re.sub(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{3}-", "", directory.name)

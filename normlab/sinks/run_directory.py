@@ -1,0 +1,270 @@
+"""The run directory: rows and events as they come, the summary, and what reads them back.
+
+`metrics.jsonl` is the source of truth. It is strict JSON: the three floats that JSON lacks are written as the
+strings "NaN", "Infinity" and "-Infinity", and `read_rows` turns them back.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from normlab.errors import RunDirectoryError
+from normlab.sinks.base import Opening, Row, event_key
+
+CONFIG = "config.yaml"
+ROWS = "metrics.jsonl"
+EVENTS = "events.jsonl"
+SUMMARY = "summary.json"
+ENVIRONMENT = "environment.json"
+CHECKPOINTS = "checkpoints"
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def check_free(directory: Path) -> None:
+    """Raise `RunDirectoryError` if `directory` already holds a run."""
+    for name in (SUMMARY, ROWS):
+        if (directory / name).exists():
+            raise RunDirectoryError(
+                f"{directory} already holds a run ({name}). "
+                f"Choose another directory, or continue that run with: normlab resume {directory}"
+            )
+
+
+class RunDirectory:
+    """Writes a run directory. `OSError`s, a full disk for instance, are the caller's to handle.
+
+    `environment` becomes `environment.json`. A resumed run leaves that as it was and puts its own beside it,
+    `environment-from-STEP.json`; its config replaces `config.yaml`, so that the file is what the run is now.
+    """
+
+    def __init__(self, environment: Mapping[str, Any]) -> None:
+        self._environment = environment
+        self._directory: Path | None = None
+        self._rows: FileIO | None = None
+        self._events: dict[tuple[int, str, str], Mapping[str, Any]] = {}
+
+    def open(self, opening: Opening) -> None:
+        """Make the directory and its files, or go on with them. Raises `RunDirectoryError` if it is taken."""
+        directory = opening.directory
+        if opening.resumed:
+            self._events = {event_key(event): event for event in opening.events}
+            _replace(directory / EVENTS, b"".join(map(_line, self._events.values())))
+            self._write_attempt(opening)
+        else:
+            check_free(directory)
+            self._write_new(opening)
+        # Unbuffered: each row is with the system at once, and after a full disk none is left over to flush.
+        self._rows = (directory / ROWS).open("ab", buffering=0)
+        self._directory = directory
+        self.write_summary(
+            {
+                "status": "running",
+                "outcome": None,
+                "steps": opening.first_step,
+                "floors": dict(opening.floors),
+                "parameters": opening.parameters,
+            }
+        )
+
+    def _write_new(self, opening: Opening) -> None:
+        directory = opening.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with (directory / CONFIG).open("x", encoding="utf-8") as file:
+                file.write(_yaml(opening.config))
+        except FileExistsError:
+            raise RunDirectoryError(
+                f"{directory / CONFIG} is there already; choose another directory"
+            ) from None
+        _replace(directory / ENVIRONMENT, _document(self._environment))
+        (directory / EVENTS).touch()
+        (directory / CHECKPOINTS).mkdir(exist_ok=True)
+
+    def _write_attempt(self, opening: Opening) -> None:
+        directory, step = opening.directory, f"{opening.first_step:06d}"
+        _replace(directory / f"environment-from-{step}.json", _document(self._environment))
+        _replace(directory / CONFIG, _yaml(opening.config).encode())
+
+    def row(self, row: Row) -> None:
+        assert self._rows is not None
+        _write(self._rows, _line(row))
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        assert self._directory is not None
+        path, key = self._directory / EVENTS, event_key(event)
+        known = key in self._events
+        self._events[key] = dict(event)
+        if known:
+            _replace(path, b"".join(map(_line, self._events.values())))
+        else:
+            with path.open("ab", buffering=0) as file:
+                _write(file, _line(event))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Replace `summary.json` by `summary`; a reader sees the old or the new one, never a part."""
+        assert self._directory is not None
+        _replace(self._directory / SUMMARY, _document(summary))
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        # A directory that could not be opened may be another run's: leave its summary alone.
+        if self._rows is None:
+            return
+        self._rows.close()
+        self._rows = None
+        self.write_summary(summary)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run directory, or of a `metrics.jsonl`; a last line that is torn is left out.
+
+    Raises `RunDirectoryError` if there is no such file or another line is damaged.
+    """
+    return [_restore(record) for _, record in _records(_file(path, ROWS))]
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a run directory, or of an `events.jsonl`; as `read_rows`."""
+    return [_restore(record) for _, record in _records(_file(path, EVENTS))]
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of a run directory, or a `summary.json`. Raises `RunDirectoryError` if it is unreadable."""
+    file = _file(path, SUMMARY)
+    try:
+        summary = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise RunDirectoryError(f"{file} is not JSON: {error}") from None
+    if not isinstance(summary, dict):
+        raise RunDirectoryError(f"{file} does not hold a JSON object")
+    restored: dict[str, Any] = _restore(summary)
+    return restored
+
+
+def truncate(directory: Path, first_step: int) -> None:
+    """Keep the rows and events of steps below `first_step`, byte for byte; a torn last line goes too.
+
+    Raises `RunDirectoryError` for a damaged line that is not the last.
+    """
+    for name in (ROWS, EVENTS):
+        path = _file(directory, name)
+        part = path.with_name(name + ".part")
+        try:
+            with part.open("wb") as file:
+                for line, record in _records(path):
+                    if record["step"] < first_step:
+                        # Only the newline can be missing from a line that is whole.
+                        file.write(line if line.endswith(b"\n") else line + b"\n")
+                _settle(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _file(path: Path, name: str) -> Path:
+    file = path / name if path.is_dir() else path
+    if not file.is_file():
+        raise RunDirectoryError(f"{path} is not a run directory: there is no {name}")
+    return file
+
+
+def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines that hold an object with a `step`; only the last may be another (a write cut short)."""
+    torn = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if torn:
+                break
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                yield line, record
+            else:
+                torn = number
+        else:
+            return
+    raise RunDirectoryError(f"{path}, line {torn}: not a JSON object with a step, and not the last line")
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    try:
+        text = _encode(record)
+    except ValueError:  # something is not finite
+        text = _encode(plain(record))
+    return text.encode() + b"\n"
+
+
+def _document(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(plain(value), indent=2, allow_nan=False).encode() + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """`value` with each float that JSON lacks replaced by its name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _restore(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NOT_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {key: _restore(item) for key, item in value.items()}
+    return [_restore(item) for item in value] if isinstance(value, list) else value
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    left = memoryview(data)
+    while (
+        left
+    ):  # an unbuffered write may take only a part: what is left then raises, a full disk for instance
+        left = left[file.write(left) :]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb", buffering=0) as file:
+            _write(file, data)
+            _settle(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _settle(descriptor: int) -> None:
+    """Have the bytes on the disk before the name points to them."""
+    os.fsync(descriptor)
+
+
+class _Yaml(yaml.SafeDumper):
+    """Safe YAML without anchors, quoting words such as 1e-5 that some readers take for numbers."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_Yaml.add_representer(str, _represent_str)
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    return yaml.dump(dict(config), Dumper=_Yaml, sort_keys=False, allow_unicode=True, width=1000)

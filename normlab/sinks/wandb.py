@@ -1,0 +1,349 @@
+"""The wandb sink: a mirror of the run directory, in which everything that matters is already.
+
+So wandb may fail: whatever it raises costs one warning, and the run goes on without it. Each row is one `log`
+call, made when the next row comes (the last at the end, with the pictures), so that the history has exactly
+the rows of `metrics.jsonl`. wandb's own step is the row's `step`.
+
+A resumed run: an offline run of wandb cannot be continued, so the rows before the checkpoint are logged again
+from `metrics.jsonl` into a new offline run, which replaces the folders of earlier ones (but one that was
+synced stays, and wandb will show both). An online run is continued under its id, and rows that the server has
+are not sent again.
+"""
+
+import json
+import logging
+import math
+import os
+import secrets
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normlab.config import TrackerConfig
+from normlab.sinks.base import Opening, Row, event_key
+from normlab.sinks.deadline import within
+from normlab.sinks.run_directory import plain, read_rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Seconds to reach the server at the start, to hand over the pictures, and to finish the upload at the end.
+#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.)
+INIT_TIMEOUT = 15.0
+MEDIA_TIMEOUT = 30.0
+FINISH_TIMEOUT = 60.0
+#: Seconds for a wandb that has failed to clean up.
+GRACE = 5.0
+#: What wandb allows for names, tags and titles of alerts, in characters.
+_NAME, _TAG, _TITLE = 128, 64, 63
+#: 255 is what wandb itself reports for an interrupted script.
+_EXIT_CODES = {"finished": 0, "interrupted": 255}
+#: Kept in the summary by their lowest value: what the last one says of a run that diverged is little.
+_LOWEST = ("loss", "val/loss")
+#: Families of few keys, whose last (or lowest) value is worth a column in the table of runs.
+_SUMMARISED = ("val", "time")
+_EVENT = ("step", "kind", "metric", "value", "threshold", "layers", "message")
+_LATER = ("end", "recovered", "recovery_steps")
+
+_log = logging.getLogger(__name__)
+
+
+class WandbSink:
+    """Mirrors a run in wandb.
+
+    `pictures(run directory)` gives the images for the last row, by key; `warn` takes the one warning. After
+    `open`, `mode` is online, offline or disabled, `directory` the folder in `RUN/wandb/`, `url` the page.
+    """
+
+    def __init__(
+        self,
+        tracker: TrackerConfig,
+        pictures: Callable[[Path], Mapping[str, "Image"]] | None = None,
+        warn: Callable[[str], None] = _log.warning,
+    ) -> None:
+        self.mode = "disabled"
+        self.directory: Path | None = None
+        self.url: str | None = None
+        self.problem: str | None = None
+        self._tracker = tracker
+        self._pictures = pictures
+        self._warn = warn
+        self._run: Any = None
+        self._lost = False
+        self._run_directory = Path()
+        self._held: dict[str, Any] | None = None
+        self._next_step = 0
+        self._lowest: dict[str, float] = {}
+        self._seen: set[str] = set()
+        self._families: set[str] = set()
+        self._events: dict[tuple[int, str, str], Mapping[str, Any]] = {}
+
+    @property
+    def sync_hint(self) -> str | None:
+        """The command that uploads what is only on this disk, or None if nothing is."""
+        if self.directory is None or (self.mode == "online" and not self._lost):
+            return None
+        directory = self.directory
+        with suppress(ValueError):
+            directory = directory.resolve().relative_to(Path.cwd())
+        return f"wandb sync {shlex.quote(str(directory))}"
+
+    def record(self) -> dict[str, str]:
+        """For the run's summary: the mode, and the folder, page, command and problem that there are."""
+        facts = {
+            "mode": self.mode,
+            "directory": self.directory,
+            "url": self.url,
+            "sync": self.sync_hint,
+            "problem": self.problem,
+        }
+        return {name: str(fact) for name, fact in facts.items() if fact is not None}
+
+    def open(self, opening: Opening) -> None:
+        mode = self._tracker.mode
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE", "").strip().lower() or "auto"
+        if mode == "disabled":
+            return  # without importing wandb
+        self._run_directory = opening.directory
+        try:
+            self._start(mode, opening)
+        except Exception as error:
+            self._lose("wandb did not start, so the run goes on without it", error)
+
+    def row(self, row: Row) -> None:
+        if self._run is None or row["step"] < self._next_step:  # type: ignore[operator]
+            return
+        held = self._held
+        self._held = {key: value for key, value in row.items() if not isinstance(value, str)}
+        self._note_lowest(row)
+        if held is not None:
+            self._log(held)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        key = event_key(event)
+        known = key in self._events
+        self._events[key] = dict(event)
+        if self._run is not None and self.mode == "online" and not known:
+            title = f"{event['kind']} at step {event['step']}"
+            try:
+                self._run.alert(title=title[:_TITLE], text=str(event["message"]), level="WARN")
+            except Exception as error:
+                self._lose("wandb failed, so the run goes on without it", error)
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        if self._run is None:
+            return
+        if self._held is not None:
+            self._log(self._held, self._media())
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        # wandb's own minimum is NaN once a value was.
+        lowest = {key: {"min": value} for key, value in self._lowest.items()}
+        code = _EXIT_CODES.get(str(summary.get("status")), 1)
+        try:
+            run.summary.update(_flat({**summary, "wandb": None}) | lowest)
+            within(FINISH_TIMEOUT + 5, lambda: run.finish(exit_code=code))
+        except Exception as error:
+            self._lose("wandb did not finish", error)
+
+    def _start(self, mode: str, opening: Opening) -> None:
+        import wandb
+
+        wandb.setup(settings=wandb.Settings(silent=True))
+        # Without this check wandb would ask for a key on a terminal, and wait for ever.
+        has_key = mode not in ("offline", "dryrun") and wandb.login(prompt=False, verify=False)
+        if mode in ("online", "run") and not has_key:
+            self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
+        self.mode = "online" if has_key else "offline"
+
+        note = opening.directory / "wandb" / "attempt.json"
+        known = _read_note(note) if opening.resumed else {}
+        go_on = known.get("mode") == "online"
+        identity = known["id"] if go_on else secrets.token_hex(4)
+        self._run = self._init(identity, opening)
+        self.directory = Path(self._run.dir).parent
+        self.url = self._run.url if self.mode == "online" else None  # asked offline, wandb prints a warning
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(json.dumps({"id": identity, "mode": "online" if go_on else self.mode}))
+        self._run.summary.update(_flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
+        if opening.resumed:
+            self._events = {event_key(event): event for event in opening.events}
+        if go_on:
+            for row in read_rows(opening.directory):
+                self._note_lowest(row)
+            # wandb itself may report step 0 here, though the server has rows.
+            self._next_step = max(self._run.step, int(self._run.summary.get("step", -1)) + 1)
+        elif opening.resumed:
+            for row in read_rows(opening.directory):
+                self.row(row)
+            _remove_replaced(self.directory)
+
+    def _init(self, identity: str, opening: Opening) -> Any:
+        try:
+            return self._init_in(self.mode, identity, opening)
+        except Exception as error:
+            if self.mode == "offline":
+                raise
+            self._complain(
+                f"wandb cannot reach its server, so this run is recorded offline ({_words(error)})"
+            )
+        _teardown()  # else the identity counts as in use
+        self.mode = "offline"
+        return self._init_in("offline", identity, opening)
+
+    def _init_in(self, mode: Any, identity: str, opening: Opening) -> Any:
+        import wandb
+
+        opening.directory.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
+            project=self._tracker.project,
+            entity=self._tracker.entity,
+            tags=[tag[:_TAG] for tag in self._tracker.tags if tag],
+            group=opening.sweep and opening.sweep[:_NAME],
+            name=opening.name[:_NAME] or None,
+            job_type="train",
+            id=identity,
+            resume="allow" if mode == "online" else None,
+            dir=opening.directory,
+            config=opening.config,
+            mode=mode,
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                disable_git=True,
+                save_code=False,
+                init_timeout=INIT_TIMEOUT,
+                finish_timeout=FINISH_TIMEOUT,
+                finish_timeout_raises=True,
+            ),
+        )
+
+    def _note_lowest(self, row: Row) -> None:
+        for key in _LOWEST:
+            value = row.get(key)
+            if isinstance(value, float) and math.isfinite(value):
+                self._lowest[key] = min(value, self._lowest.get(key, value))
+
+    def _log(self, data: dict[str, Any], media: Mapping[str, Any] | None = None) -> None:
+        try:
+            if not data.keys() <= self._seen:
+                self._define(data.keys() - self._seen)
+            if media:
+                run, last = self._run, {**data, **media}
+                try:
+                    within(MEDIA_TIMEOUT, lambda: run.log(last, step=data["step"], commit=True))
+                    return
+                except Exception as error:
+                    self._complain(f"no pictures in wandb ({_words(error)})")
+            self._run.log(data, step=data["step"], commit=True)
+        except Exception as error:
+            self._lose("wandb failed, so the run goes on without it", error)
+
+    def _define(self, keys: Iterable[str]) -> None:
+        """Give new keys `step` as their axis, and say what of them is kept in the summary.
+
+        wandb has globs as a suffix only and resolves overlapping ones at random, so a family gets just one.
+        A dot means nesting to it: such a key needs a definition of its own, with the dot escaped.
+        """
+        for key in sorted(keys):
+            self._seen.add(key)
+            family, slash, _ = key.partition("/")
+            if key == "step":
+                self._run.define_metric(key, hidden=True)
+            elif not slash or family in _SUMMARISED:
+                self._run.define_metric(key, step_metric="step", summary="min" if key in _LOWEST else None)
+            elif "." in key:
+                self._run.define_metric(key.replace(".", r"\."), step_metric="step", summary="none")
+            elif family not in (*self._families, "figures"):
+                self._families.add(family)
+                self._run.define_metric(f"{family}/*", step_metric="step", summary="none")
+
+    def _media(self) -> dict[str, Any]:
+        """The pictures and the table of events, for the last row."""
+        import wandb
+
+        try:
+            pictures = self._pictures(self._run_directory) if self._pictures else {}
+            media: dict[str, Any] = {key: wandb.Image(picture) for key, picture in pictures.items()}
+            names = _EVENT + _LATER
+            table = [[_cell(event.get(name)) for name in names] for event in self._events.values()]
+            media["figures/events"] = wandb.Table(columns=[*names], data=table, allow_mixed_types=True)
+        except Exception as error:
+            self._complain(f"no pictures in wandb ({_words(error)})")
+            return {}
+        return media
+
+    def _lose(self, what: str, error: Exception) -> None:
+        """Go on without wandb."""
+        run, self._run, self._lost = self._run, None, True
+        if self.directory is None:
+            self.mode = "disabled"
+        self._complain(f"{what} ({_words(error)})")
+        try:
+            if run is not None:
+                within(GRACE, lambda: run.finish(exit_code=1))
+                return
+        except Exception:
+            pass
+        # Its process may be gone or stuck. Forget it, else the next run and wandb's clean-up at exit are too.
+        _teardown()
+
+    def _complain(self, message: str) -> None:
+        if self.problem is None:
+            self.problem = message
+            self._warn(message)
+
+
+def _read_note(note: Path) -> dict[str, str]:
+    """Id and mode of the run's last mirror in wandb; empty if there was none."""
+    with suppress(OSError, ValueError):
+        known = json.loads(note.read_bytes())
+        if isinstance(known, dict) and {"id", "mode"} <= known.keys():
+            return known
+    return {}
+
+
+def _remove_replaced(directory: Path) -> None:
+    """Remove the run's other offline folders, whose rows `directory` has too, unless the server has them."""
+    for folder in directory.parent.glob("offline-run-*"):
+        if folder.name != directory.name and not list(folder.glob("*.synced")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _teardown() -> None:
+    wandb = sys.modules.get("wandb")
+    if wandb is not None:
+        with suppress(Exception):
+            within(GRACE, wandb.teardown)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as `outer/inner` keys, without what is None; lists as words."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}/")
+        elif value is not None:
+            flat[prefix + key] = _cell(value)
+    return flat
+
+
+def _cell(value: Any) -> Any:
+    """A list in words, and a float that JSON lacks by its name: wandb's summary would drop it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(plain(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, on one short line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else text[:197] + "..."

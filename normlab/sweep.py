@@ -1,0 +1,254 @@
+"""The end of a sweep: one table over its jobs, and `sweep.json`, both from what the jobs left on disk."""
+
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from normlab import naming
+from normlab.errors import RunDirectoryError
+from normlab.sinks.run_directory import read_rows, read_summary
+
+FILE = "sweep.json"
+#: Below this width the table leaves out what says least.
+_NARROW = 100
+_STYLES = {
+    "stable": "green",
+    "spiked": "yellow",
+    "stuck": "yellow",
+    "exploded": "red",
+    "nonfinite": "red",
+    "interrupted": "magenta",
+    "not started": "dim",
+}
+#: What `sweep.json` has of each job's summary.
+_FIGURES = (
+    "outcome",
+    "steps",
+    "loss/best",
+    "loss/final",
+    "val/best",
+    "val/final",
+    "floors",
+    "events",
+    "first_event",
+    "parameters",
+    "seconds",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A job that a sweep is to run."""
+
+    directory: Path
+    overrides: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A job as its folder tells it. `status` is finished, interrupted, failed, lost or not started."""
+
+    directory: Path
+    status: str
+    overrides: list[str]
+    error: str | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> bool:
+        return self.status in ("failed", "lost")
+
+
+def finish(directory: Path, planned: Sequence[Planned], failures: Mapping[Path, str]) -> int:
+    """Print the table and write `sweep.json`; returns how many of the planned jobs failed or were lost.
+
+    Args:
+        planned: the jobs this command was to run; where that is not known, all that the folder holds count.
+        failures: errors of jobs, which may have left no summary.
+    """
+    jobs = read_jobs(directory, planned, failures)
+    if not jobs or not directory.is_dir():
+        return len(planned)
+    _print(directory, jobs)
+    try:
+        print(write(directory, jobs))
+    except OSError as error:
+        print(f"error: {directory / FILE} could not be written: {error.strerror}", file=sys.stderr)
+    ours = {job.directory.absolute() for job in planned}
+    return sum(job.bad for job in jobs if not ours or job.directory.absolute() in ours)
+
+
+def read_jobs(
+    directory: Path, planned: Sequence[Planned] = (), failures: Mapping[Path, str] | None = None
+) -> list[Job]:
+    """The planned jobs in their order, then every other run in the sweep's folder, whoever ran it."""
+    errors = {path.absolute(): text for path, text in (failures or {}).items()}
+    words = {job.directory.absolute(): list(job.overrides) for job in planned}
+    found = sorted(path.parent.absolute() for path in directory.glob("*/summary.json"))
+    return [
+        _read(path, words.get(path), errors.get(path)) for path in dict.fromkeys([*words, *errors, *found])
+    ]
+
+
+def _read(directory: Path, overrides: list[str] | None, error: str | None) -> Job:
+    try:
+        summary = read_summary(directory)
+        status = {"running": "lost"}.get(summary["status"], summary["status"])
+    except RunDirectoryError:
+        summary, status = {}, "not started"
+    if status == "lost":
+        summary = {**summary, **_last_words(directory)}
+    if error is not None and status in ("not started", "lost"):
+        status = "failed"
+    return Job(
+        directory=directory,
+        status=status,
+        overrides=overrides or list(_yaml(directory / ".hydra" / "overrides.yaml") or []),
+        error=error or summary.get("error"),
+        summary=summary,
+        config=dict(_yaml(directory / "config.yaml") or {}),
+    )
+
+
+def _last_words(directory: Path) -> dict[str, Any]:
+    """How far a run came that did not get to write its summary."""
+    try:
+        rows = read_rows(directory)
+    except RunDirectoryError:
+        return {}
+    return {"steps": rows[-1]["step"] + 1, "seconds": rows[-1].get("time/seconds")} if rows else {}
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
+
+
+def write(directory: Path, jobs: Sequence[Job]) -> Path:
+    """`sweep.json`: the swept knobs and every job, as strict JSON; replaced as a whole."""
+    knobs = _knobs(jobs)
+    records = [_record(directory, job, knobs) for job in jobs]
+    content = {"sweep": directory.name, "knobs": knobs, "jobs": records}
+    path = directory / FILE
+    part = path.with_name(f"{FILE}.part")
+    part.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def _record(directory: Path, job: Job, knobs: Sequence[str]) -> dict[str, Any]:
+    try:
+        place = str(job.directory.relative_to(directory.absolute()))
+    except ValueError:
+        place = str(job.directory)
+    return {
+        "dir": place,
+        "overrides": job.overrides,
+        "knobs": _values(job, knobs),
+        "status": job.status,
+        "error": job.error,
+        **{key: job.summary.get(key) for key in _FIGURES},
+    }
+
+
+def _knobs(jobs: Sequence[Job]) -> list[str]:
+    """What was swept; where a job left no config, what its words say counts too."""
+    keys = naming.swept([job.config for job in jobs if job.config])
+    bare = [dict(word.split("=", 1) for word in job.overrides if "=" in word) for job in jobs]
+    if any(not job.config for job in jobs):
+        names = dict.fromkeys(key for words in bare for key in words)
+        keys += [key for key in names if key not in keys and len({words.get(key) for words in bare}) > 1]
+    return keys
+
+
+def _values(job: Job, knobs: Sequence[str]) -> dict[str, Any]:
+    words = dict(word.split("=", 1) for word in job.overrides if "=" in word)
+    return {key: naming.knob(job.config, key) if job.config else words.get(key) for key in knobs}
+
+
+def _strict(value: Any) -> Any:
+    """`value` with the floats that JSON lacks as strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    return [_strict(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _print(directory: Path, jobs: Sequence[Job]) -> None:
+    console = Console()
+    counts = Counter(job.status for job in jobs)
+    console.print(Text(f"\nsweep {directory.name}: ", style="bold"), end="")
+    console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
+    console.print(table(jobs, console.width))
+    for job in jobs:
+        if job.bad:
+            why = job.error or "it ended without a word"
+            console.print(Text(f"{job.status}: {job.directory.name}: {why}", style="red"))
+        elif job.status == "interrupted":
+            console.print(
+                Text(f"to continue: normlab resume {directory / job.directory.name}"), soft_wrap=True
+            )
+
+
+def table(jobs: Sequence[Job], width: int = 80) -> Table:
+    """One row a job: swept knobs, outcome, losses, first event, time."""
+    knobs = _knobs(jobs)
+    result = Table(header_style="bold")
+    for knob in knobs:
+        result.add_column(knob, overflow="fold")
+    result.add_column("outcome", no_wrap=True)
+    for column in ("best", "final"):
+        header = column if width < _NARROW else f"{column} loss"
+        result.add_column(header, justify="right", no_wrap=True)
+    result.add_column("first event", overflow="fold")
+    result.add_column("time", justify="right", no_wrap=True)
+    for job in jobs:
+        word = str(job.summary.get("outcome") if job.status == "finished" else job.status)
+        result.add_row(
+            *(_cell(value) for value in _values(job, knobs).values()),
+            Text(word, style=_STYLES.get(word, "bold red")),
+            _cell(job.summary.get("loss/best"), 3),
+            _cell(job.summary.get("loss/final"), 3),
+            _event(job.summary.get("first_event")),
+            _time(job.summary.get("seconds")),
+        )
+    return result
+
+
+def _cell(value: Any, digits: int | None = None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.{digits}f}" if digits is not None else f"{value:.6g}"
+    return str(value)
+
+
+def _event(event: Any) -> str:
+    if not isinstance(event, Mapping):
+        return "-"
+    return f"{event.get('kind')} @ {event.get('step')}"
+
+
+def _time(seconds: Any) -> str:
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return "-"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} m"

@@ -1,0 +1,230 @@
+"""The spike detector on series with known truth, among them what the σ rules in public use fail at: they are
+blind early, masked by the spike before, and poisoned by one NaN."""
+
+import math
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from normlab.config import SpikeConfig
+from normlab.divergence import Event
+from normlab.divergence.robust import score
+
+Fold = Callable[..., list[Event]]
+Curve = Callable[..., list[float]]
+
+
+def spikes(events: list[Event], metric: str = "loss") -> list[Event]:
+    return [event for event in events if event.kind == "spike" and event.metric == metric]
+
+
+def test_score_is_its_formula() -> None:
+    past = [3.0, 2.7, 2.9, 2.2, 2.4, 1.9, 2.0, 1.7, 1.8, 1.1]
+    slope = (np.median(past[5:]) - np.median(past[:5])) / 5
+    flat = np.array(past) - slope * (np.arange(10) - 10)
+    level = np.median(flat)
+    scale = 1.4826 * np.median(np.abs(flat - level))
+    expected = max(level, float(np.median(past[2:])))
+    assert score(past, 4.0) == pytest.approx(((4.0 - expected) / scale, expected, scale))
+
+
+def test_score_follows_a_rising_line_and_not_a_falling_one_below_the_present_level() -> None:
+    rising = [0.1 * i for i in range(20)]
+    assert score(rising, 2.0).expected == pytest.approx(2.0)
+    assert score(rising[::-1], 0.0).expected == pytest.approx(np.median(rising[:8]))
+
+
+def test_scatter_has_a_floor_relative_to_the_value() -> None:
+    assert score([2.0] * 20, 2.02).z == pytest.approx(10)
+    assert score([0.0] * 20, 0.01, logarithmic=True).z == pytest.approx(10)
+    assert math.isfinite(score([0.0] * 20, 1.0).z)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_healthy_convex_curve_gives_nothing(fold: Fold, curve: Curve, seed: int) -> None:
+    rows = [
+        {"loss": loss, "grad_norm/global": math.exp(-0.5 + random.Random(i).gauss(0, 0.2))}
+        for i, loss in enumerate(curve(seed, 1500))
+    ]
+    assert fold(rows) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("bend", [10, 20, 40])
+def test_a_steep_fall_that_bends_to_a_plateau_gives_nothing(fold: Fold, seed: int, bend: int) -> None:
+    noise = random.Random(seed)
+    losses = [6.5 - 3.0 * min(t, bend) / bend + noise.gauss(0, 0.03) for t in range(200)]
+    assert spikes(fold(losses)) == []
+
+
+@pytest.mark.parametrize("at", [60, 200, 500, 1000, 1500, 2500])
+def test_small_jumps_are_seen_at_any_time(fold: Fold, curve: Curve, at: int) -> None:
+    """About 9 σ of 0.03, more where the curve bends; 7 σ over 1000 values needs +4.3 nat at step 1000."""
+
+    def seen(jump: float) -> bool:
+        losses = curve(1, at + 1)
+        losses[at] += jump
+        return [event.step for event in spikes(fold(losses))] == [at]
+
+    assert not seen(0.1)
+    assert seen(0.6 if at == 60 else 0.4)
+
+
+def test_the_first_sixteen_rows_raise_no_alarm(fold: Fold, curve: Curve) -> None:
+    losses = curve(0, 60)
+    losses[10] += 5
+    assert fold(losses) == []
+    losses[20] += 5
+    assert [event.step for event in fold(losses)] == [20]
+
+
+def test_one_event_with_peak_end_and_recovery(fold: Fold, curve: Curve) -> None:
+    losses = curve(0, 300)
+    for t, jump in zip(range(200, 206), (0.6, 1.5, 2.5, 1.9, 1.1, 0.6), strict=True):
+        losses[t] += jump
+    (event,) = fold(losses)
+    assert (event.step, event.kind, event.metric) == (200, "spike", "loss")
+    assert event.value == losses[200] > event.threshold > losses[199]
+    assert (event.peak, event.peak_step) == (losses[202], 202)
+    assert (event.end, event.recovered, event.recovery_steps) == (206, True, 6)
+    assert f"{losses[200]:.4g}" in event.message and "step 200" in event.message
+
+
+def test_an_open_spike_has_no_end(fold: Fold, curve: Curve) -> None:
+    losses = curve(0, 300)
+    losses[298] += 2
+    (event,) = fold(losses)
+    assert (event.end, event.recovered, event.peak) == (None, None, None)
+
+
+def test_a_spike_does_not_mask_the_next(fold: Fold, curve: Curve) -> None:
+    """20 steps of +1 nat, then 10: with the first in the window, σ rules flag none of the second."""
+    losses = curve(2, 1700)
+    for t in [*range(1500, 1520), *range(1560, 1570)]:
+        losses[t] += 1
+    first, second = spikes(fold(losses))
+    assert (first.step, first.end) == (1500, 1520)
+    assert (second.step, second.end) == (1560, 1570)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_nan_does_not_blind(fold: Fold, curve: Curve, bad: float) -> None:
+    losses = curve(3, 400)
+    losses[299], losses[300] = bad, bad
+    losses[305] += 0.5
+    assert [(event.kind, event.step) for event in fold(losses)] == [("nonfinite", 299), ("spike", 305)]
+
+
+def test_a_nan_within_a_spike_does_not_end_it(fold: Fold, curve: Curve) -> None:
+    losses = curve(3, 400)
+    for t in range(300, 310):
+        losses[t] += 1
+    losses[304] = math.nan
+    (event,) = spikes(fold(losses))
+    assert (event.step, event.end) == (300, 310)
+
+
+def test_a_new_level_is_taken_after_64_outliers_and_then_watched(fold: Fold, curve: Curve) -> None:
+    losses = [loss + (t >= 500) for t, loss in enumerate(curve(4, 800))]
+    losses[700] += 0.5
+    first, second = spikes(fold(losses))
+    assert (first.step, first.end, first.recovered, first.recovery_steps) == (500, 563, False, None)
+    assert (second.step, second.recovered) == (700, True)
+
+
+def test_single_spikes_never_become_the_baseline(fold: Fold, curve: Curve) -> None:
+    losses = curve(4, 1000)
+    for t in range(100, 1000, 10):
+        losses[t] += 1
+    assert [event.recovered for event in fold(losses)] == [True] * 90
+
+
+def test_only_upward_jumps_count(fold: Fold, curve: Curve) -> None:
+    losses = curve(5, 400)
+    losses[300] -= 1
+    assert fold(losses) == []
+
+
+def test_the_trend_is_not_drawn_on_while_a_spike_lasts(fold: Fold) -> None:
+    """A steep fall, 40 outliers, then the level from before: drawn on, the line would be 1.2 nats too low."""
+    noise = random.Random(0)
+    losses = [6.0 - 0.03 * t + noise.gauss(0, 0.02) for t in range(80)]
+    losses += [6.0] * 40 + [3.6 + noise.gauss(0, 0.02) for _ in range(40)]
+    (event,) = spikes(fold(losses))
+    assert (event.step, event.end, event.recovered) == (80, 120, True)
+
+
+def gradients(seed: int, steps: int, sigma: float = 0.2) -> list[float]:
+    noise = random.Random(seed)
+    return [math.exp(-0.5 + noise.gauss(0, sigma)) for _ in range(steps)]
+
+
+def test_a_spike_of_the_gradient_names_the_layers_that_rose_most(fold: Fold, curve: Curve) -> None:
+    rows = [
+        {"loss": loss, "grad_norm/global": norm, "grad_norm/layer_00": norm, "grad_norm/head": norm / 2}
+        for loss, norm in zip(curve(0, 300), gradients(0, 300), strict=True)
+    ]
+    rows[200] |= {"grad_norm/global": 50.0, "grad_norm/layer_00": 50.0}
+    (event,) = fold(rows)
+    assert (event.step, event.metric, event.value) == (200, "grad_norm/global", 50.0)
+    assert (event.layers, event.peak) == (("layer_00",), 50.0)
+    assert event.threshold > 4 * 0.5
+    assert (event.end, event.recovery_steps) == (201, 1)
+
+
+def test_at_most_three_layers_are_named_those_that_rose_most_first(fold: Fold) -> None:
+    ratios = {"embedding": 5.0, "layer_00": 9.0, "layer_01": 1e300, "final_norm": 1.2, "head": 7.0}
+    quiet = {"loss": 2.0, "grad_norm/global": 1.0} | {f"grad_norm/{site}": 1e-200 for site in ratios}
+    jump = {"loss": 2.0, "grad_norm/global": 9.0}
+    jump |= {f"grad_norm/{site}": min(1e-200 * ratio, 1e300) for site, ratio in ratios.items()}
+    jump["grad_norm/layer_01"] = 1e300
+    loud = quiet | {f"grad_norm/{site}": 1e-199 for site in ratios}  # forgotten after 150 rows
+    (event,) = fold([loud] * 10 + [quiet] * 150 + [jump], eps=None)
+    assert event.layers == ("layer_01", "layer_00", "head")
+    assert "layer_00 (x9), head (x7)" in event.message
+
+
+def test_a_gradient_must_rise_fourfold(fold: Fold, curve: Curve) -> None:
+    """At a scatter of 1%, three times the norm is 110 robust σ; odd batches of healthy text do that."""
+    norms = gradients(0, 300, 0.01)
+    for factor, count in ((3.5, 0), (4.5, 1)):
+        rows = [
+            {"loss": loss, "grad_norm/global": norm * (factor if t == 200 else 1)}
+            for t, (loss, norm) in enumerate(zip(curve(0, 300), norms, strict=True))
+        ]
+        assert len(fold(rows)) == count
+
+
+@pytest.mark.parametrize("later", [0, 3, 5, 6])
+def test_loss_and_gradient_together_need_six_sigma(fold: Fold, curve: Curve, later: int) -> None:
+    losses, norms = curve(0, 300), gradients(0, 300, 0.3)
+    found = score(losses[136:200], losses[200])
+    losses[200] = found.expected + 7 * found.scale
+    assert fold([{"loss": loss} for loss in losses]) == []
+    at = score([math.log(norm) for norm in norms[136 + later : 200 + later]], 0.0, logarithmic=True)
+    norms[200 + later] = math.exp(at.expected + 7 * at.scale)
+    rows = [{"loss": loss, "grad_norm/global": norm} for loss, norm in zip(losses, norms, strict=True)]
+    events = fold(rows)
+    if later > 5:
+        assert events == []
+        return
+    (event,) = events
+    assert (event.metric, event.step, event.value) == ("loss", 200 + later, losses[200])
+    assert event.recovered
+
+
+def test_numbers_at_the_edge_of_floats_are_scored(fold: Fold) -> None:
+    losses = [3.0] * 40 + [1e308] * 3 + [3.0] * 40
+    noise = random.Random(0)
+    norms = [math.exp(noise.gauss(0, 200)) for _ in range(82)] + [0.0]
+    (event,) = fold({"loss": a, "grad_norm/global": b} for a, b in zip(losses, norms, strict=True))
+    assert (event.step, event.end) == (40, 43)
+
+
+def test_settings_reach_the_detector(fold: Fold, curve: Curve) -> None:
+    losses = curve(0, 300)
+    losses[200] += 0.5
+    assert fold(losses, spike=SpikeConfig(z=40)) == []
+    assert len(fold(losses, spike=SpikeConfig(z=4, window=32))) == 1

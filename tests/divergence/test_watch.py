@@ -1,0 +1,161 @@
+"""All detectors together: the table, the outcome, and going on from a saved state."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+
+from normlab.config import DivergenceConfig, ExplosionConfig, PlateauConfig, SpikeConfig, VanishingConfig
+from normlab.divergence import DETECTORS, KINDS, OUTCOMES, Event, Watch, outcome
+
+SMALL = {
+    "spike": SpikeConfig(window=16, rebaseline=10),
+    "explosion": ExplosionConfig(steps=8),
+    "plateau": PlateauConfig(window=12, grace=10, tolerance=0.2),
+    "vanishing": VanishingConfig(steps=5),
+}
+
+
+def troubled() -> list[dict[str, Any]]:
+    """330 rows with every kind of trouble, some of it open at the end."""
+    noise = random.Random(0)
+    levels = [5.0, 4.6, *[3.0] * 78, *[2.4] * 40, *[4.0] * 30, *[2.3] * 30, *[6.5] * 40, *[3.0] * 108]
+    rows: list[dict[str, Any]] = []
+    for step, level in enumerate(levels):
+        norm = math.exp(noise.gauss(0, 0.1))
+        row = {"step": step, "loss": level + noise.gauss(0, 0.02), "grad_norm/global": norm}
+        for site, low in (("layer_00", range(60, 90)), ("layer_01", range(70, 100)), ("head", range(0))):
+            row[f"grad_norm/{site}"] = 1e-9 if step in low else norm / 2
+        rows.append(row)
+    for step in (100, 101, 102, 310):
+        rows[step]["loss"] += 1
+    rows[103]["loss"] = rows[104]["loss"] = math.nan
+    rows[105] |= {"grad_norm/global": math.inf, "grad_norm/layer_01": math.inf}
+    rows[175] |= {"grad_norm/global": 30.0, "grad_norm/layer_00": 30.0}
+    rows[300] |= {"loss": math.nan, "nonfinite/parameter": "layer_00/ffn.in"}
+    rows[325]["loss"] += 2
+    return rows
+
+
+def records(events: list[Event]) -> str:
+    return json.dumps([event.record() for event in events])
+
+
+def test_the_series_has_all_kinds_of_trouble(watch_of: Callable[..., Watch]) -> None:
+    watch = watch_of(**SMALL)
+    for row in troubled():
+        watch.update(row)
+    assert {event.kind for event in watch.events} == set(KINDS)
+    assert {event.recovered for event in watch.events} == {True, False, None}
+
+
+def test_going_on_from_a_state_at_every_row_changes_nothing(watch_of: Callable[..., Watch]) -> None:
+    whole, chain, states = watch_of(**SMALL), watch_of(**SMALL), []
+    for row in troubled():
+        states.append((chain.state_dict(), json.dumps(chain.state_dict())))
+        told = whole.update(row)
+        following = watch_of(**SMALL)
+        following.load_state_dict(json.loads(states[-1][1]))
+        assert records(following.update(row)) == records(told)
+        assert records(chain.update(row)) == records(told)
+        assert records(following.events) == records(whole.events)
+        assert json.dumps(following.state_dict()) == json.dumps(whole.state_dict())
+        chain = following
+    assert all(json.dumps(state) == text for state, text in states), "a saved state changed afterwards"
+
+
+def test_going_on_from_one_cut_gives_the_same_end(watch_of: Callable[..., Watch]) -> None:
+    rows, whole = troubled(), watch_of(**SMALL)
+    states = []
+    for row in rows:
+        states.append(whole.state_dict())
+        whole.update(row)
+    for cut in range(0, len(rows), 11):
+        rest = watch_of(**SMALL)
+        rest.load_state_dict(states[cut])
+        for row in rows[cut:]:
+            rest.update(row)
+        assert records(rest.events) == records(whole.events)
+
+
+def test_the_state_passes_through_a_checkpoint(watch_of: Callable[..., Watch], tmp_path: Any) -> None:
+    watch = watch_of(**SMALL)
+    for row in troubled()[:200]:
+        watch.update(row)
+    torch.save(watch.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert json.dumps(state) == json.dumps(watch.state_dict())
+
+
+def test_an_event_is_told_when_new_and_when_more_is_known(watch_of: Callable[..., Watch]) -> None:
+    told: dict[tuple[int, str, str], Event] = {}
+    watch = watch_of(**SMALL)
+    for row in troubled():
+        for event in watch.update(row):
+            assert event.key in told or event.step == row["step"]
+            assert event != told.get(event.key)
+            told[event.key] = event
+    assert list(told.values()) == watch.events
+    assert [event.step for event in watch.events] == sorted(event.step for event in watch.events)
+
+
+def test_rows_with_nothing_but_a_step_are_no_trouble(watch_of: Callable[..., Watch]) -> None:
+    watch = watch_of()
+    assert [watch.update({"step": step}) for step in range(100)] == [[]] * 100
+
+
+def event(kind: str, metric: str = "loss", **more: Any) -> Event:
+    return Event(step=1, kind=kind, metric=metric, value=1.0, threshold=0.0, message="", **more)
+
+
+def test_outcomes_are_decided_in_their_order() -> None:
+    worst_last = [
+        event("vanishing", "grad_rms/head"),
+        event("spike", "grad_norm/global"),
+        event("plateau", end=5, recovered=True),
+        event("spike", end=5, recovered=True),
+        event("plateau"),
+        event("explosion"),
+        event("nonfinite", end=5, recovered=True),
+    ]
+    steps = ["stable", "stable", "stable", "stable", "spiked", "stuck", "exploded", "nonfinite"]
+    assert [outcome(worst_last[:count]) for count in range(8)] == steps
+    assert [*OUTCOMES, "stable"] == ["nonfinite", "exploded", "stuck", "spiked", "stable"]
+
+
+def test_an_explosion_that_came_back_is_a_long_spike() -> None:
+    assert outcome([event("explosion", end=9, recovered=True)]) == "spiked"
+
+
+def test_the_outcome_follows_from_the_records_alone(watch_of: Callable[..., Watch]) -> None:
+    watch = watch_of(**SMALL)
+    for row in troubled()[:280]:
+        watch.update(row)
+        text = records(watch.events)
+        assert outcome(json.loads(text)) == outcome(watch.events)
+    assert outcome(watch.events) == "nonfinite"
+
+
+def test_records_give_the_event_back() -> None:
+    known = event("spike", layers=("layer_00",), end=3, recovered=True, recovery_steps=2, peak=2.0)
+    assert Event.of(json.loads(json.dumps(known.record()))) == known
+    assert set(known.record()) == {field.name for field in fields(Event)}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_is_described_and_has_its_defaults_in_the_config(name: str) -> None:
+    row = DETECTORS[name]
+    assert row.meaning and row.equation
+    assert getattr(DivergenceConfig(), name, None) == row.config
+
+
+def test_nothing_here_imports_torch() -> None:
+    code = "import sys, normlab.divergence; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

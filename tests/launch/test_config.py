@@ -1,0 +1,205 @@
+"""From words and files to a RunConfig: `compose`, `load_config`, `to_run_config`."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from normlab import groups
+from normlab.config import RunConfig
+from normlab.errors import ConfigError, RunDirectoryError
+from normlab.launch import as_plain, compose, load_config
+
+_OPTIONS = {group: groups.options(group) for group in groups.GROUPS}
+
+
+@pytest.fixture(scope="module")
+def default_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "config.yaml"
+    path.write_text(yaml.safe_dump(as_plain(compose())))
+    return path
+
+
+def test_the_default_run_is_the_tables_rows():
+    config = compose()
+    assert as_plain(config) == groups.defaults()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.depth = 3
+
+
+@pytest.mark.parametrize("number", range(max(map(len, _OPTIONS.values()))))
+def test_every_option_becomes_its_row_and_reads_back(number, tmp_path):
+    """The n-th option of every group at once: composing one by one takes long."""
+    chosen = {group: options[number % len(options)] for group, options in _OPTIONS.items()}
+    words = [f"{group}={option}" for group, option in chosen.items()]
+    config = compose(words + (["data.name=a/b"] if chosen["data"] == "hub" else []))
+    for group, option in chosen.items():
+        part, row = getattr(config, group), groups.GROUPS[group].rows.get(option)
+        if option == "hub":
+            assert type(part) is type(row.config) and part.name == "a/b"
+        elif row is not None:
+            assert part == row.config and type(part) is type(row.config)
+        else:
+            assert dataclasses.asdict(part) == groups.values(group)[option]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(as_plain(config)))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize("recipe", [(r, o) for r in groups.RECIPES for o in groups.options(r)])
+def test_every_preset_and_experiment_composes(recipe):
+    assert isinstance(compose(["=".join(recipe)]), RunConfig)
+
+
+def test_an_experiment_wins_over_a_preset_and_words_win_over_both(tmp_path):
+    for group, rate in (("preset", 1.0), ("experiment", 2.0)):
+        (tmp_path / group).mkdir()
+        text = f"# @package _global_\noptimizer:\n  lr: {rate}\n  eps: {rate}\nwarmup: 7\n"
+        (tmp_path / group / "x.yaml").write_text(text)
+    config = compose(["preset=x", "experiment=x", "optimizer.eps=3"], tmp_path)
+    assert (config.optimizer.lr, config.optimizer.eps, config.warmup) == (2.0, 3.0, 7)
+
+
+def test_values_of_a_subclass_can_be_set():
+    config = compose(["norm=batchnorm", "norm.momentum=0.3", "optimizer=sgd", "optimizer.nesterov=true"])
+    assert (config.norm.momentum, config.optimizer.nesterov, config.optimizer.lr) == (0.3, True, 0.1)
+
+
+def test_a_user_can_define_a_placement_and_a_norm_in_yaml(tmp_path):
+    (tmp_path / "placement").mkdir()
+    (tmp_path / "norm").mkdir()
+    (tmp_path / "placement" / "mine.yaml").write_text(
+        "name: mine\nnorm_out: true\nskip_scale:\n  value: '2'\n"
+    )
+    (tmp_path / "placement" / "more.yaml").write_text("defaults: [pre]\nname: more\nembedding_norm: true\n")
+    (tmp_path / "norm" / "soft.yaml").write_text("defaults: [batchnorm]\neps: 0.1\n")
+    mine = compose(["placement=mine", "norm=soft"], tmp_path)
+    assert (mine.placement.norm_out, mine.placement.norm_in) == (True, False)
+    assert mine.placement.skip_scale.value == "2"
+    assert (mine.norm.name, mine.norm.eps, mine.norm.momentum) == ("batchnorm", 0.1, 0.1)
+    more = compose(["placement=more"], tmp_path).placement
+    assert dataclasses.asdict(more) == groups.values("placement")["pre"] | {
+        "name": "more",
+        "embedding_norm": True,
+    }
+
+
+def test_a_users_yaml_is_checked(tmp_path):
+    (tmp_path / "placement").mkdir()
+    (tmp_path / "placement" / "bad.yaml").write_text("name: bad\nnorm_outt: true\n")
+    (tmp_path / "placement" / "nameless.yaml").write_text("norm_out: true\n")
+    (tmp_path / "placement" / "torn.yaml").write_text("name: [\n")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "bare.yaml").write_text("warmup: 3\n")
+    for words, message in (
+        ("placement=bad", r"in placement/bad.yaml: placement.norm_outt: .* 'placement.norm_out'"),
+        ("placement=nameless", r"placement: has no name"),
+        ("placement=torn", r"a YAML file: cannot be read: .*torn.yaml"),
+        ("experiment=bare", r"must begin with the line '# @package _global_'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            compose([words], tmp_path)
+
+
+_BAD = [
+    ("sed=1", "sed: there is no such setting. Did you mean 'seed'?"),
+    ("lr=1", "lr: there is no such setting. Did you mean 'optimizer.lr'?"),
+    ("norm.epsilon=2", "norm.epsilon: there is no such setting. Did you mean 'norm.eps'?"),
+    ("activation.beta=2", "activation.beta: activation=gelu has no such setting; activation=swish has"),
+    ("norm=layre", "norm=layre: there is no norm 'layre'. Did you mean 'layernorm'? There are: "),
+    ("experiment=none_such", "experiment=none_such: there is no experiment"),
+    ("train.steps=1e3", "train.steps: must be a whole number, got 1e3"),
+    ("train.steps=abc", "train.steps: must be a whole number, got abc"),
+    ("depth=true", "depth: must be a whole number, got true"),
+    ("optimizer.lr=fast", "optimizer.lr: must be a number, got fast"),
+    ("optimizer.betas=1", "optimizer.betas: must be a list of numbers"),
+    ("model.tie=perhaps", "model.tie: must be true or false, got perhaps"),
+    ("train.clip=much", "train.clip: must be a number or null, got much"),
+    ("train.threads=2.5", "train.threads: must be a whole number or auto, got 2.5"),
+    ("model.ffn=3", "model.ffn: is not one setting; there are model.ffn.ratio"),
+    ("placement=post,pre", "placement=post,pre: several values; add -m"),
+    ("seed=range(3)", "seed=range(3): several values; add -m"),
+    ("train.steps=a=b", "train.steps=a=b: cannot be read"),
+    ("+extra=1", "extra: there is no such setting"),
+    ("+norm.extra=1", "norm.extra: there is no such setting"),
+    ("++norm.epsi=1", "norm.epsi: there is no such setting. Did you mean 'norm.eps'"),
+    ("~seed", "seed: cannot be removed"),
+    ("~norm", "norm: has no name; choose one of layernorm"),
+    ("~norm.eps", "norm.eps: cannot be removed"),
+    ("depth=${nothing}", "depth: refers to a setting that is not there"),
+    ("data=hub", "data.name: has no value; give it with data.name=OWNER/NAME"),
+    (
+        "hydra/launcher=ray",
+        "hydra/launcher=ray: this launcher is not installed; pip install hydra-ray-launcher",
+    ),
+    ("optimizer.lr=-1", "optimizer.lr: must be a finite number above 0, got -1"),
+    ("optimizer.lr=.inf", "optimizer.lr: must be a"),
+    ("optimizer.lr=nan", "optimizer.lr: must be a finite number above 0"),
+    ("depth=0", "depth: must be 1 or more"),
+    ("warmup=301", "warmup: 301 is more than train.steps=300"),
+    ("model.heads=5", "model.width: 64 is not divisible by model.heads=5"),
+    ("train.precision=fp16", "train.precision: 'fp16' is not one of fp32, bf16, fp64"),
+    ("placement.skip_scale.value=dept", "placement.skip_scale.value: 'dept': unknown name 'dept'"),
+]
+
+
+@pytest.mark.parametrize(("word", "message"), _BAD)
+def test_bad_words_are_named_and_explained(word, message):
+    with pytest.raises(ConfigError) as error:
+        compose([word])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("number", range(max(map(len, groups.CHOICES.values()))))
+def test_every_word_of_a_choice_is_taken(number, default_file):
+    words = [f"{key}={choices[number % len(choices)]}" for key, choices in groups.CHOICES.items()]
+    plain = as_plain(load_config(default_file, [*words, "train.device=cpu"]))
+    assert plain["tracker"]["mode"] == groups.CHOICES["tracker.mode"][number % 4]
+
+
+def test_overrides_lie_over_a_file(default_file):
+    config = load_config(default_file, ["train.steps=600", "optimizer.betas=[0.8,0.9]", "tracker.tags=[a]"])
+    assert (config.train.steps, config.optimizer.betas, config.tracker.tags) == (600, [0.8, 0.9], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("sed=1", "sed: there is no such setting. Did you mean 'seed'?"),
+        ("train.steps=1e3", "train.steps: must be a whole number, got 1e3"),
+        ("norm=rmsnorm", "norm: another option cannot be chosen"),
+        ("train.steps", "train.steps: is not KEY=VALUE"),
+        ("train.steps=[", "train.steps: 'train.steps=[' cannot be read"),
+        ("warmup=301", "warmup: 301 is more than train.steps=300"),
+    ],
+)
+def test_bad_overrides_of_a_file(word, message, default_file):
+    with pytest.raises(ConfigError) as error:
+        load_config(default_file, [word])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "is not there"),
+        ("norm: [", "cannot be read"),
+        ("- 1", "is not the config of a run"),
+        ("depth: 3", "it has no norm, placement"),
+        (b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_config(text, message, tmp_path):
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RunDirectoryError, match=message):
+        load_config(path)
+
+
+def test_a_file_with_a_stranger_or_a_wrong_value(tmp_path):
+    path = tmp_path / "config.yaml"
+    for change, message in (({"depht": 3}, "depht"), ({"depth": "deep"}, "depth: must be a whole number")):
+        path.write_text(yaml.safe_dump(groups.defaults() | change))
+        with pytest.raises(RunDirectoryError, match=message):
+            load_config(path)

@@ -1,0 +1,231 @@
+"""`launch` from words to exit code, with a stand-in for the training."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from normlab import groups
+from normlab.launch import as_plain, compose, launch, resume
+from normlab.launch.main import FAILED, OK, REFUSED
+
+_TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{3}"
+
+
+def left():
+    """Everything in the current folder."""
+    return sorted(path for path in Path().rglob("*") if path.is_file())
+
+
+def test_a_run_gets_its_config_and_a_folder_of_its_own(fake):
+    assert launch(["placement=post", "warmup=100", "tracker.project=x"]) == OK
+    [(config, directory, sweep, plain)] = fake.ran
+    assert config == compose(["placement=post", "warmup=100", "tracker.project=x"])
+    assert directory.parent == Path("outputs/runs").absolute()
+    assert re.fullmatch(_TIME + "-placement-post_warmup-100", directory.name)
+    assert (sweep, plain) == (None, False)
+    assert yaml.safe_load((directory / ".hydra" / "overrides.yaml").read_text())[0] == "placement=post"
+    assert not (directory / "train.log").exists()
+
+
+def test_the_run_folder_can_be_chosen(fake):
+    assert launch(["hydra.run.dir=here/there"]) == OK
+    assert fake.ran[0][1] == Path("here/there").absolute()
+
+
+def test_a_sweep_has_a_folder_a_job_and_one_table(fake, capsys):
+    assert launch(["warmup=0,100", "-m", "placement=post"]) == OK
+    folders = [directory for _, directory, _, _ in fake.ran]
+    sweep = folders[0].parent
+    assert [folder.parent for folder in folders] == [sweep] * 2 and sweep.parent == Path(
+        "outputs/sweeps"
+    ).absolute()
+    assert re.fullmatch(_TIME, sweep.name) and [name for _, _, name, _ in fake.ran] == [sweep.name] * 2
+    assert re.fullmatch(r"placement-post-[0-9a-f]{8}", folders[0].name)
+    assert re.fullmatch(r"placement-post_warmup-100-[0-9a-f]{8}", folders[1].name)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"sweep {sweep.name}: 2 finished" in out and "plateau @ 171" in out
+    content = json.loads((sweep / "sweep.json").read_text())
+    assert [job["knobs"] for job in content["jobs"]] == [{"warmup": 0}, {"warmup": 100}]
+
+
+def test_two_commands_in_one_process_do_not_share_a_folder(fake):
+    assert launch([]) == launch([]) == OK
+    assert len({directory for _, directory, _, _ in fake.ran}) == 2
+
+
+def test_an_experiment_can_be_a_sweep(fake):
+    assert launch(["experiment=warmup_rescues_post", "train.steps=100", "warmup=0"]) == OK
+    jobs = [(config.placement.name, config.warmup, config.train.steps) for config, *_ in fake.ran]
+    assert jobs == [("post", 0, 100), ("pre", 0, 100)]
+
+
+_BAD = [
+    (["sed=1"], "Did you mean 'seed'?"),
+    (["depth=0"], "depth: must be 1 or more"),
+    (["sweep.name=a/b"], "sweep.name: 'a/b' cannot be a folder's name"),
+    (["-m", "sweep.name=..", "seed=1,2"], "sweep.name: '..' cannot be"),
+    (["-m", "placement=glob(zz*)"], "there is no job to run: nothing matches placement=glob(zz*)"),
+    (["-m", "seed=3,3"], "two jobs would share the folder"),
+    (["seed=90"], "the text is too short"),
+    (["seed=94"], "the text went away"),
+    (["hydra.run.dir=/dev/null/x"], "/dev/null is not a folder"),
+    (["-cd", "nowhere"], "--config-dir nowhere: there is no such folder"),
+    (["--multirum"], "no option --multirum"),
+    (["post"], "'post' is not KEY=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), _BAD, ids=[" ".join(words) for words, _ in _BAD])
+def test_bad_input_gets_one_message_and_leaves_nothing(fake, capsys, words, message):
+    assert launch(words) == REFUSED
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and message in err
+    assert err.count("error:") == 1 and "Traceback" not in err
+    assert left() == [] and not Path("outputs/sweeps").exists()
+    assert not any(Path("outputs").glob("runs/*"))
+
+
+def test_every_bad_job_of_a_sweep_is_shown_and_none_starts(fake, capsys):
+    assert launch(["-m", "placement=post,prez", "warmup=400"]) == REFUSED
+    err = capsys.readouterr().err
+    assert "error: 2 of 2 jobs cannot run, so none was started:" in err
+    assert "  warmup: 400 is more than train.steps=300\n    in placement=post warmup=400\n" in err
+    assert "Did you mean 'pre'" in err and "in placement=prez warmup=400" in err
+    assert fake.ran == fake.checked == [] and left() == []
+
+
+def test_every_job_of_a_sweep_is_checked_before_the_first(fake, capsys):
+    assert launch(["-m", "seed=1,90"]) == REFUSED
+    assert [config.seed for config in fake.checked] == [1, 90] and fake.ran == []
+    assert "1 of 2 jobs cannot run" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_a_run_is_refused(fake, capsys):
+    assert launch(["hydra.run.dir=here"]) == OK
+    before = {path: path.read_bytes() for path in left()}
+    assert launch(["hydra.run.dir=here", "seed=1"]) == REFUSED
+    assert "here already holds a run; continue it with: normlab resume here" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in left()} == before and len(fake.ran) == 1
+
+
+def test_a_sweep_does_not_run_a_job_twice(fake, capsys):
+    assert launch(["-m", "sweep.name=s", "seed=1"]) == OK
+    assert launch(["-m", "sweep.name=s", "seed=1"]) == REFUSED
+    assert "already holds a run" in capsys.readouterr().err
+    assert len(fake.ran) == 1
+
+
+def test_a_failed_run_is_told_in_one_line_with_its_trace_in_the_log(fake, capsys):
+    assert launch(["seed=91", "hydra.run.dir=here"]) == FAILED
+    err = capsys.readouterr().err
+    assert "error: the run failed: OSError: [Errno 28] No space left on device" in err
+    assert "Traceback" not in err
+    assert "Traceback" in Path("here/train.log").read_text()
+
+
+def test_a_failed_and_a_lost_job_do_not_stop_the_others(fake, capsys):
+    assert launch(["-m", "seed=91,93,2", "sweep.name=s"]) == FAILED
+    assert [config.seed for config, *_ in fake.ran] == [91, 93, 2]
+    assert {sweep for _, _, sweep, _ in fake.ran} == {"s"}
+    jobs = json.loads(Path("outputs/sweeps/s/sweep.json").read_text())["jobs"]
+    assert [job["status"] for job in jobs] == ["failed", "lost", "finished"]
+    assert "No space left" in jobs[0]["error"]
+    assert "1 failed, 1 lost, 1 finished" in capsys.readouterr().out
+
+
+def test_an_interrupt_ends_the_sweep_with_its_table(fake, capsys):
+    assert launch(["-m", "seed=92,2", "sweep.name=s"]) == 128 + signal.SIGTERM
+    assert [config.seed for config, *_ in fake.ran] == [92]
+    out = capsys.readouterr().out
+    assert "1 interrupted, 1 not started" in out
+    assert re.search(r"to continue: normlab resume outputs/sweeps/s/seed-92-[0-9a-f]{8}\n", out)
+
+
+def test_a_signal_between_jobs_ends_the_sweep(fake, capsys):
+    ran = fake.run
+
+    def run_then_signal(config, directory, **rest):
+        summary = ran(config, directory, **rest)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return summary
+
+    fake.run = run_then_signal
+    assert launch(["-m", "seed=1,2"]) == 128 + signal.SIGTERM
+    assert len(fake.ran) == 1
+    assert "1 finished, 1 not started" in capsys.readouterr().out
+
+
+def test_full_errors_are_let_through_where_wanted(fake, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="depth"):
+        launch(["depth=0"])
+    with pytest.raises(OSError, match="No space"):
+        launch(["seed=91"])
+
+
+def test_a_fault_of_ours_in_a_check_is_not_hidden(fake):
+    def broken(config):
+        raise ZeroDivisionError("ours")
+
+    fake.check = broken
+    with pytest.raises(ZeroDivisionError):
+        launch([])
+    assert left() == []
+
+
+def test_hydra_leaves_no_trace_in_the_process(fake):
+    import logging
+    import sys
+
+    before = (sys.argv, os.environ.get("HYDRA_FULL_ERROR"), logging.getLogger().handlers[:], Path.cwd())
+    launch(["seed=91"])
+    after = (sys.argv, os.environ.get("HYDRA_FULL_ERROR"), logging.getLogger().handlers[:], Path.cwd())
+    assert after == before
+
+
+def test_the_config_can_be_shown(fake, capsys):
+    assert launch(["--cfg", "job", "placement=post", "optimizer.lr=1e-3"]) == OK
+    shown = yaml.safe_load(capsys.readouterr().out)
+    expected = as_plain(compose(["placement=post", "optimizer.lr=1e-3"]))
+    assert shown == expected | {"sweep": {"name": None}}
+    assert fake.checked == [] and left() == []
+
+
+def test_resume_reads_the_newest_config_and_gives_the_exit_code(fake, capsys):
+    assert launch(["hydra.run.dir=here", "norm=batchnorm", "norm.momentum=0.3"]) == OK
+    assert resume(Path("here"), ["train.steps=600"]) == OK
+    config, directory = fake.resumed[0]
+    assert config == compose(["norm=batchnorm", "norm.momentum=0.3", "train.steps=600"])
+    assert directory == Path("here")
+    newer = as_plain(config) | {"seed": 92}
+    Path("here/config-from-000300.yaml").write_text(yaml.safe_dump(newer))
+    assert resume(Path("here"), []) == 128 + signal.SIGINT
+    assert fake.resumed[1][0].train.steps == 600
+    assert resume(Path("here"), ["seed=91"]) == FAILED
+    assert "No space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folder", "words", "message"),
+    [
+        ("nowhere", [], "nowhere holds no run: there is no such folder"),
+        ("empty", [], "empty holds no run: there is no config.yaml"),
+        ("sweep", [], "sweep holds no run: it is a sweep"),
+        ("good", ["sed=1"], "Did you mean 'seed'?"),
+        ("good", ["train.steps=0"], "train.steps: must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_resumed(fake, capsys, folder, words, message):
+    for name in ("empty", "sweep", "good"):
+        Path(name).mkdir()
+    Path("sweep/sweep.json").touch()
+    Path("good/config.yaml").write_text(yaml.safe_dump(groups.defaults()))
+    assert resume(Path(folder), words) == REFUSED
+    assert message in capsys.readouterr().err
+    assert fake.resumed == []

@@ -1,0 +1,123 @@
+import copy
+import re
+from datetime import datetime
+
+import pytest
+
+from normlab import groups, naming
+from normlab.errors import ConfigError
+
+
+def config(**changes):
+    """The default run with some settings changed, by dotted key with `__` for the dot."""
+    plain = copy.deepcopy(groups.defaults())
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        node = plain
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return plain
+
+
+def option(group, name):
+    return copy.deepcopy(groups.values(group)[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "default"),
+        ({"warmup": 100}, "warmup-100"),
+        ({"placement": option("placement", "post"), "warmup": 100}, "placement-post_warmup-100"),
+        ({"optimizer__lr": 1e-3}, "optimizer.lr-0.001"),
+        ({"optimizer": option("optimizer", "sgd")}, "optimizer-sgd"),
+        ({"optimizer": option("optimizer", "sgd") | {"lr": 0.5}}, "optimizer-sgd_optimizer.lr-0.5"),
+        ({"optimizer__betas": [0.9, 0.999]}, "optimizer.betas-0.9-0.999"),
+        ({"model__tie": True, "train__clip": 1.0}, "model.tie-true_train.clip-1"),
+        ({"init__embedding_std": 0.02}, "init.embedding_std-0.02"),
+        (
+            {"train__threads": 1, "train__device": "cpu", "tracker__project": "x", "sweep__name": "y"},
+            "default",
+        ),
+        ({"placement": option("placement", "pre") | {"name": "mine"}}, "placement-mine"),
+        (
+            {"data": option("data", "text") | {"path": "/a b/c*.txt"}},
+            "data-text_data.path-a-b-c-.txt",
+        ),
+        ({"data": option("data", "hub") | {"name": "owner/name"}}, "data-owner-name"),
+        ({"data": option("data", "wikitext-2")}, "data-wikitext-2"),
+    ],
+)
+def test_slug_names_what_differs(changes, expected):
+    assert naming.slug(config(**changes)) == expected
+
+
+def test_slug_ignores_the_order_of_keys():
+    plain = config(warmup=5, depth=3, seed=2)
+    assert naming.slug(dict(reversed(plain.items()))) == naming.slug(plain) == "depth-3_warmup-5_seed-2"
+
+
+def test_slug_counts_what_does_not_fit():
+    every = {f"divergence__spike__{key}": 9 for key in ("window", "z", "co_z", "co_steps", "rebaseline")}
+    slug = naming.slug(config(depth=3, **every))
+    assert len(slug) <= 80
+    assert re.fullmatch(r"depth-3_divergence\.spike\.window-9_.*_and-\d-more", slug)
+
+
+def test_slug_of_one_long_value_is_cut():
+    data = option("data", "hub") | {"name": "owner/" + "x" * 200}
+    assert len(naming.slug(config(data=data))) == 80
+
+
+@pytest.mark.parametrize("path", ["../../etc", "a/b", "C:\\x", "-rf", "naïve\n", "$(x)", "..", " "])
+def test_slug_is_safe_as_a_file_name(path):
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", naming.slug(config(data=option("data", "text") | {"path": path})))
+
+
+def test_digest_is_of_the_job_alone():
+    plain = config()
+    assert re.fullmatch("[0-9a-f]{8}", naming.digest(plain))
+    assert naming.digest(config(tracker__project="x", sweep__name="y")) == naming.digest(plain)
+    assert naming.digest(dict(reversed(plain.items()))) == naming.digest(plain)
+    changed = [config(seed=1), config(warmup=1), config(norm__eps=1e-6), config(train__threads=1)]
+    assert len({naming.digest(each) for each in [plain, *changed]}) == 5
+
+
+def test_timestamp_has_milliseconds_and_sorts():
+    early, late = datetime(2026, 11, 20, 17, 26, 5, 9_999), datetime(2026, 11, 20, 17, 26, 5, 123_000)
+    assert naming.timestamp(late) == "2026-11-20_17-26-05-123"
+    assert naming.timestamp(early) == "2026-11-20_17-26-05-009" < naming.timestamp(late)
+
+
+def test_swept_names_a_group_once():
+    jobs = [config(placement=option("placement", name), warmup=w) for name in ("post", "pre") for w in (0, 9)]
+    assert naming.swept(jobs) == ["placement", "warmup"]
+
+
+def test_swept_settings_count_under_the_same_option():
+    adamw = [config(optimizer__lr=rate) for rate in (1e-3, 1e-2)]
+    assert naming.swept([*adamw, config(optimizer=option("optimizer", "sgd"))]) == [
+        "optimizer",
+        "optimizer.lr",
+    ]
+    assert naming.swept(adamw) == ["optimizer.lr"]
+    assert naming.swept(adamw[:1]) == []
+
+
+def test_knob_reads_a_group_as_its_option():
+    plain = config()
+    assert naming.knob(plain, "placement") == "pre"
+    assert naming.knob(plain, "model.ffn.ratio") == 4.0
+    assert naming.knob(plain, "optimizer.nothing") is None
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", ".hidden", "-m", "a\\b", "a b", "x" * 101, "a\n", "ä"])
+def test_sweep_names_that_are_no_folder_are_refused(name):
+    with pytest.raises(ConfigError, match=r"sweep\.name"):
+        naming.check_sweep_name(name)
+
+
+@pytest.mark.parametrize("name", [None, "depth-3", "2026.11", "A_b+c"])
+def test_sweep_names_that_are_fine(name):
+    naming.check_sweep_name(name)
