@@ -111,7 +111,9 @@ def train(
 
 @app.command()
 def resume(
-    run_dir: Annotated[Path, typer.Argument(help="The run's folder, for instance outputs/runs/...")],
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="The run's folder, for instance outputs/runs/...")
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="What is to change, for instance train.steps=600"),

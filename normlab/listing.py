@@ -145,7 +145,7 @@ TABLES: dict[str, Listed] = {
         entries=lambda: _rows(TOKENIZERS, groups.defaults()["data"]["tokenizer"]),
     ),
     "detectors": Listed(
-        meaning="what counts as a divergence event", use="divergence.NAME....", entries=_detectors
+        meaning="what counts as a divergence event", use="divergence.NAME.KEY=VALUE", entries=_detectors
     ),
     "experiments": Listed(
         meaning="studies as files", use="experiment=NAME", entries=lambda: _group("experiment")

@@ -105,7 +105,8 @@ def swept(configs: Sequence[Plain]) -> list[str]:
     A group counts once, by its option; its settings count where they differ under the same option.
     """
     found = []
-    for key in dict.fromkeys(key for config in configs for key in config if key not in _OUTSIDE):
+    every = dict.fromkeys([*groups.defaults(), *(key for config in configs for key in config)])
+    for key in (key for key in every if key not in _OUTSIDE):
         if len({_text(knob(config, key)) for config in configs}) > 1:
             found.append(key)
         parts = [config.get(key) for config in configs]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,8 +20,14 @@ from normlab.errors import RunDirectoryError
 from normlab.sinks.run_directory import read_rows, read_summary
 
 FILE = "sweep.json"
-#: Below this width the table leaves out what says least.
-_NARROW = 100
+#: The table from the fullest layout to the barest: whether with borders and whole keys, and the columns.
+_LAYOUTS = (
+    (True, ("outcome", "best loss", "final loss", "first event", "time")),
+    (False, ("outcome", "best", "final", "first event", "time")),
+    (False, ("outcome", "best", "final", "first event")),
+    (False, ("outcome", "final", "first event")),
+    (False, ("outcome", "final")),
+)
 _STYLES = {
     "stable": "green",
     "spiked": "yellow",
@@ -205,28 +212,46 @@ def _print(directory: Path, jobs: Sequence[Job]) -> None:
 
 
 def table(jobs: Sequence[Job], width: int = 80) -> Table:
-    """One row a job: swept knobs, outcome, losses, first event, time."""
-    knobs = _knobs(jobs)
-    result = Table(header_style="bold")
-    for knob in knobs:
-        result.add_column(knob, overflow="fold")
-    result.add_column("outcome", no_wrap=True)
-    for column in ("best", "final"):
-        header = column if width < _NARROW else f"{column} loss"
-        result.add_column(header, justify="right", no_wrap=True)
-    result.add_column("first event", overflow="fold")
-    result.add_column("time", justify="right", no_wrap=True)
-    for job in jobs:
-        word = str(job.summary.get("outcome") if job.status == "finished" else job.status)
-        result.add_row(
-            *(_cell(value) for value in _values(job, knobs).values()),
-            Text(word, style=_STYLES.get(word, "bold red")),
-            _cell(job.summary.get("loss/best"), 3),
-            _cell(job.summary.get("loss/final"), 3),
-            _event(job.summary.get("first_event")),
-            _time(job.summary.get("seconds")),
-        )
+    """One row a job: swept knobs, outcome, losses, first event, time; the fullest layout that fits."""
+    ruler = Console(width=10_000)
+    for bordered, columns in _LAYOUTS:
+        result = _table(jobs, bordered, columns)
+        if ruler.measure(result).maximum <= width:
+            break
     return result
+
+
+def _table(jobs: Sequence[Job], bordered: bool, columns: Sequence[str]) -> Table:
+    knobs = _knobs(jobs)
+    leaves = Counter(knob.rpartition(".")[2] for knob in knobs)
+    result = Table(header_style="bold")
+    if not bordered:
+        result.box, result.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+    for knob in knobs:
+        leaf = knob.rpartition(".")[2]
+        result.add_column(knob if bordered or leaves[leaf] > 1 else leaf, overflow="fold")
+    for column in columns:
+        result.add_column(
+            column, justify="left" if column in ("outcome", "first event") else "right", no_wrap=True
+        )
+    for job in jobs:
+        cells = _cells(job)
+        result.add_row(*map(_cell, _values(job, knobs).values()), *(cells[column] for column in columns))
+    return result
+
+
+def _cells(job: Job) -> dict[str, str | Text]:
+    word = str(job.summary.get("outcome") if job.status == "finished" else job.status)
+    best, final = (_cell(job.summary.get(f"loss/{name}"), 3) for name in ("best", "final"))
+    return {
+        "outcome": Text(word, style=_STYLES.get(word, "bold red")),
+        "best loss": best,
+        "best": best,
+        "final loss": final,
+        "final": final,
+        "first event": _event(job.summary.get("first_event")),
+        "time": _time(job.summary.get("seconds")),
+    }
 
 
 def _cell(value: Any, digits: int | None = None) -> str:

@@ -85,7 +85,9 @@ def test_the_loop_knows_no_sink_no_tracker_and_no_command_line():
     assert not [name for name in known if within(name, ["normlab.sinks", "normlab.launch", "normlab.cli"])]
 
 
-@pytest.mark.parametrize("module", ["normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config"])
+@pytest.mark.parametrize(
+    "module", ["normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config"]
+)
 def test_importing_it_does_not_import_torch(module):
     heavy = "{'torch', 'hydra', 'wandb', 'datasets', 'matplotlib'}"
     code = f"import sys, {module}; found = {heavy} & sys.modules.keys(); sys.exit(str(found) if found else 0)"

@@ -93,6 +93,7 @@ def test_timestamp_has_milliseconds_and_sorts():
 def test_swept_names_a_group_once():
     jobs = [config(placement=option("placement", name), warmup=w) for name in ("post", "pre") for w in (0, 9)]
     assert naming.swept(jobs) == ["placement", "warmup"]
+    assert naming.swept([dict(reversed(job.items())) for job in jobs]) == ["placement", "warmup"]
 
 
 def test_swept_settings_count_under_the_same_option():

@@ -14,6 +14,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,11 +121,9 @@ def _building(parent: Path) -> Path:
     """A new folder beside those that are complete; old unfinished ones go."""
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.glob(f"{BUILDING}*"):
-        try:
+        with suppress(FileNotFoundError):
             if time.time() - old.stat().st_mtime > STALE:
                 shutil.rmtree(old, ignore_errors=True)
-        except FileNotFoundError:
-            pass
     return _new_folder(parent)
 
 
@@ -156,15 +155,17 @@ def _fill(folder: Path, build: Build) -> dict[str, Any]:
 
 
 def _flush(path: Path) -> None:
-    """Onto the disk, before the rename says that it is there."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some file systems cannot flush a folder
-        if path.is_file():
-            raise
-    finally:
-        os.close(handle)
+    """A file onto the disk, before the rename says that it is there; a folder too, where the system can."""
+    if path.is_file():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+        return
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _publish(folder: Path, place: Path) -> None:

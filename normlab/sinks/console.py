@@ -31,6 +31,13 @@ _COLOURS = {
     "interrupted": "yellow",
     "failed": "bold red",
 }
+_MEANINGS = {
+    "stable": "no instability of the loss",
+    "spiked": "the loss spiked",
+    "stuck": "no better than the frequencies of the tokens",
+    "exploded": "the loss rose above its start and stayed there",
+    "nonfinite": "a loss, gradient or parameter was not finite",
+}
 _EVENTS_SHOWN = 4
 
 
@@ -84,12 +91,16 @@ class ConsoleSink:
         if new and self._plain:
             self._say(Text.assemble((_event_words(event), "yellow")))
 
+    def warn(self, message: str) -> None:
+        """Say what went wrong beside the run, above the live view."""
+        self._say(Text(f"warning: {message}", "yellow"))
+
     def close(self, summary: Mapping[str, Any]) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
         if self._progress is not None:
-            self._console.print(_summary_panel(self._progress, summary))
+            self._console.print(_summary_panel(self._progress, summary, self._console.width))
             for line in _where(self._progress, summary):
                 self._say(line)
 
@@ -106,16 +117,16 @@ class _View:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         run, ascii_only = self._progress, options.ascii_only
         width = options.max_width - 4
-        rows = max(console.size.height - 9, 4)
+        rows = max(console.size.height - 8, 4)
         gradients = run.gradients()
         parts: list[RenderableType] = [_headline(run, width), _numbers(run), Text()]
         if width >= 70:
             half = (width - 3) // 2
             bars = _bars(gradients, width - 3 - half, min(rows, 28), ascii_only)
-            lines = _curve(run, half, min(max(len(bars) - 2, 6), rows - 1), ascii_only)
+            lines = _curve(run, half, min(max(len(bars) - 2, 6), rows - 2), ascii_only)
             parts.append(_side_by_side(lines, bars, half))
         else:
-            lines = _curve(run, width, min(6, rows - 1), ascii_only)
+            lines = _curve(run, width, min(6, rows - 2), ascii_only)
             parts += [*lines, *_bars(gradients, width, max(rows - len(lines), 0), ascii_only)]
         if run.events:
             parts += [Text(), _last_event(run, width)]
@@ -136,73 +147,90 @@ def _headline(run: Progress, width: int) -> RenderableType:
         after += f"  {sketch.short(speed)} tokens/s"
     table = Table.grid()
     room = max(width - len(before.plain) - len(after), 5)
-    progress = ProgressBar(total=run.steps, completed=run.done, width=room)
+    progress = ProgressBar(total=run.steps, completed=run.done, width=room, complete_style="cyan")
     table.add_row(before, progress, Text(after))
     return table
 
 
 def _numbers(run: Progress) -> Text:
+    if not run.row:
+        return Text("waiting for the first step", "dim")
     text = Text(no_wrap=True, overflow="ellipsis")
     pairs = (
-        ("loss", f"{run.number('loss'):.4f}", "bold cyan"),
-        ("val", f"{run.val:.4f}", "cyan"),
+        ("loss", sketch.fixed(run.number("loss"), 4), "bold cyan"),
+        ("val", sketch.fixed(run.val, 4), "cyan"),
         ("lr", sketch.short(run.number("lr")), ""),
         ("grad norm", sketch.short(run.number("grad_norm/global")), ""),
     )
     for name, value, style in pairs:
-        if value != "nan" or name == "loss":
+        if value != "NaN" or name != "val":
             text.append(f"{name} ", "dim").append(value, style).append("   ")
     return text
 
 
 def _curve(run: Progress, width: int, height: int, ascii_only: bool) -> list[Text]:
-    """The loss over the whole run as an area, the floors as lines with their names beside them."""
-    labels = [f"{name} {value:.2f}" for name, value in run.floors()]
-    room = max(map(len, labels), default=0) + 1
-    columns = run.trace.columns(max(width - room, 8))
-    known = [value for value in columns if value is not None and math.isfinite(value)]
-    floors = [value for _, value in run.floors()]
-    # From a little under the lowest floor or loss, to ln V or the highest loss; an explosion is cut off.
-    low = min(known + floors, default=0.0)
-    high = min(max(known + floors, default=1.0), 1.5 * max(floors, default=math.inf))
-    low, high = low - 0.06 * (high - low) - 1e-6, high + 0.02 * (high - low) + 1e-6
+    """The loss over the whole run as an area, the floors of the text as lines, the events as marks below."""
+    floors = run.floors()
+    labels = [f"{name} {value:.2f}" for name, value in floors]
+    width = max(width - 1 - max(map(len, labels), default=0), 8)
+    columns = run.trace.columns(width)
+    low, high = _loss_range(columns, [value for _, value in floors])
     lines = [Text(line, "cyan") for line in sketch.curve(columns, height, low, high, ascii_only)]
-    marks: dict[int, str] = {}
-    for label, value in zip(labels, floors, strict=True):
+    taken: set[int] = set()
+    for (_, value), label in zip(floors, labels, strict=True):
         line = height - 1 - min(max(int((value - low) / (high - low) * height), 0), height - 1)
-        while line in marks and line + 1 < height:
+        while line in taken and line + 1 < height:
             line += 1
-        marks.setdefault(line, label)
-    for line, label in marks.items():
-        # The line shows where the curve has gone under it.
-        dashes = lines[line].plain.replace(" ", "-" if ascii_only else "─")
-        lines[line] = Text(dashes, "cyan")
-        lines[line].highlight_regex("[-─]+", "dim")
+        taken.add(line)
+        # The line is seen where the curve has gone under it.
+        lines[line].plain = lines[line].plain.replace(" ", "-" if ascii_only else "─")
         lines[line].append(f" {label}", "yellow")
-    return [Text("loss, mean of each stretch", "bold", no_wrap=True), *lines]
+    for column, loss in enumerate(columns):
+        if loss == math.inf:
+            for text in lines:
+                text.stylize("red", column, column + 1)
+    return [Text("loss", "bold"), *lines, _axis(run, width)]
 
 
-def _bars(
-    gradients: Sequence[tuple[str, float]], width: int, height: int, ascii_only: bool
-) -> list[Text]:
+def _loss_range(columns: Sequence[float | None], floors: Sequence[float]) -> tuple[float, float]:
+    """From just under the lowest floor or loss to just over the highest; an explosion is cut off."""
+    known = [loss for loss in columns if loss is not None and math.isfinite(loss)]
+    low = min((*known, *floors), default=0.0)
+    high = min(max((*known, *floors), default=1.0), 1.5 * max(floors, default=math.inf))
+    room = max(high - low, 1e-6)
+    return low - 0.06 * room, high + 0.02 * room
+
+
+def _axis(run: Progress, width: int) -> Text:
+    """First and last step, and a mark under each event."""
+    end = str(run.steps)
+    text = Text(f"0{end:>{width - 1}}", "dim")
+    for step, _, _ in run.events:
+        column = min(step * width // run.steps, width - 1)
+        text.plain = f"{text.plain[:column]}^{text.plain[column + 1 :]}"
+        text.stylize("bold yellow", column, column + 1)
+    return text
+
+
+def _bars(gradients: Sequence[tuple[str, float]], width: int, height: int, ascii_only: bool) -> list[Text]:
     """Norm of each layer's gradient on a log scale: the depth profile, the input at the top."""
     shown = [gradients[index] for index in sketch.thin(len(gradients), height - 1)]
     if not shown:
         return []
     low, high = sketch.decades([value for _, value in gradients])
     some = f", {len(shown)} of {len(gradients)}" if len(shown) < len(gradients) else ""
-    lines = [Text(f"gradient norm, 1e{low:+03d} to 1e{high:+03d}{some}", "bold", no_wrap=True, overflow="crop")]
+    title = f"gradient norm, log scale 1e{low} to 1e{high}{some}"
+    lines = [Text(title, "bold", no_wrap=True, overflow="ellipsis")]
     name_width = max(len(name) for name, _ in shown)
     for name, value in shown:
         line = Text(f"{name:<{name_width}} ", no_wrap=True, overflow="crop")
         number = f"{sketch.short(value):>8}"
-        room = max(width - len(line) - len(number) - 1, 1)
+        room = max(width - len(line) - len(number), 1)
         if math.isfinite(value) and value > 0:
             share = (math.log10(value) - low) / (high - low)
-            line.append(f"{sketch.bar(share, room, ascii_only):<{room}}", "green").append(f" {number}")
+            line.append(f"{sketch.bar(share, room, ascii_only):<{room}}", "green").append(number)
         else:
-            style = "dim" if value == 0 else "bold red"
-            line.append(" " * room).append(f" {number}", style)
+            line.append(" " * room).append(number, "dim" if value == 0 else "bold red")
         lines.append(line)
     return lines
 
@@ -225,11 +253,7 @@ def _last_event(run: Progress, width: int) -> Text:
 
 
 def _event_words(event: Mapping[str, Any]) -> str:
-    """An event in one line; its own message already says step and value in words."""
-    words = f"{event['kind']} at step {event['step']}: {event['message']}"
-    if event.get("recovered"):
-        words += f" (recovered after {event.get('recovery_steps')} steps)"
-    return words
+    return f"{event['kind']} at step {event['step']}: {event['message']}"
 
 
 def _start_line(run: Progress) -> Text:
@@ -238,14 +262,14 @@ def _start_line(run: Progress) -> Text:
     start = f"from step {run.done} " if opening.resumed else ""
     return Text.assemble(
         (opening.name, "bold"),
-        f": {opening.parameters:,} parameters, {start}to step {run.steps}; floors of the text in nats: {floors}",
+        f": {opening.parameters:,} parameters, {start}to step {run.steps}; floors of the text: {floors} nats",
     )
 
 
 def _progress_line(run: Progress, row: Row) -> Text:
-    text = f"step {run.done}/{run.steps}  loss {run.number('loss'):.4f}"
+    text = f"step {run.done}/{run.steps}  loss {sketch.fixed(run.number('loss'), 4)}"
     if "val/loss" in row:
-        text += f"  val {run.val:.4f}"
+        text += f"  val {sketch.fixed(run.val, 4)}"
     text += f"  lr {sketch.short(run.number('lr'))}"
     speed = run.number("time/tokens_per_second")
     if math.isfinite(speed):
@@ -253,17 +277,73 @@ def _progress_line(run: Progress, row: Row) -> Text:
     return Text(text + (f"  ETA {sketch.duration(run.eta())}" if run.done < run.steps else ""))
 
 
-def _summary_panel(run: Progress, summary: Mapping[str, Any]) -> Panel:
+def _summary_panel(run: Progress, summary: Mapping[str, Any], width: int) -> Panel:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _summary_rows(run, summary):
         table.add_row(name, value)
-    outcome = str(summary.get("outcome") or summary.get("status"))
+    word = _outcome_word(summary)
     return Panel(
         table,
         title=Text.assemble(("normlab ", "bold"), run.opening.name),
         title_align="left",
-        border_style=_COLOURS.get(outcome, "blue"),
-        width=min(run_width, 120) if (run_width := None) else None,
+        border_style=_COLOURS.get(word, "blue"),
+        width=min(width, 110),
     )
+
+
+def _outcome_word(summary: Mapping[str, Any]) -> str:
+    status = str(summary.get("status"))
+    return str(summary.get("outcome") or status) if status == "finished" else status
+
+
+def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[str, Text]]:
+    word = _outcome_word(summary)
+    outcome = Text.assemble((word, _COLOURS.get(word, "bold")))
+    if word in _MEANINGS:
+        outcome.append(f"  {_MEANINGS[word]}", "dim")
+    elif summary.get("outcome"):
+        outcome.append(f" at step {run.done} of {run.steps}, {summary['outcome']} so far")
+    yield "outcome", outcome
+    losses = _values(("first", run.first_loss), *_kinds("loss", summary))
+    yield "loss", Text(losses or "none")
+    final = summary.get("loss/final")
+    if losses and isinstance(final, float):
+        yield "", Text(sketch.against(final, run.opening.floors))
+    validation = _values(*_kinds("val", summary))
+    if validation:
+        yield "validation", Text(validation)
+    events = [_event_words(event) for event in run.events.values()]
+    more = len(events) - _EVENTS_SHOWN
+    if more > 0:
+        events[_EVENTS_SHOWN:] = [f"and {more} more, in events.jsonl"]
+    yield "events", Text("\n".join(events) or "none", "yellow" if events else "")
+    speed = summary.get("tokens_per_second")
+    words = f"{run.done} steps in {sketch.duration(run.clock() - run.began)}"
+    if run.opening.resumed:
+        words += f" (resumed at {run.opening.first_step})"
+    yield "speed", Text(f"{sketch.short(speed)} tokens/s, {words}" if speed else words)
+
+
+def _kinds(name: str, summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(kind, summary.get(f"{name}/{kind}")) for kind in ("best", "final")]
+
+
+def _values(*values: tuple[str, Any]) -> str:
+    return "   ".join(
+        f"{sketch.fixed(value, 3)} {name}" for name, value in values if isinstance(value, float)
+    )
+
+
+def _where(run: Progress, summary: Mapping[str, Any]) -> Iterable[Text]:
+    """Paths and commands, outside the panel so that they can be copied whole."""
+    directory = run.opening.directory
+    if directory.resolve().is_relative_to(Path.cwd()):
+        directory = directory.resolve().relative_to(Path.cwd())
+    yield Text.assemble(("run directory: ", "dim"), str(directory))
+    known = summary.get("wandb") or {}
+    if known.get("url"):
+        yield Text.assemble(("wandb: ", "dim"), known["url"])
+    if known.get("sync"):
+        yield Text.assemble(("to wandb: ", "dim"), known["sync"])

@@ -2,15 +2,19 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from normlab.sinks.base import Opening, Row, event_key
-from normlab.sinks.run_directory import read_events, read_rows
+from normlab.sinks.run_directory import read_rows
 from normlab.sinks.sketch import Trace
 
 _SITE = re.compile(r"grad_norm/(embedding|layer_\d+|final_norm|head)")
-_FLOORS = (("ln V", "uniform"), ("unigram", "unigram"), ("bigram", "bigram"), ("entropy rate", "entropy_rate"))
+_FLOORS = (
+    ("ln V", "uniform"),
+    ("unigram", "unigram"),
+    ("bigram", "bigram"),
+    ("entropy rate", "entropy_rate"),
+)
 
 
 class Progress:
@@ -26,12 +30,11 @@ class Progress:
         self.row: Row = {}
         self.val = math.nan
         self.first_loss = math.nan
-        self.events: dict[tuple[int, str, str], Mapping[str, Any]] = {}
+        self.events = {event_key(event): event for event in opening.events}
         if opening.resumed:
             for row in read_rows(opening.directory):
                 self.take(row)
             self.done = opening.first_step
-            self.events = {event_key(event): event for event in read_events(opening.directory)}
 
     def take(self, row: Row) -> None:
         step, loss = row["step"], row["loss"]

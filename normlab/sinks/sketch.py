@@ -24,7 +24,7 @@ class Trace:
         self._numbers[index] += 1
 
     def columns(self, width: int) -> list[float | None]:
-        """The mean of each of `width` equal parts of the run, or infinity; None before and after what is known."""
+        """The mean of each of `width` equal parts of the run, or infinity; None where nothing is known."""
         columns: list[float | None] = []
         known = 0
         for column in range(width):
@@ -101,6 +101,11 @@ def short(value: float) -> str:
     if size >= 1e12 or size < 1e-3:
         return f"{value:.1e}"
     return f"{value:.0f}" if size >= 100 else f"{value:#.3g}"
+
+
+def fixed(value: float, places: int) -> str:
+    """With so many places after the point: 3.1400, NaN."""
+    return f"{value:.{places}f}" if math.isfinite(value) else short(value)
 
 
 def duration(seconds: float) -> str:

@@ -147,7 +147,7 @@ class WandbSink:
         lowest = {key: {"min": value} for key, value in self._lowest.items()}
         code = _EXIT_CODES.get(str(summary.get("status")), 1)
         try:
-            run.summary.update(_flat({**summary, "wandb": None}) | lowest)
+            run.summary.update(_flat({**summary, "wandb": None, "sizes": None}) | lowest)
             within(FINISH_TIMEOUT + 5, lambda: run.finish(exit_code=code))
         except Exception as error:
             self._lose("wandb did not finish", error)

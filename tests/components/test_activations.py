@@ -51,7 +51,10 @@ def test_settings_reach_the_formula(config, expected):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_feed_forward_is_two_matrices_or_three_with_a_gate(name):
     config = ModelConfig(width=16)
-    ffn, x = FeedForward(config, ACTIVATIONS[name].config).double(), torch.randn(2, 3, 16, dtype=torch.float64)
+    ffn, x = (
+        FeedForward(config, ACTIVATIONS[name].config).double(),
+        torch.randn(2, 3, 16, dtype=torch.float64),
+    )
     act = build_activation(ACTIVATIONS[name].config)
     h = F.linear(x, ffn.w_in.weight)
     h = act(F.linear(x, ffn.w_gate.weight)) * h if ACTIVATIONS[name].gated else act(h)

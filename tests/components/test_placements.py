@@ -42,7 +42,8 @@ def none(x, f, n):
 
 peri = sandwich
 EQUATIONS = {
-    name: globals()[name] for name in ("post", "pre", "sandwich", "peri", "res_post", "deepnorm", "rezero", "none")
+    name: globals()[name]
+    for name in ("post", "pre", "sandwich", "peri", "res_post", "deepnorm", "rezero", "none")
 }
 NORMS_PER_MODEL = {
     "post": 2 * DEPTH,
@@ -108,7 +109,8 @@ def test_every_parameter_gets_a_gradient(name, small):
 
 
 @pytest.mark.parametrize(
-    ("depth", "alpha", "beta"), [(2, 1.4142, 0.5), (12, 2.2134, 0.3195), (24, 2.6321, 0.2686), (48, 3.1302, 0.2259)]
+    ("depth", "alpha", "beta"),
+    [(2, 1.4142, 0.5), (12, 2.2134, 0.3195), (24, 2.6321, 0.2686), (48, 3.1302, 0.2259)],
 )
 def test_deepnorm_constants_are_the_published_ones(depth, alpha, beta, small):
     model = GPT(small({"depth": depth}, placement="deepnorm"), VOCAB)

@@ -1,5 +1,6 @@
 """Every test has a token cache of its own, and a machine that is not on the network."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -11,6 +12,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("NORMLAB_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Inodes that were to be put onto the disk; they are not, because two hundred tests would wait for it."""
+    inodes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: inodes.append(os.fstat(handle).st_ino))
+    return inodes
 
 
 @pytest.fixture(autouse=True)

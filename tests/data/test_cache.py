@@ -55,6 +55,23 @@ def test_tokens_are_made_once(text: Path, cache: Path, monkeypatch: pytest.Monke
     assert load(moved).key == first.key
 
 
+def test_everything_is_on_the_disk_before_the_name_and_meta_is_last(
+    text: Path, cache: Path, flushed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, before = Path.rename, list[int]()
+
+    def watched(self: Path, target: Path) -> Path:
+        before.extend(flushed)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    load(text)
+    folder = entry(cache)
+    paths = [folder / "train.bin", folder / "validation.bin", folder / "meta.json", folder, cache]
+    assert flushed == [path.stat().st_ino for path in paths]
+    assert before == flushed[:4]  # all but the folder in which the new name stands
+
+
 def test_a_run_with_cached_tokens_starts_without_the_libraries(text: Path) -> None:
     load(text, tokenizer="char")
     script = (
@@ -204,7 +221,7 @@ def test_processes_that_start_together(text: Path, cache: Path) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     for run in runs:
         assert run.stdout is not None

@@ -16,7 +16,9 @@ def trained(config):
     model, ids = GPT(config, 11), torch.randint(11, (4, 9))
     loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
     named = dict(model.named_parameters())
-    reference = dict(zip(named, torch.autograd.grad(loss, list(named.values()), retain_graph=True), strict=True))
+    reference = dict(
+        zip(named, torch.autograd.grad(loss, list(named.values()), retain_graph=True), strict=True)
+    )
     loss.backward()
     return model, reference
 
@@ -42,9 +44,13 @@ def test_places_partition_the_global_norm_and_kinds_partition_a_layer(small):
     model, _ = trained(small())
     measured = GradientNorms(model, site, detail=True)
     values = dict(zip(measured.names, measured.measure().tolist(), strict=True))
-    places = [key for key in values if re.fullmatch(r"grad_norm/[a-z]+(_norm|_\d\d)?", key) and "global" not in key]
+    places = [
+        key for key in values if re.fullmatch(r"grad_norm/[a-z]+(_norm|_\d\d)?", key) and "global" not in key
+    ]
     assert len(places) == 2 + 3
-    assert sum(values[key] ** 2 for key in places) ** 0.5 == pytest.approx(values["grad_norm/global"], rel=1e-6)
+    assert sum(values[key] ** 2 for key in places) ** 0.5 == pytest.approx(
+        values["grad_norm/global"], rel=1e-6
+    )
     kinds = {key.split("/")[2] for key in values if key.startswith("grad_norm/layer_01/")}
     assert kinds == KINDS | {"norm"}
     square = sum(values[f"grad_norm/layer_01/{kind}"] ** 2 for kind in kinds)

@@ -11,7 +11,10 @@ STATE = {"step": 3, "model": {"w": torch.ones(2)}, "optimizer": {}, "watch": {}}
 def test_the_newest_are_kept_and_read_back(tmp_path):
     for step in (1, 2, 30):
         checkpoint.save(tmp_path, step, STATE | {"step": step}, keep=2)
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step_00000002.pt", "step_00000030.pt"]
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [
+        "step_00000002.pt",
+        "step_00000030.pt",
+    ]
     state = checkpoint.load_latest(tmp_path, CPU)
     assert state["step"] == 30 and torch.equal(state["model"]["w"], torch.ones(2))
 

@@ -51,8 +51,12 @@ def test_rows_hold_the_promised_keys(small):
     row = listener.rows[0]
     assert row["tokens"] == 4 * 8 and row["lr"] == 2.5e-3 and math.isfinite(row["loss"])
     places = {"global", "embedding", "layer_00", "layer_01", "final_norm", "head"}
-    kinds = {f"layer_0{i}/{kind}" for i in (0, 1) for kind in ("attn.qkv", "attn.out", "ffn.in", "ffn.out", "norm")}
-    assert {key for key in row if key.startswith("grad_norm/")} == {f"grad_norm/{name}" for name in places | kinds}
+    kinds = {
+        f"layer_0{i}/{kind}" for i in (0, 1) for kind in ("attn.qkv", "attn.out", "ffn.in", "ffn.out", "norm")
+    }
+    assert {key for key in row if key.startswith("grad_norm/")} == {
+        f"grad_norm/{name}" for name in places | kinds
+    }
     assert [row["step"] for row in listener.rows if "val/loss" in row] == [2, 5]
 
 
@@ -110,7 +114,9 @@ def test_other_precisions_agree_with_fp32(precision, tolerance, small):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_every_optimizer_lowers_the_loss_and_resumes_exactly(optimizer, small):
-    config = small({"train.steps": 40, "train.checkpoint.every": 15, "model.dropout": 0.1}, optimizer=optimizer)
+    config = small(
+        {"train.steps": 40, "train.checkpoint.every": 15, "model.dropout": 0.1}, optimizer=optimizer
+    )
     job, listener = trained(config)
     assert listener.rows[-1]["loss"] < listener.rows[0]["loss"] - 0.05
     step, state = listener.saved[0]

@@ -1,0 +1,130 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from normlab import __version__, groups, pages
+from normlab.cli import app
+
+_HEAVY = ("torch", "wandb", "datasets", "tokenizers", "matplotlib")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def invoke(*words):
+        return CliRunner().invoke(app, words, prog_name="normlab")
+
+    return invoke
+
+
+def test_the_main_page_teaches(run):
+    for words in ([], ["--help"], ["-h"]):
+        done = run(*words)
+        assert done.exit_code == 0
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        assert "normlab train -m placement=post,pre warmup=0,100" in done.stdout
+        for command in ("train", "resume", "list", "--version", "--install-completion"):
+            assert command in done.stdout
+
+
+def test_the_train_page_teaches(run):
+    for words in (["--help"], ["-h"], ["-m", "seed=1", "--help"]):
+        done = run("train", *words)
+        assert done.exit_code == 0
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        knobs = ("norm=layernorm", "placement=pre", "activation=gelu", "depth=12", "warmup=0", "seed=0")
+        assert all(knob in done.stdout for knob in knobs)
+        assert all(f"{group}=" in done.stdout for group in groups.GROUPS)
+        assert "normlab list norms" in done.stdout and "--hydra-help" in done.stdout
+
+
+def test_every_example_on_the_pages_composes():
+    import shlex
+
+    from normlab.launch import compose
+
+    panels = (*pages.main_page().panels, *pages.train_page().panels)
+    for line, _ in [line for panel in panels if panel.stacked for line in panel.lines]:
+        words = shlex.split(line)
+        assert words[0] == "normlab" and words[1] in ("train", "list")
+        if words[1] == "train":
+            single = [word.split(",")[0].replace("range(3)", "0") for word in words[2:] if word != "-m"]
+            compose(single)
+
+
+def test_every_setting_that_the_train_page_names_is_there():
+    for line, text in pages.train_page().panels[2].lines:
+        group = line.partition("=")[0]
+        for key in text.split(", "):
+            assert f"{group}.{key}" in groups.known_keys()
+
+
+def test_other_commands_have_help(run):
+    assert "RUN_DIR" in run("resume", "--help").stdout
+    assert "--json" in run("list", "-h").stdout
+
+
+def test_version(run):
+    assert run("--version").stdout == run("train", "--version").stdout == f"normlab {__version__}\n"
+
+
+def test_words_that_are_no_command_exit_2(run):
+    assert run("trian").exit_code == 2
+    assert run("list", "norsm").exit_code == 2
+    assert run("resume").exit_code == 2
+    done = run("train", "--mutlirun")
+    assert done.exit_code == 2 and "Did you mean '--multirun'" in done.stderr
+
+
+def test_flags_reach_hydra_in_any_order(run):
+    done = run("train", "placement=post", "--cfg", "job", "-p", "placement")
+    assert done.exit_code == 0 and "norm_post: true" in done.stdout
+    assert run("train", "-c", "job", "--package", "placement", "placement=post").stdout == done.stdout
+    assert "conf" in run("train", "-i", "searchpath").stdout
+
+
+def test_a_users_folder_can_be_given(run, tmp_path):
+    (tmp_path / "placement").mkdir()
+    (tmp_path / "placement" / "mine.yaml").write_text("name: mine\n")
+    for flag in (["--config-dir", str(tmp_path)], ["-cd", str(tmp_path)], [f"--config-dir={tmp_path}"]):
+        done = run("train", *flag, "placement=mine", "--cfg", "job", "-p", "placement.name")
+        assert done.stdout == "mine\n"
+
+
+def loaded_after(*words):
+    """The modules that a command has loaded, in a process of its own."""
+    code = f"""
+import json, sys
+from normlab.cli import app
+try:
+    app({list(words)!r}, prog_name="normlab")
+except SystemExit as stop:
+    print(json.dumps([stop.code or 0, sorted(name for name in sys.modules if "." not in name)]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    assert code == 0
+    return set(modules)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list", "norms"], ["list"]])
+def test_help_and_lists_load_nothing_heavy(words):
+    assert loaded_after(*words).isdisjoint({*_HEAVY, "hydra", "omegaconf"})
+
+
+def test_showing_a_config_loads_no_torch():
+    assert loaded_after("train", "--cfg", "job").isdisjoint(_HEAVY)
+
+
+def test_completion_loads_no_torch():
+    code = (
+        "import sys; from normlab.complete import complete;"
+        "complete([], 'norm='); complete([], 'hydra/launcher=');"
+        f"assert not set(sys.modules) & {set(_HEAVY)!r}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

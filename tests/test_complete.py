@@ -1,0 +1,100 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from normlab import groups
+from normlab.complete import complete
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        ("", "see", ["seed=", "seed=0"]),
+        ("", "optimizer.l", ["optimizer.lr=", "optimizer.lr=0.0025"]),
+        ("optimizer=sgd", "optimizer.l", ["optimizer.lr=", "optimizer.lr=0.1"]),
+        ("", "norm=r", ["norm=rmsnorm"]),
+        ("-m", "norm=layernorm,r", ["norm=layernorm,rmsnorm"]),
+        ("-m", "placement=post,po", []),
+        ("", "train.precision=", ["train.precision=fp32", "train.precision=bf16", "train.precision=fp64"]),
+        ("", "model.tie=", ["model.tie=true", "model.tie=false"]),
+        ("", "depth=", ["depth=12"]),
+        ("", "norm.m", []),
+        ("norm=batchnorm", "norm.m", ["norm.momentum=", "norm.momentum=0.1"]),
+        ("data=text", "data.pat", ["data.path=", "data.path=..."]),
+        ("data=text", "data.path=", []),
+        ("", "data.tok", ["data.tokenizer=", *(f"data.tokenizer={n}" for n in ("byte", "char", "bpe"))]),
+        ("", "train.checkpoint.e", ["train.checkpoint.every=", "train.checkpoint.every=100"]),
+        ("", "expe", ["experiment=", *(f"experiment={name}" for name in groups.options("experiment"))]),
+        ("", "+tracker.pro", ["+tracker.project=", "+tracker.project=normlab"]),
+        ("", "zzz", []),
+        ("", "zzz=", []),
+    ],
+)
+def test_what_a_word_may_become(words, incomplete, found):
+    assert complete(words.split(), incomplete) == found
+
+
+def test_an_empty_word_may_be_any_knob_or_group():
+    found = complete([], "")
+    assert {"norm=", "placement=", "activation=", "depth=", "warmup=", "seed=", "optimizer."} <= set(found)
+    assert not any(word.startswith("hydra") for word in found)
+
+
+def test_dots_are_completed_one_at_a_time():
+    assert "train.checkpoint." in complete([], "train.")
+    assert "train.checkpoint.every=" not in complete([], "train.")
+
+
+def test_a_users_folder_adds_options(tmp_path):
+    (tmp_path / "placement").mkdir()
+    (tmp_path / "placement" / "mine.yaml").touch()
+    assert complete(["-cd", str(tmp_path)], "placement=m") == ["placement=mine"]
+
+
+def test_hydras_own_settings_are_asked_of_hydra():
+    assert complete([], "hydra/launcher=b") == ["hydra/launcher=basic"]
+    assert {"hydra.sweep.dir=", "hydra.sweep.subdir="} <= set(complete([], "hydra.sweep."))
+
+
+@pytest.fixture(scope="module")
+def script():
+    """What normlab tells bash to run."""
+    environment = {**os.environ, "_NORMLAB_COMPLETE": "source_bash"}
+    done = subprocess.run(
+        [sys.executable, "-m", "normlab"], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def in_bash(script, folder, *words):
+    """What bash offers for the last word; bash cuts words at `=`."""
+    (folder / "normlab").write_text(f'#!/bin/sh\nexec {sys.executable} -m normlab "$@"\n')
+    (folder / "normlab").chmod(0o755)
+    quoted = " ".join(f"'{word}'" for word in ("normlab", *words))
+    lines = [
+        f"PATH={folder}:$PATH",
+        script,
+        f"COMP_WORDS=({quoted}); COMP_CWORD={len(words)}",
+        "_normlab_completion normlab; printf '%s\\n' \"${COMPREPLY[@]}\"",
+    ]
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["tr"], ["train"]),
+        (["list", "pla"], ["placements"]),
+        (["train", "norm", "=", "r"], ["rmsnorm"]),
+        (["train", "-m", "seed", "=", "1", "norm", "=", "layernorm,r"], ["layernorm,rmsnorm"]),
+        (["train", "seed", "=", "1", "optimizer", "="], ["adamw", "adam", "sgd"]),
+        (["train", "norm", "=", "batchnorm", "norm.m"], ["norm.momentum=", "norm.momentum=0.1"]),
+        (["train", "--mul"], ["--multirun"]),
+    ],
+)
+def test_bash_completes(script, tmp_path, words, found):
+    assert in_bash(script, tmp_path, *words) == found

@@ -1,0 +1,159 @@
+import copy
+import json
+
+import pytest
+import yaml
+from rich.console import Console
+
+from normlab import groups, sweep
+from normlab.sweep import Planned
+
+
+def write_job(directory, summary, overrides=(), rows=(), **changes):
+    (directory / ".hydra").mkdir(parents=True)
+    (directory / "config.yaml").write_text(yaml.safe_dump(copy.deepcopy(groups.defaults()) | changes))
+    (directory / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+    if summary is not None:
+        (directory / "summary.json").write_text(json.dumps(summary))
+    if rows:
+        (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def finished(outcome, loss, event=None, seconds=27.44):
+    return {
+        "status": "finished",
+        "outcome": outcome,
+        "steps": 300,
+        "loss/final": loss,
+        "loss/best": 2.251,
+        "first_event": event,
+        "seconds": seconds,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A sweep over placement and warm-up of which one job was killed, one failed and one not begun."""
+    root = tmp_path / "mine"
+    post = groups.values("placement")["post"]
+    event = {"step": 171, "kind": "plateau", "metric": "loss"}
+    write_job(root / "a", finished("stuck", 3.149, event), ["placement=post", "warmup=0"], placement=post)
+    write_job(root / "b", finished("nonfinite", "NaN", seconds=700), ["warmup=10"], warmup=10)
+    rows = [{"step": 0, "time/seconds": 0.5}, {"step": 1, "time/seconds": 1.5}]
+    write_job(root / "c", {"status": "running"}, ["warmup=20"], rows, warmup=20)
+    write_job(root / "d", {"status": "failed", "error": "OSError: disk full"}, ["warmup=30"], warmup=30)
+    return root
+
+
+def planned(folder):
+    return [Planned(directory=folder / name, overrides=(f"warmup={n}",)) for n, name in enumerate("edcba")]
+
+
+def test_jobs_are_read_from_their_folders_whoever_ran_them(folder):
+    jobs = sweep.read_jobs(folder)
+    assert [(job.directory.name, job.status) for job in jobs] == [
+        ("a", "finished"),
+        ("b", "finished"),
+        ("c", "lost"),
+        ("d", "failed"),
+    ]
+    assert jobs[0].overrides == ["placement=post", "warmup=0"]
+    assert jobs[2].summary["steps"] == 2 and jobs[2].summary["seconds"] == 1.5
+    assert jobs[3].error == "OSError: disk full"
+
+
+def test_planned_jobs_come_first_and_may_not_have_begun(folder):
+    jobs = sweep.read_jobs(folder, planned(folder))
+    assert [job.directory.name for job in jobs] == list("edcba")
+    assert [job.status for job in jobs] == ["not started", "failed", "lost", "finished", "finished"]
+
+
+def test_an_error_that_left_no_summary_makes_a_job_failed(folder):
+    jobs = sweep.read_jobs(folder, planned(folder)[:1], {folder / "e": "ValueError: no"})
+    assert (jobs[0].status, jobs[0].error) == ("failed", "ValueError: no")
+
+
+def test_only_the_planned_jobs_count_as_failures(folder, capsys):
+    assert sweep.finish(folder, planned(folder), {}) == 2
+    assert sweep.finish(folder, planned(folder)[4:], {}) == 0
+    assert sweep.finish(folder, [], {}) == 2
+    capsys.readouterr()
+
+
+def test_a_sweep_whose_folder_could_not_be_made(tmp_path, capsys):
+    assert sweep.finish(tmp_path / "no", [Planned(directory=tmp_path / "no" / "a", overrides=())], {}) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_sweep_json_is_strict_and_whole(folder):
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    path = sweep.write(folder, sweep.read_jobs(folder))
+    content = json.loads(path.read_text(), parse_constant=refuse)
+    assert content["sweep"] == "mine" and content["knobs"] == ["placement", "warmup"]
+    job = content["jobs"][1]
+    assert (job["dir"], job["outcome"], job["loss/final"]) == ("b", "nonfinite", "NaN")
+    assert job["knobs"] == {"placement": "pre", "warmup": 10}
+    assert content["jobs"][0]["first_event"]["step"] == 171
+    assert [each["status"] for each in content["jobs"]] == ["finished", "finished", "lost", "failed"]
+    assert not list(folder.glob("*.part"))
+
+
+def render(jobs, width):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(sweep.table(jobs, width))
+    return console.export_text()
+
+
+def test_the_table_has_a_row_a_job(folder):
+    text = render(sweep.read_jobs(folder, planned(folder)), 120)
+    lines = [line.replace("┃", "│").split("│")[1:-1] for line in text.splitlines()]
+    rows = [[cell.strip() for cell in line] for line in lines if line]
+    header = ["placement", "warmup", "outcome", "best loss", "final loss", "first event", "time"]
+    assert rows[0] == header
+    assert ["post", "0", "stuck", "2.251", "3.149", "plateau @ 171", "27.4 s"] in rows
+    assert ["pre", "10", "nonfinite", "2.251", "nan", "-", "11 m 40 s"] in rows
+    assert ["pre", "20", "lost", "-", "-", "-", "1.5 s"] in rows
+    assert ["-", "0", "not started", "-", "-", "-", "-"] in rows
+
+
+@pytest.mark.parametrize("knobs", range(1, 8))
+def test_the_table_fits_80_columns_however_many_knobs(tmp_path, knobs):
+    optimizer = groups.values("optimizer")["adamw"]
+    for n in range(3):
+        changes = {
+            "activation": groups.values("activation")["gelu_tanh" if n else "leaky_relu"],
+            "placement": groups.values("placement")["sandwich" if n else "res_post"],
+            "depth": 10 + n,
+            "warmup": 100 * n,
+            "seed": n,
+            "optimizer": optimizer | {"lr": 1e-3 * (n + 1)},
+            "data": groups.values("data")["stdlib"] | {"max_tokens": 10**6 + n},
+        }
+        event = {"step": 1171, "kind": "nonfinite"}
+        write_job(
+            tmp_path / f"x{n}", finished("nonfinite", 2.5, event), **dict(list(changes.items())[:knobs])
+        )
+    text = render(sweep.read_jobs(tmp_path), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [line for line in text.splitlines() if "nonfinite" in line]
+    assert len(lines) == 3 and "2.500" in lines[0]
+    assert knobs == 7 or "leaky_relu" in lines[0]
+    assert knobs > 4 or "nonfinite @ 1171" in lines[0]
+    assert knobs > 2 or "27.4 s" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (99.94, "99.9 s"),
+        (125, "2 m 05 s"),
+        (90000, "25 h 00 m"),
+        (None, "-"),
+    ],
+)
+def test_times_are_short(seconds, text):
+    assert sweep._time(seconds) == text
