@@ -71,6 +71,7 @@ _BAD = [
     (["sweep.name=a/b"], "sweep.name: 'a/b' cannot be a folder's name"),
     (["-m", "sweep.name=..", "seed=1,2"], "sweep.name: '..' cannot be"),
     (["-m", "placement=glob(zz*)"], "there is no job to run: nothing matches placement=glob(zz*)"),
+    (["-m", "seed=1,2", "sed=1"], "sed: there is no such setting. Did you mean 'seed'?"),
     (["-m", "seed=3,3"], "two jobs would share the folder"),
     (["seed=90"], "the text is too short"),
     (["seed=94"], "the text went away"),
