@@ -156,9 +156,7 @@ class WandbSink:
             self._lose("wandb did not finish", error)
 
     def _start(self, mode: str, opening: Opening) -> None:
-        import wandb
 
-        wandb.setup(settings=wandb.Settings(silent=True))
         self.mode = self._choose(mode)
         note = opening.directory / "wandb" / "attempt.json"
         known = read_note(note) if opening.resumed else {}
@@ -188,6 +186,7 @@ class WandbSink:
 
         if mode in ("offline", "dryrun"):
             return "offline"
+        _hush()
         # Without this check wandb would ask for a key on a terminal, and wait for ever.
         if not wandb.login(prompt=False, verify=False):
             if mode != "auto":
@@ -213,6 +212,7 @@ class WandbSink:
     def _init_in(self, mode: Any, identity: str, opening: Opening) -> Any:
         import wandb
 
+        _hush()
         opening.directory.mkdir(parents=True, exist_ok=True)
         # Older versions know no `finish_timeout`, and refuse what they do not know.
         known = {name: value for name, value in _settings().items() if name in wandb.Settings.model_fields}
@@ -320,6 +320,13 @@ def _settings() -> dict[str, Any]:
         "finish_timeout": FINISH_TIMEOUT,
         "finish_timeout_raises": True,
     }
+
+
+def _hush() -> None:
+    """Have wandb print nothing from now on; this holds until it is torn down."""
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
 
 
 def _teardown() -> None:

@@ -13,7 +13,7 @@ def weights(config):
 
 
 def test_weights_depend_on_seed_and_name_alone(config_of):
-    """Another norm, placement, activation and depth leave every matrix that both models have bit-identical."""
+    """Another norm, placement, activation and depth leave every matrix in common bit-identical."""
     one = weights(config_of({"depth": 3}))
     other = weights(config_of({"depth": 5}, norm="rmsnorm", placement="sandwich", activation="relu"))
     shared = [name for name in one if name in other and "norm" not in name]

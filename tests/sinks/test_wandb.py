@@ -249,7 +249,7 @@ def test_asked_to_be_online_without_a_key_it_is_offline_with_one_warning(opening
     assert "no API key" in ours[0].message
 
 
-def test_a_server_that_does_not_answer_costs_one_warning_and_a_short_wait(opening_of, made, monkeypatch):
+def test_a_mute_server_costs_one_warning_and_a_short_wait(opening_of, made, monkeypatch, capfd):
     """Real wandb and a port that accepts and stays mute. The runs after it in the same sweep do not wait."""
     import wandb
 
@@ -269,6 +269,7 @@ def test_a_server_that_does_not_answer_costs_one_warning_and_a_short_wait(openin
     wandb.teardown()
     assert (record["mode"], second.mode) == ("offline", "offline")
     assert ["server" in warning for warning in warnings] == [True, True]
+    assert capfd.readouterr() == ("", "")
     assert len(history(inspect(sink.directory))) == 3
 
 
