@@ -1,7 +1,7 @@
 """What a run is made of: a tree of frozen dataclasses, with every default and every range check.
 
-The field names are the words of the command line, of `config.yaml` and of wandb. Groups that have a table of
-variants (`norm`, `placement`, ...) take their values from a row of it; `conf/config.yaml` names the default rows.
+The field names are the words of the command line, of `config.yaml` and of wandb. Groups that have a table
+of variants (`norm`, `placement`, ...) take a row of it; `conf/config.yaml` names the default rows.
 """
 
 import math

@@ -164,7 +164,7 @@ class WandbSink:
         identity = known["id"] if go_on else secrets.token_hex(4)
         self._run = self._init(identity, opening)
         self.directory = Path(self._run.dir).parent
-        self.url = self._run.url if self.mode == "online" else None  # asked offline, wandb prints a warning
+        self.url = self._run.url if self.mode == "online" else None
         note.parent.mkdir(exist_ok=True)
         note.write_text(json.dumps({"id": identity, "mode": "online" if go_on else self.mode}))
         self._run.summary.update(flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
