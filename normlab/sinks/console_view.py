@@ -29,7 +29,7 @@ class View:
         if width >= 70:
             half = (width - 3) // 2
             bars = _bars(gradients, width - 3 - half, min(rows, 28), ascii_only)
-            lines = _curve(run, half, min(max(len(bars) - 2, 6), rows - 2), ascii_only)
+            lines = _curve(run, half, min(max(len(bars) - 2, 10), rows - 2), ascii_only)
             parts.append(_side_by_side(lines, bars, half))
         else:
             lines = _curve(run, width, min(6, rows - 2), ascii_only)

@@ -97,9 +97,12 @@ class WandbSink:
 
     def record(self) -> dict[str, str]:
         """For the run's summary: the mode, and the folder, page, command and problem that there are."""
+        directory = self.directory
+        with suppress(ValueError):  # a run directory may be moved
+            directory = directory and directory.relative_to(self._run_directory.resolve())
         facts = {
             "mode": self.mode,
-            "directory": self.directory,
+            "directory": directory,
             "url": self.url,
             "sync": self.sync_hint,
             "problem": self.problem,
@@ -214,8 +217,6 @@ class WandbSink:
 
         _hush()
         opening.directory.mkdir(parents=True, exist_ok=True)
-        # Older versions know no `finish_timeout`, and refuse what they do not know.
-        known = {name: value for name, value in _settings().items() if name in wandb.Settings.model_fields}
         return wandb.init(
             project=self._tracker.project,
             entity=self._tracker.entity,
@@ -229,7 +230,16 @@ class WandbSink:
             config=opening.config,
             mode=mode,
             reinit="create_new",
-            settings=wandb.Settings(**known),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                disable_git=True,
+                save_code=False,
+                init_timeout=INIT_TIMEOUT,
+                finish_timeout=FINISH_TIMEOUT,
+                finish_timeout_raises=True,
+            ),
         )
 
     def _note_lowest(self, row: Row) -> None:
@@ -306,20 +316,6 @@ class WandbSink:
         if self.problem is None:
             self.problem = message
             self._warn(message)
-
-
-def _settings() -> dict[str, Any]:
-    """Quiet, nothing but the run's own numbers, and time limits."""
-    return {
-        "silent": True,
-        "console": "off",
-        "x_disable_stats": True,
-        "disable_git": True,
-        "save_code": False,
-        "init_timeout": INIT_TIMEOUT,
-        "finish_timeout": FINISH_TIMEOUT,
-        "finish_timeout_raises": True,
-    }
 
 
 def _hush() -> None:

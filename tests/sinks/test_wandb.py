@@ -3,7 +3,6 @@
 The stand-in records calls and fails on demand; the real ones need no network either.
 """
 
-import importlib.util
 import json
 import logging
 import math
@@ -59,41 +58,10 @@ def mirror(sink, opening, made, rows, **summary):
 
 def inspect(directory):
     """The records of a run's file, as wandb's own reader gives them."""
-    if importlib.util.find_spec("wandb.sdk.internal.datastore"):  # wandb before 0.31
-        return list(scan(next(directory.glob("*.wandb"))))
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"this needs the reader of wandb 0.31 or newer: {done.stderr}"
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def scan(path):
-    """What `wandb leet inspect` prints, from the reader and the records of older versions."""
-    from google.protobuf.json_format import MessageToDict
-    from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
-
-    def pairs(items):
-        # A dot in a name means nesting to wandb.
-        return {
-            ".".join(item.get("nested_key") or [item["key"]]): json.loads(item["value_json"])
-            for item in items
-        }
-
-    store = DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        record = MessageToDict(Record.FromString(data), preserving_proto_field_name=True)
-        kind = next((kind for kind in ("history", "summary", "run", "metric", "exit") if kind in record), "")
-        body = record.get(kind, {})
-        if kind == "history":
-            body["item"] = pairs(body["item"])
-        elif kind == "summary":
-            body["update"] = pairs(body.get("update", []))
-        elif kind == "run":
-            body["config"]["update"] = pairs(body["config"]["update"])
-        elif kind == "exit":
-            body.setdefault("exit_code", 0)
-        yield {"type": kind, kind: body}
 
 
 def history(records):
@@ -154,7 +122,7 @@ def test_config_names_and_group_are_there(offline, made):
     assert sink.directory.parent == directory / "wandb"
     assert sink.record() == {
         "mode": "offline",
-        "directory": str(sink.directory),
+        "directory": f"wandb/{sink.directory.name}",
         "sync": f"wandb sync {sink.directory}",
     }
 
@@ -294,14 +262,13 @@ def test_a_mute_server_costs_one_warning_and_a_short_wait(opening_of, made, monk
         monkeypatch.setattr(module, "INIT_TIMEOUT", 1.0)
         sink = WandbSink(TrackerConfig(), warn=warnings.append)
         record = mirror(sink, opening_of(), made, [made.row(step) for step in range(3)])
-        began = time.monotonic()
         second = WandbSink(TrackerConfig(), warn=warnings.append)
         second.open(opening_of(directory=opening_of().directory / "second"))
-        assert time.monotonic() - began < 0.9
         second.close(made.summary())
     wandb.teardown()
     assert (record["mode"], second.mode) == ("offline", "offline")
-    assert ["server" in warning for warning in warnings] == [True, True]
+    assert "cannot reach its server" in warnings[0]
+    assert warnings[1:] == ["wandb could not reach its server before, so this run is recorded offline"]
     assert capfd.readouterr() == ("", "")
     assert len(history(inspect(sink.directory))) == 3
 
@@ -352,8 +319,7 @@ def test_a_wandb_killed_in_mid_run_costs_one_warning_and_not_the_next_run(tmp_pa
 class StandIn:
     """As much of wandb as the sink uses, online."""
 
-    class Settings(SimpleNamespace):
-        model_fields = ("silent", "console", "init_timeout")
+    Settings = SimpleNamespace
 
     def __init__(self, directory, failing=(), **run):
         self.calls = []
@@ -401,7 +367,7 @@ def test_online_each_new_event_is_an_alert_once(opening_of, made, monkeypatch):
     assert "sync" not in record
     assert fake.of("login") == [((), {"prompt": False, "verify": False})]
     settings = fake.of("init")[0][1]["settings"]
-    assert vars(settings) == {"silent": True, "console": "off", "init_timeout": 15.0}
+    assert (settings.silent, settings.console, settings.x_disable_stats) == (True, "off", True)
     assert [more["step"] for _, more in fake.of("log")] == list(range(7))
 
 
