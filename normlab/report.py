@@ -38,12 +38,14 @@ class Report:
 
     def close(self, status: str, **more: Any) -> dict[str, Any]:
         """Close every sink, wandb first, since the summary says where its files are; returns the summary."""
-        self.wandb.close(self.summary(status, **more))
-        summary = self.summary(status, **more)
         try:
-            self.files.close(summary)
+            self.wandb.close(self.summary(status, **more))
         finally:
-            self.console.close(summary)
+            summary = self.summary(status, **more)
+            try:
+                self.files.close(summary)
+            finally:
+                self.console.close(summary)
         return summary
 
     def row(self, row: dict[str, Any]) -> None:

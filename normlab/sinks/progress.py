@@ -31,10 +31,12 @@ class Progress:
         self.val = math.nan
         self.first_loss = math.nan
         self.events = {event_key(event): event for event in opening.events}
+        #: When the first row of this attempt came, and how many steps were done then.
+        self._paced: tuple[float, int] | None = None
         if opening.resumed:
             for row in read_rows(opening.directory):
                 self.take(row)
-            self.done = opening.first_step
+            self.done, self._paced = opening.first_step, None
 
     def take(self, row: Row) -> None:
         step, loss = row["step"], row["loss"]
@@ -44,6 +46,7 @@ class Progress:
         self.trace.add(step, loss)
         self.done = step + 1
         self.row = row
+        self._paced = self._paced or (self.clock(), self.done)
         val = row.get("val/loss")
         if isinstance(val, float):
             self.val = val
@@ -53,9 +56,12 @@ class Progress:
         return math.nan if isinstance(value, str) else value
 
     def eta(self) -> float:
-        """Seconds to the end, at the pace since the start."""
-        done = self.done - self.opening.first_step
-        return (self.clock() - self.began) * (self.steps - self.done) / done if done else math.inf
+        """Seconds to the end, at the pace since the first step (which is slower than the others)."""
+        if self._paced is None:
+            return math.inf
+        then, done = self._paced
+        took = self.done - done
+        return (self.clock() - then) * (self.steps - self.done) / took if took else math.inf
 
     def floors(self) -> list[tuple[str, float]]:
         known = self.opening.floors

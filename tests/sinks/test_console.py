@@ -122,7 +122,7 @@ def test_on_a_terminal_the_view_is_live_and_leaves_only_the_summary(opening_of, 
 
 def test_the_view_shows_where_the_run_is(progress):
     text = drawn(progress)
-    assert re.search(r"step 20/30 .*ETA 0:20 +10k tokens/s", text)
+    assert re.search(r"step 20/30 .*ETA 0:21 +10k tokens/s", text)
     assert "loss 3.6000" in text
     assert "lr 0.00250" in text
     assert "grad norm 1.50" in text
