@@ -118,12 +118,15 @@ def site(parameter: str) -> tuple[str, str]:
     """Where a parameter's gradient is reported: (place, kind), the kind empty outside the blocks.
 
     Places (`embedding`, `layer_00` ..., `final_norm`, `head`) partition the parameters, and so do the kinds
-    of a layer: `attn.qkv`, `attn.out`, `ffn.in` (with its gate), `ffn.out`, `norm`, `scale`.
+    of a layer: `attn.qkv`, `attn.out`, `ffn.in` (with its gate), `ffn.out`, `norm`, `scale` (with what an
+    activation learns).
     """
     match = re.match(r"layers\.(\d+)\.(attn|ffn)\.(.*)$", parameter)
     if not match:
         return parameter.split(".")[0], ""
     place, rest = f"layer_{int(match[1]):02d}", match[3]
+    if rest.startswith("branch.act."):
+        return place, "scale"
     if rest.startswith("branch."):
         kind = rest.split(".")[1].removeprefix("w_").replace("gate", "in")
         return place, f"{match[2]}.{kind}"
