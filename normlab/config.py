@@ -160,24 +160,33 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InitConfig:
-    """The distribution of the initial weights; `gains` then scales single projections."""
+    """The distribution of the initial weights; `gains` then scales or sets single projections."""
 
     name: str
     #: Multiplies the standard deviation of every matrix in the blocks.
     gain: float = 1.0
     #: `placement` for the placement's own gains, `none`, or a row of `tables/inits.py:GAINS`.
     gains: str = "placement"
-    #: Standard deviation of token and position embeddings; null for the distribution's own.
+    #: Standard deviation of the token embedding; null for the distribution's own.
     embedding_std: float | None = None
+    #: Standard deviation of learned positions; null for that of the embeddings.
+    position_std: float | None = None
     #: Standard deviation of the output head; null for the distribution's own.
     head_std: float | None = None
+    #: Draw anew what lies further out than so many standard deviations; null to keep it.
+    truncate: float | None = None
 
     def __post_init__(self) -> None:
         _not_negative(self.gain, "init.gain")
-        for key in ("embedding_std", "head_std"):
+        for key in ("embedding_std", "position_std", "head_std"):
             value = getattr(self, key)
             if value is not None:
                 _not_negative(value, f"init.{key}")
+        require(
+            self.truncate is None or (math.isfinite(self.truncate) and self.truncate >= 1),
+            "init.truncate",
+            f"must be a finite number, 1 or more, or null, got {self.truncate}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
