@@ -14,6 +14,8 @@ POSITIONS = ("learned", "rope", "sinusoidal", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
+#: Which parameters `optimizer.weight_decay` takes hold of.
+DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 #: The matrices whose initial scale a placement may set.
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.in", "ffn.out", "embedding", "head")
 
@@ -222,10 +224,13 @@ class OptimizerConfig:
     name: str
     lr: float
     weight_decay: float = 0.0
+    #: What decays: `all`, only `matrices` (with embeddings and head), all but norms, or all but embeddings.
+    decay: str = "all"
 
     def __post_init__(self) -> None:
         _positive(self.lr, "optimizer.lr")
         _not_negative(self.weight_decay, "optimizer.weight_decay")
+        require_one_of(self.decay, DECAYS, "optimizer.decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +266,9 @@ class TrainConfig:
     accumulation: int = 1
     #: Largest global gradient norm; null for no clipping.
     clip: float | None = None
+    #: Weight of mean(log(Z)^2) beside the cross-entropy, Z the sum of the exponentials of a token's logits
+    #: (PaLM, arXiv 2204.02311, has 1e-4). The loss that is logged is the cross-entropy alone.
+    z_loss: float = 0.0
     precision: str = "fp32"
     device: str = "auto"
     compile: bool = False
@@ -284,6 +292,7 @@ class TrainConfig:
         )
         if self.clip is not None:
             _positive(self.clip, "train.clip")
+        _not_negative(self.z_loss, "train.z_loss")
         require_one_of(self.precision, PRECISIONS, "train.precision")
         require_one_of(self.device, DEVICES, "train.device")
         if self.threads != "auto":
