@@ -26,9 +26,6 @@ def main() -> None:
     """The `normlab` command."""
     try:
         app(prog_name="normlab")
-    except BrokenPipeError:
-        _abandon_stdout()
-        sys.exit(1)
     finally:
         _flush()
 
@@ -38,11 +35,7 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_stdout()
-
-
-def _abandon_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_main_help(wanted: bool) -> None:

@@ -1,7 +1,7 @@
 """What a run is made of: a tree of frozen dataclasses, with every default and every range check.
 
-The field names are the words of the command line, of `config.yaml` and of wandb. Groups that have a table of variants
-(`norm`, `placement`, ...) take their values from a row of that table; `conf/config.yaml` names the default rows.
+The field names are the words of the command line, of `config.yaml` and of wandb. Groups that have a table
+of variants (`norm`, `placement`, ...) take a row of it; `conf/config.yaml` names the default rows.
 """
 
 import math
@@ -204,7 +204,7 @@ class DataConfig:
     vocab_size: int = 1024
     #: Share of the text kept for validation.
     val_fraction: float = 0.05
-    #: `document` (by a hash of each document), `tail` (the end of the text), `auto` (document where there are 20).
+    #: `document` (by a hash of each), `tail` (the end of the text), `auto` (document where there are 20).
     val_split: str = "auto"
     #: Read at most so many tokens; null for all.
     max_tokens: int | None = None
@@ -390,7 +390,7 @@ class DivergenceConfig:
     """What counts as a divergence event, and what to do then."""
 
     name: str = "standard"
-    #: `record` keeps training, `stop` ends the run at the first event.
+    #: `record` keeps training; `stop` ends the run at the first event that decides its outcome.
     action: str = "record"
     spike: SpikeConfig = field(default_factory=SpikeConfig)
     explosion: ExplosionConfig = field(default_factory=ExplosionConfig)

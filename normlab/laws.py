@@ -1,7 +1,7 @@
 """Laws: arithmetic in depth and layer, as text, so that a placement's constants are data.
 
-`(2*depth)**(1/4)` is DeepNorm's alpha; `layer**-0.5` is LayerNorm-Scaling. A law is parsed into a syntax tree of
-which only numbers, the names below, + - * / **, a leading sign and a few functions are allowed; nothing is executed.
+`(2*depth)**(1/4)` is DeepNorm's alpha; `layer**-0.5` is LayerNorm-Scaling. A law is parsed into a syntax tree
+in which only numbers, the names below, + - * / **, a sign and a few functions are allowed.
 """
 
 import ast
@@ -26,8 +26,8 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
     "max": max,
     "floor": math.floor,
 }
-#: What a law may speak of: blocks in all, this block (from 1), sub-layers in all (two a block), this one (from 1),
-#: and the model's width.
+#: What a law may speak of: blocks in all, this block (from 1), sub-layers in all (two a block), this one
+#: (from 1), and the model's width.
 VARIABLES = ("depth", "layer", "sublayers", "sublayer", "width")
 
 

@@ -12,7 +12,7 @@ from normlab.errors import ConfigError
 
 #: Where a run lives and how it is reported is not what it is.
 _OUTSIDE = ("tracker", "sweep")
-#: Left out of the slug: they choose the machine, or how a dataset is read.
+#: Left out of the slug: they choose the machine.
 _QUIET = ("train.threads", "train.device")
 #: Longest slug, so that a folder's name fits everywhere.
 _LONGEST = 80

@@ -16,7 +16,7 @@ from normlab.analysis.figures import pictures
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
-from normlab.errors import ConfigError, RunDirectoryError, require, require_one_of
+from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require, require_one_of
 from normlab.measure.gradients import GradientNorms
 from normlab.model import GPT, site
 from normlab.naming import flat
@@ -43,8 +43,8 @@ def check(config: RunConfig) -> None:
     """Refuse what cannot be trained, before anything is written.
 
     Raises:
-        UserError: an unknown variant, a leaky norm, a device that is not there, a text that cannot be read or is
-            too short.
+        UserError: an unknown variant, a leaky norm, a device that is not there, a text that cannot be read or
+            is too short.
     """
     require_one_of(config.norm.name, NORMS, "norm")
     require_one_of(config.activation.name, ACTIVATIONS, "activation")
@@ -115,7 +115,8 @@ def run(
 ) -> dict[str, Any]:
     """Train `config` from its first step and leave everything in `directory`; returns the summary.
 
-    A run that diverges is `finished`. An interrupted one has `status` `interrupted` and the number under `signal`.
+    A run that diverges is `finished`. An interrupted one has `status` `interrupted` and the signal's number
+    under `signal`.
 
     Args:
         sweep: the sweep that this run belongs to.
@@ -130,7 +131,9 @@ def run(
 
 
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
-    """Continue the run in `directory` from its last checkpoint, as if it had never stopped; returns the summary.
+    """Continue the run in `directory` from its last checkpoint as if it had never stopped.
+
+    Returns its summary.
 
     Raises:
         RunDirectoryError: there is no run, or nothing is left to train.
@@ -142,13 +145,19 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
     state = checkpoint.load_latest(directory / "checkpoints", pick_device(config.train.device))
     if state["step"] >= config.train.steps:
         raise RunDirectoryError(
-            f"{directory} has done all its {config.train.steps} steps; give it more with train.steps={2 * state['step']}"
+            f"{directory} has done all its {config.train.steps} steps; "
+            f"give it more with train.steps={2 * state['step']}"
         )
     corpus = load_corpus(config.data, config.model.context)
     job = build(config, corpus)
     if summary.get("batch_order") not in (None, job.batches.order):
         raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
-    job.load_state_dict(state)
+    try:
+        job.load_state_dict(state)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {directory} is not of this run's config: {error}"
+        ) from error
     truncate(directory, job.step)
     return _train(job, corpus, directory, summary.get("sweep"), plain)
 
@@ -190,7 +199,8 @@ def _train(job: Job, corpus: Corpus, directory: Path, sweep: str | None, plain: 
     files = RunDirectory(environment.describe(config, job.device))
     wandb = WandbSink(config.tracker, pictures, console.warn)
     report = Report(job, files, wandb, console, facts)
-    status, more = "failed", {}
+    status = "failed"
+    more: dict[str, Any] = {}
     try:
         with Interrupt() as interrupt:
             report.open(opening)

@@ -1,7 +1,7 @@
 """What normlab costs: `python scripts/bench.py [--steps N] [--tests]` prints a table.
 
-The default run and start-up times are whole processes. The cost of the instruments is measured in one process, with
-the two arms taking turns, so that a busy machine slows both alike: read the ratio, not the milliseconds.
+The default run and start-up times are whole processes. The instruments' cost is measured in one process, with
+the two arms taking turns, so that a busy machine slows both alike: the ratio is what counts.
 """
 
 import argparse

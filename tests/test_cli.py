@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -128,3 +129,14 @@ def test_completion_loads_no_torch():
         f"assert not set(sys.modules) & {set(_HEAVY)!r}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["--help"], ["train", "--cfg", "job"]])
+def test_a_reader_that_has_left_is_no_error(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "normlab", *words], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert done.stderr == ""

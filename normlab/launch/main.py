@@ -67,13 +67,13 @@ def _resume(directory: Path, overrides: Sequence[str]) -> int:
 
 
 def _config_file(directory: Path) -> Path:
-    """The config of the run, or the newest that a resumed run was given."""
-    if not (directory / "config.yaml").is_file():
+    path = directory / "config.yaml"
+    if not path.is_file():
         why = "there is no config.yaml in it" if directory.is_dir() else "there is no such folder"
         if (directory / sweep.FILE).exists():
             why = "it is a sweep; give one of the folders in it"
         raise RunDirectoryError(f"{directory} holds no run: {why}")
-    return max(directory.glob("config-from-*.yaml"), default=directory / "config.yaml")
+    return path
 
 
 def _hydra(words: flags.Words) -> int:

@@ -54,7 +54,8 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
         return _unreadable(error)
     if isinstance(error, MissingConfigException):
         return _no_such_option(error)
-    if isinstance(error, ConfigCompositionException) and (swept := _swept(overrides)):
+    if isinstance(error, ConfigCompositionException) and "--multirun" in str(error):
+        swept = _swept(overrides)
         return f"{swept}: several values; add -m to run them all, or put [ ] around a list"
     cause = _cause(error)
     where = re.match(r"In '([^']+)'", str(error))

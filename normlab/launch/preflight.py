@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # its splitting has no public name
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -53,6 +53,7 @@ class Preflight(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing(), _hydra_config(config):
+            naming.check_sweep_name(config.sweep.name)
             run_config = to_run_config(config)
             check_directory(Path(str(config.hydra.run.dir)))
             _check(run_config)
@@ -91,7 +92,6 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
 def _check(config: RunConfig) -> None:
     from normlab import run  # here, because it imports torch
 
-    naming.check_sweep_name(config.sweep.name)
     run.check(config)
 
 

@@ -226,9 +226,8 @@ def _restore(value: Any) -> Any:
 
 def _write(file: FileIO, data: bytes) -> None:
     left = memoryview(data)
-    while (
-        left
-    ):  # an unbuffered write may take only a part: what is left then raises, a full disk for instance
+    # An unbuffered write may take a part only; on a full disk it is the next one that raises.
+    while left:
         left = left[file.write(left) :]
 
 

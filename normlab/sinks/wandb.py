@@ -16,17 +16,17 @@ import math
 import os
 import secrets
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from normlab.config import TrackerConfig
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.deadline import within
-from normlab.sinks.run_directory import plain, read_rows
+from normlab.sinks.mirror import cell, flat, read_note, remove_replaced, words
+from normlab.sinks.run_directory import read_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,6 +58,9 @@ class WandbSink:
     `pictures(run directory)` gives the images for the last row, by key; `warn` takes the one warning. After
     `open`, `mode` is online, offline or disabled, `directory` the folder in `RUN/wandb/`, `url` the page.
     """
+
+    #: Whether a run of this process found no server: the next ones of a sweep need not wait for it again.
+    _unreachable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -94,9 +97,12 @@ class WandbSink:
 
     def record(self) -> dict[str, str]:
         """For the run's summary: the mode, and the folder, page, command and problem that there are."""
+        directory = self.directory
+        with suppress(ValueError):  # a run directory may be moved
+            directory = directory and directory.relative_to(self._run_directory.resolve())
         facts = {
             "mode": self.mode,
-            "directory": self.directory,
+            "directory": directory,
             "url": self.url,
             "sync": self.sync_hint,
             "problem": self.problem,
@@ -147,33 +153,25 @@ class WandbSink:
         lowest = {key: {"min": value} for key, value in self._lowest.items()}
         code = _EXIT_CODES.get(str(summary.get("status")), 1)
         try:
-            run.summary.update(_flat({**summary, "wandb": None, "sizes": None}) | lowest)
+            run.summary.update(flat({**summary, "wandb": None, "sizes": None}) | lowest)
             within(FINISH_TIMEOUT + 5, lambda: run.finish(exit_code=code))
         except Exception as error:
             self._lose("wandb did not finish", error)
 
     def _start(self, mode: str, opening: Opening) -> None:
-        import wandb
 
-        wandb.setup(settings=wandb.Settings(silent=True))
-        # Without this check wandb would ask for a key on a terminal, and wait for ever.
-        has_key = mode not in ("offline", "dryrun") and wandb.login(prompt=False, verify=False)
-        if mode in ("online", "run") and not has_key:
-            self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
-        self.mode = "online" if has_key else "offline"
-
+        self.mode = self._choose(mode)
         note = opening.directory / "wandb" / "attempt.json"
-        known = _read_note(note) if opening.resumed else {}
+        known = read_note(note) if opening.resumed else {}
         go_on = known.get("mode") == "online"
         identity = known["id"] if go_on else secrets.token_hex(4)
         self._run = self._init(identity, opening)
         self.directory = Path(self._run.dir).parent
-        self.url = self._run.url if self.mode == "online" else None  # asked offline, wandb prints a warning
+        self.url = self._run.url if self.mode == "online" else None
         note.parent.mkdir(exist_ok=True)
         note.write_text(json.dumps({"id": identity, "mode": "online" if go_on else self.mode}))
-        self._run.summary.update(_flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
-        if opening.resumed:
-            self._events = {event_key(event): event for event in opening.events}
+        self._run.summary.update(flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
+        self._events = {event_key(event): event for event in opening.events}
         if go_on:
             for row in read_rows(opening.directory):
                 self._note_lowest(row)
@@ -182,7 +180,25 @@ class WandbSink:
         elif opening.resumed:
             for row in read_rows(opening.directory):
                 self.row(row)
-            _remove_replaced(self.directory)
+            if self._run is not None:
+                remove_replaced(self.directory)
+
+    def _choose(self, mode: str) -> str:
+        """online or offline, for what was asked for. Never asks the user."""
+        import wandb
+
+        if mode in ("offline", "dryrun"):
+            return "offline"
+        _hush()
+        # Without this check wandb would ask for a key on a terminal, and wait for ever.
+        if not wandb.login(prompt=False, verify=False):
+            if mode != "auto":
+                self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
+            return "offline"
+        if mode == "auto" and WandbSink._unreachable:
+            self._complain("wandb could not reach its server before, so this run is recorded offline")
+            return "offline"
+        return "online"
 
     def _init(self, identity: str, opening: Opening) -> Any:
         try:
@@ -190,9 +206,8 @@ class WandbSink:
         except Exception as error:
             if self.mode == "offline":
                 raise
-            self._complain(
-                f"wandb cannot reach its server, so this run is recorded offline ({_words(error)})"
-            )
+            self._complain(f"wandb cannot reach its server, so this run is recorded offline ({words(error)})")
+        WandbSink._unreachable = True
         _teardown()  # else the identity counts as in use
         self.mode = "offline"
         return self._init_in("offline", identity, opening)
@@ -200,6 +215,7 @@ class WandbSink:
     def _init_in(self, mode: Any, identity: str, opening: Opening) -> Any:
         import wandb
 
+        _hush()
         opening.directory.mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self._tracker.project,
@@ -242,7 +258,7 @@ class WandbSink:
                     within(MEDIA_TIMEOUT, lambda: run.log(last, step=data["step"], commit=True))
                     return
                 except Exception as error:
-                    self._complain(f"no pictures in wandb ({_words(error)})")
+                    self._complain(f"no pictures in wandb ({words(error)})")
             self._run.log(data, step=data["step"], commit=True)
         except Exception as error:
             self._lose("wandb failed, so the run goes on without it", error)
@@ -274,10 +290,10 @@ class WandbSink:
             pictures = self._pictures(self._run_directory) if self._pictures else {}
             media: dict[str, Any] = {key: wandb.Image(picture) for key, picture in pictures.items()}
             names = _EVENT + _LATER
-            table = [[_cell(event.get(name)) for name in names] for event in self._events.values()]
+            table = [[cell(event.get(name)) for name in names] for event in self._events.values()]
             media["figures/events"] = wandb.Table(columns=[*names], data=table, allow_mixed_types=True)
         except Exception as error:
-            self._complain(f"no pictures in wandb ({_words(error)})")
+            self._complain(f"no pictures in wandb ({words(error)})")
             return {}
         return media
 
@@ -286,7 +302,7 @@ class WandbSink:
         run, self._run, self._lost = self._run, None, True
         if self.directory is None:
             self.mode = "disabled"
-        self._complain(f"{what} ({_words(error)})")
+        self._complain(f"{what} ({words(error)})")
         try:
             if run is not None:
                 within(GRACE, lambda: run.finish(exit_code=1))
@@ -302,20 +318,11 @@ class WandbSink:
             self._warn(message)
 
 
-def _read_note(note: Path) -> dict[str, str]:
-    """Id and mode of the run's last mirror in wandb; empty if there was none."""
-    with suppress(OSError, ValueError):
-        known = json.loads(note.read_bytes())
-        if isinstance(known, dict) and {"id", "mode"} <= known.keys():
-            return known
-    return {}
+def _hush() -> None:
+    """Have wandb print nothing from now on; this holds until it is torn down."""
+    import wandb
 
-
-def _remove_replaced(directory: Path) -> None:
-    """Remove the run's other offline folders, whose rows `directory` has too, unless the server has them."""
-    for folder in directory.parent.glob("offline-run-*"):
-        if folder.name != directory.name and not list(folder.glob("*.synced")):
-            shutil.rmtree(folder, ignore_errors=True)
+    wandb.setup(settings=wandb.Settings(silent=True))
 
 
 def _teardown() -> None:
@@ -323,27 +330,3 @@ def _teardown() -> None:
     if wandb is not None:
         with suppress(Exception):
             within(GRACE, wandb.teardown)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as `outer/inner` keys, without what is None; lists as words."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}/")
-        elif value is not None:
-            flat[prefix + key] = _cell(value)
-    return flat
-
-
-def _cell(value: Any) -> Any:
-    """A list in words, and a float that JSON lacks by its name: wandb's summary would drop it."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(plain(value)) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _words(error: Exception) -> str:
-    """What went wrong, on one short line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else text[:197] + "..."

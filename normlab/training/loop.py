@@ -12,7 +12,7 @@ from torch import Tensor
 
 from normlab.config import RunConfig
 from normlab.data import Batches
-from normlab.divergence import Event, Watch
+from normlab.divergence import Event, Watch, outcome
 from normlab.measure.gradients import GradientNorms
 from normlab.model import GPT
 from normlab.training.schedules import learning_rate
@@ -64,7 +64,7 @@ class Listener(Protocol):
 
 
 def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None:
-    """Train from `job.step` to the last step, an interrupt, non-finite parameters or a `stop` on divergence."""
+    """Train from `job.step` to the last step, an interrupt, non-finite parameters or a stop on divergence."""
     settings, start = job.config.train, time.perf_counter()
     while job.step < settings.steps:
         last = job.step + 1 == settings.steps
@@ -79,9 +79,9 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
         if last or row["step"] % settings.log_every == 0 or "val/loss" in row or events:
             listener.row(row)
         listener.events(events)
-        if "nonfinite/parameter" in row or (events and job.config.divergence.action == "stop"):
+        if "nonfinite/parameter" in row or interrupted():
             break
-        if interrupted():
+        if events and job.config.divergence.action == "stop" and outcome(job.watch.events) != "stable":
             break
         if not last and job.step % settings.checkpoint.every == 0:
             listener.checkpoint(job)

@@ -208,7 +208,7 @@ def test_stop_on_divergence_and_interrupt_end_the_loop_with_a_checkpoint(small):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
 def test_compiled_model_gives_the_same_losses(small, monkeypatch):
-    """Traced and differentiated as one graph; without the C++ step of the default backend, which takes a minute."""
+    """Traced and differentiated as one graph; without the C++ step of the default backend, which is slow."""
     whole = functools.partialmethod(torch.nn.Module.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch.nn.Module, "compile", whole)
     _, plain = trained(small({"train.steps": 2}))

@@ -1,0 +1,1 @@
+"""Run directories -> figures (and, later, tables and statistics). Reads only what the sinks wrote."""

@@ -1,0 +1,234 @@
+"""Figures of a run: the loss with the floors of its text, and the gradient norm by layer and step.
+
+Every value counts: where there are more steps than pixels, a pixel shows the largest of its steps, so that a
+spike of one step is seen. The colours (cividis, and those of Okabe and Ito) suit the colour-blind and paper.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normlab.sinks.run_directory import read_events, read_rows, read_summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+Rows = Sequence[Mapping[str, Any]]
+Events = Sequence[Mapping[str, Any]]
+
+_SITE = re.compile(r"grad_norm/(embedding|layer_\d+|final_norm|head)")
+_FLOORS = {
+    "uniform": "ln V",
+    "unigram": "unigram",
+    "bigram": "bigram",
+    "entropy_rate": "entropy rate",
+}
+_LOSS, _VALIDATION, _FLOOR, _BAD, _EVENT = "#0072B2", "#E69F00", "#555555", "#D55E00", "#CC79A7"
+#: Columns of the heat map at most; each is at least one pixel wide at the figure's own resolution.
+_COLUMNS = 900
+_SIZE, _DPI = (9.0, 4.8), 130
+#: More labels than this overlap.
+_LABELS = 30
+_EVENTS_NAMED = 6
+
+
+def pictures(directory: Path) -> dict[str, "Image"]:
+    """The figures of a run directory as images, by their key in wandb; those that there is data for."""
+    rows, events = read_rows(directory), read_events(directory)
+    if not rows:
+        return {}
+    floors = read_summary(directory).get("floors", {})
+    made = {"figures/loss": image(loss_curve(rows, floors, events, title=directory.name))}
+    if _sites(rows):
+        made["figures/grad_norm"] = image(grad_norm_heatmap(rows, events, title=directory.name))
+    return made
+
+
+def image(figure: "Figure") -> "Image":
+    """A figure in pixels, at its own resolution."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return Image.fromarray(pixels).convert("RGB")
+
+
+def loss_curve(
+    rows: Rows, floors: Mapping[str, float] | None = None, events: Events = (), title: str = ""
+) -> "Figure":
+    """Training and validation loss in nats over steps, with the floors as lines and the events as marks.
+
+    A loss that is not finite is a cross at the top. Far above ln V the axis becomes logarithmic.
+    """
+    figure, axes = _axes(f"Loss  {title}")
+    steps, losses = _series(rows, "loss")
+    finite = np.isfinite(losses)
+    # NaN breaks the line, where an infinity would be drawn to the edge.
+    axes.plot(steps, np.where(finite, losses, np.nan), color=_LOSS, linewidth=0.9, label="training loss")
+    val_steps, val_losses = _series([row for row in rows if "val/loss" in row], "val/loss")
+    if len(val_steps):
+        axes.plot(val_steps, val_losses, "o-", color=_VALIDATION, markersize=4, label="validation loss")
+    known = [value for name, value in (floors or {}).items() if name in _FLOORS]
+    _draw_floors(axes, floors or {})
+    top = max([*losses[finite], *known], default=1.0)
+    far = bool(known) and top > 3 * max(known)
+    if far:
+        _plain_log_axis(axes)
+    if not finite.all():
+        axes.plot(
+            steps[~finite],
+            np.full(int((~finite).sum()), 0.98),
+            "x",
+            color=_BAD,
+            transform=axes.get_xaxis_transform(),
+            label="loss not finite",
+        )
+    _mark_events(axes, events)
+    axes.set_ylabel("loss (nats per token)")
+    # Where the curve is not: one that falls leaves the right corner free, one that explodes the left.
+    axes.legend(loc="upper left" if far else "upper right", fontsize=8, borderaxespad=2)
+    return figure
+
+
+def grad_norm_heatmap(rows: Rows, events: Events = (), title: str = "") -> "Figure":
+    """L2 norm of the gradient, before clipping, by layer (the input at the bottom) and step, on a log scale.
+
+    What is not finite or zero has a colour of its own.
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Patch
+
+    figure, axes = _axes(f"Gradient norm by layer  {title}")
+    sites = _sites(rows)
+    if not sites:
+        axes.text(0.5, 0.5, "no gradient norms in these rows", ha="center", transform=axes.transAxes)
+        return figure
+    steps = np.array([row["step"] for row in rows], dtype=float)
+    norms = np.array(
+        [[row.get(f"grad_norm/{site}", math.nan) for row in rows] for site in sites], dtype=float
+    )
+    edges, norms = _largest(steps, norms, _COLUMNS)
+    low, high = _log_range(norms)
+    scale = LogNorm(low, high)
+    mesh = axes.pcolormesh(
+        edges,
+        np.arange(len(sites) + 1) - 0.5,
+        np.ma.masked_invalid(np.where(norms == 0, low / 10, norms)),
+        norm=scale,
+        cmap=_colours(),
+        rasterized=True,
+    )
+    figure.colorbar(mesh, ax=axes, label="gradient norm (L2, log scale)", pad=0.01)
+    ticks = np.unique(np.linspace(0, len(sites) - 1, min(len(sites), _LABELS)).round().astype(int))
+    axes.set_yticks(ticks, [sites[tick] for tick in ticks], fontsize=7)
+    axes.set_ylabel("layer")
+    _mark_events(axes, events)
+    legend = [Patch(color=_BAD, label="not finite")] if not np.isfinite(norms).all() else []
+    legend += [Patch(color="black", label="zero")] if (norms == 0).any() else []
+    if legend:
+        figure.legend(handles=legend, loc="upper right", fontsize=8, ncols=2)
+    return figure
+
+
+def _axes(title: str) -> tuple["Figure", "Axes"]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    # A dollar sign would start a formula.
+    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10, pad=18)
+    axes.margins(x=0.01)
+    axes.set_xlabel("step")
+    return figure, axes
+
+
+def _colours() -> Any:
+    import matplotlib
+
+    return matplotlib.colormaps["cividis"].with_extremes(bad=_BAD, under="black")
+
+
+def _series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    steps = np.array([row["step"] for row in rows], dtype=float)
+    return steps, np.array([row[key] for row in rows], dtype=float)
+
+
+def _sites(rows: Rows) -> list[str]:
+    """The layers whose gradient the rows have, from the input to the output."""
+    found = (_SITE.fullmatch(key) for key in (rows[0] if rows else ()))
+    return [match[1] for match in found if match]
+
+
+def _largest(
+    steps: NDArray[np.float64], values: NDArray[np.float64], columns: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges of at most `columns` stretches of steps, and the largest of each row's values in each.
+
+    A stretch with a value that is not finite is NaN.
+    """
+    starts = np.unique(np.linspace(0, len(steps), min(columns, len(steps)), endpoint=False).astype(int))
+    broken = np.logical_or.reduceat(~np.isfinite(values), starts, axis=1)
+    largest = np.maximum.reduceat(np.where(np.isfinite(values), values, 0.0), starts, axis=1)
+    gap = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+    return np.append(steps[starts], steps[-1] + gap), np.where(broken, np.nan, largest)
+
+
+def _log_range(values: NDArray[np.float64]) -> tuple[float, float]:
+    usable = values[np.isfinite(values) & (values > 0)]
+    if not usable.size:
+        return 0.1, 1.0
+    low, high = float(usable.min()), float(usable.max())
+    return (low, high) if high > 1.01 * low else (low / 3, high * 3)
+
+
+def _draw_floors(axes: "Axes", floors: Mapping[str, float]) -> None:
+    for name, words in _FLOORS.items():
+        if name in floors:
+            axes.axhline(floors[name], color=_FLOOR, linewidth=0.8, linestyle="--")
+            axes.annotate(
+                f"{words} {floors[name]:.3f}",
+                (1.0, floors[name]),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=_FLOOR,
+            )
+
+
+def _mark_events(axes: "Axes", events: Events) -> None:
+    """A mark above and below each event's step (a line would hide what is there), the first few named."""
+    across = axes.get_xaxis_transform()
+    for number, event in enumerate(events):
+        step = event["step"]
+        for place, shape in ((1.015, "v"), (-0.015, "^")):
+            axes.plot([step], [place], shape, color=_EVENT, clip_on=False, transform=across, markersize=6)
+        if number < _EVENTS_NAMED:
+            axes.annotate(
+                f"{event['kind']} {step}",
+                (step, 1.0),
+                xycoords=across,
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
+
+
+def _plain_log_axis(axes: "Axes") -> None:
+    """A logarithmic y axis with ticks such as 2, 5, 10."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

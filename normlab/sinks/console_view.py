@@ -1,0 +1,162 @@
+"""The live view of a run on a terminal, drawn from its `Progress` for the width and height there are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from normlab.sinks import sketch
+from normlab.sinks.progress import Progress
+
+
+class View:
+    """What rich draws anew at each refresh."""
+
+    def __init__(self, run: Progress) -> None:
+        self._progress = run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        run, ascii_only = self._progress, options.ascii_only
+        width = options.max_width - 4
+        rows = max(console.size.height - 8, 4)
+        gradients = run.gradients()
+        parts: list[RenderableType] = [_headline(run, width), _numbers(run), Text()]
+        if width >= 70:
+            half = (width - 3) // 2
+            bars = _bars(gradients, width - 3 - half, min(rows, 28), ascii_only)
+            lines = _curve(run, half, min(max(len(bars) - 2, 10), rows - 2), ascii_only)
+            parts.append(_side_by_side(lines, bars, half))
+        else:
+            lines = _curve(run, width, min(6, rows - 2), ascii_only)
+            parts += [*lines, *_bars(gradients, width, max(rows - len(lines), 0), ascii_only)]
+        if run.events:
+            parts += [Text(), _last_event(run, width)]
+        yield Panel(
+            Group(*parts),
+            title=Text.assemble(("normlab ", "bold"), run.opening.name),
+            title_align="left",
+            border_style="blue",
+            width=options.max_width,
+        )
+
+
+def _headline(run: Progress, width: int) -> RenderableType:
+    before = Text.assemble("step ", (f"{run.done}", "bold"), f"/{run.steps}  ")
+    speed = run.number("time/tokens_per_second")
+    after = f"  ETA {sketch.duration(run.eta())}"
+    if math.isfinite(speed):
+        after += f"  {sketch.short(speed)} tokens/s"
+    table = Table.grid()
+    room = max(width - len(before.plain) - len(after), 5)
+    progress = ProgressBar(total=run.steps, completed=run.done, width=room, complete_style="cyan")
+    table.add_row(before, progress, Text(after))
+    return table
+
+
+def _numbers(run: Progress) -> Text:
+    if not run.row:
+        return Text("waiting for the first step", "dim")
+    text = Text(no_wrap=True, overflow="ellipsis")
+    pairs = (
+        ("loss", sketch.fixed(run.number("loss"), 4), "bold cyan"),
+        ("val", sketch.fixed(run.val, 4), "cyan"),
+        ("lr", sketch.short(run.number("lr")), ""),
+        ("grad norm", sketch.short(run.number("grad_norm/global")), ""),
+    )
+    for name, value, style in pairs:
+        if value != "NaN" or name != "val":
+            text.append(f"{name} ", "dim").append(value, style).append("   ")
+    return text
+
+
+def _curve(run: Progress, width: int, height: int, ascii_only: bool) -> list[Text]:
+    """The loss over the whole run as an area, the floors of the text as lines, the events as marks below."""
+    floors = run.floors()
+    labels = [f"{name} {value:.2f}" for name, value in floors]
+    width = max(width - 1 - max(map(len, labels), default=0), 8)
+    columns = run.trace.columns(width)
+    low, high = _loss_range(columns, [value for _, value in floors])
+    lines = [Text(line, "cyan") for line in sketch.curve(columns, height, low, high, ascii_only)]
+    taken: set[int] = set()
+    for (_, value), label in zip(floors, labels, strict=True):
+        line = height - 1 - min(max(int((value - low) / (high - low) * height), 0), height - 1)
+        while line in taken and line + 1 < height:
+            line += 1
+        taken.add(line)
+        # The line is seen where the curve has gone under it.
+        lines[line].plain = lines[line].plain.replace(" ", "-" if ascii_only else "─")
+        lines[line].append(f" {label}", "yellow")
+    for column, loss in enumerate(columns):
+        if loss == math.inf:
+            for text in lines:
+                text.stylize("red", column, column + 1)
+    return [Text("loss", "bold"), *lines, _axis(run, width)]
+
+
+def _loss_range(columns: Sequence[float | None], floors: Sequence[float]) -> tuple[float, float]:
+    """From just under the lowest floor or loss to just over the highest; an explosion is cut off."""
+    known = [loss for loss in columns if loss is not None and math.isfinite(loss)]
+    low = min((*known, *floors), default=0.0)
+    high = min(max((*known, *floors), default=1.0), 1.5 * max(floors, default=math.inf))
+    room = max(high - low, 1e-6)
+    return low - 0.06 * room, high + 0.02 * room
+
+
+def _axis(run: Progress, width: int) -> Text:
+    """First and last step, and a mark under each event."""
+    end = str(run.steps)
+    text = Text(f"0{end:>{width - 1}}", "dim")
+    for step, _, _ in run.events:
+        column = min(step * width // run.steps, width - 1)
+        text.plain = f"{text.plain[:column]}^{text.plain[column + 1 :]}"
+        text.stylize("bold yellow", column, column + 1)
+    return text
+
+
+def _bars(gradients: Sequence[tuple[str, float]], width: int, height: int, ascii_only: bool) -> list[Text]:
+    """Norm of each layer's gradient on a log scale: the depth profile, the input at the top."""
+    shown = [gradients[index] for index in sketch.thin(len(gradients), height - 1)]
+    if not shown:
+        return []
+    low, high = sketch.decades([value for _, value in gradients])
+    some = f", {len(shown)} of {len(gradients)}" if len(shown) < len(gradients) else ""
+    title = f"gradient norm, log scale 1e{low} to 1e{high}{some}"
+    lines = [Text(title, "bold", no_wrap=True, overflow="ellipsis")]
+    name_width = max(len(name) for name, _ in shown)
+    for name, value in shown:
+        line = Text(f"{name:<{name_width}} ", no_wrap=True, overflow="crop")
+        number = f"{sketch.short(value):>8}"
+        room = max(width - len(line) - len(number), 1)
+        if math.isfinite(value) and value > 0:
+            share = (math.log10(value) - low) / (high - low)
+            line.append(f"{sketch.bar(share, room, ascii_only):<{room}}", "green").append(number)
+        else:
+            line.append(" " * room).append(number, "dim" if value == 0 else "bold red")
+        lines.append(line)
+    return lines
+
+
+def _side_by_side(left: list[Text], right: list[Text], width: int) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column(width=width)
+    table.add_column()
+    table.add_row(Group(*left), Group(*right))
+    return table
+
+
+def _last_event(run: Progress, width: int) -> Text:
+    events = list(run.events.values())
+    text = Text.assemble(("last event ", "bold"), (event_words(events[-1]), "yellow"))
+    if len(events) > 1:
+        text.append(f"  ({len(events)} in all)", "dim")
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def event_words(event: Mapping[str, Any]) -> str:
+    return f"{event['kind']} at step {event['step']}: {event['message']}"

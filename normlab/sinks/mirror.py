@@ -1,0 +1,51 @@
+"""What the wandb sink needs beside wandb: its notes in the run's `wandb/` folder, values in wandb's form."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from normlab.sinks.run_directory import plain
+
+
+def read_note(note: Path) -> dict[str, str]:
+    """Id and mode of the run's last mirror in wandb; empty if there was none."""
+    with suppress(OSError, ValueError):
+        known = json.loads(note.read_bytes())
+        if isinstance(known, dict) and {"id", "mode"} <= known.keys():
+            return known
+    return {}
+
+
+def remove_replaced(directory: Path) -> None:
+    """Remove the run's other offline folders, whose rows `directory` has too, unless the server has them."""
+    for folder in directory.parent.glob("offline-run-*"):
+        if folder.name != directory.name and not list(folder.glob("*.synced")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as `outer/inner` keys, without what is None; lists as words."""
+    pairs: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs |= flat(value, f"{prefix}{key}/")
+        elif value is not None:
+            pairs[prefix + key] = cell(value)
+    return pairs
+
+
+def cell(value: Any) -> Any:
+    """A list in words, and a float that JSON lacks by its name: wandb's summary would drop it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(plain(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def words(error: Exception) -> str:
+    """What went wrong, on one short line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else text[:197] + "..."
