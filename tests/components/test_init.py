@@ -9,6 +9,7 @@ from normlab.config import PROJECTIONS, InitConfig
 from normlab.errors import ConfigError
 from normlab.model import GPT
 from normlab.tables.inits import GAINS, INITS, selected, std, variables
+from normlab.tables.placements import PLACEMENTS
 
 VOCAB = 256
 
@@ -191,6 +192,11 @@ def test_gains_name_real_projections_once_and_say_where_they_are_from(name):
     assert {*row.config.gain, *row.config.std} <= set(PROJECTIONS)
     assert not row.config.gain.keys() & row.config.std.keys()
     assert row.meaning and row.equation and row.source
+
+
+@pytest.mark.parametrize("name", [name for name in GAINS if name in PLACEMENTS])
+def test_a_placement_and_the_gains_of_its_name_are_the_same(name):
+    assert PLACEMENTS[name].config.gains == GAINS[name].config.gain
 
 
 @pytest.mark.parametrize(("depth", "width", "activation"), [(2, 32, "gelu"), (5, 16, "swiglu")])
