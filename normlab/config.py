@@ -14,6 +14,8 @@ POSITIONS = ("learned", "rope", "sinusoidal", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
+#: Which parameters `optimizer.weight_decay` takes hold of.
+DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 #: The matrices whose initial scale a placement may set.
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.in", "ffn.out", "embedding", "head")
 
@@ -160,24 +162,33 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InitConfig:
-    """The distribution of the initial weights; `gains` then scales single projections."""
+    """The distribution of the initial weights; `gains` then scales or sets single projections."""
 
     name: str
     #: Multiplies the standard deviation of every matrix in the blocks.
     gain: float = 1.0
     #: `placement` for the placement's own gains, `none`, or a row of `tables/inits.py:GAINS`.
     gains: str = "placement"
-    #: Standard deviation of token and position embeddings; null for the distribution's own.
+    #: Standard deviation of the token embedding; null for the distribution's own.
     embedding_std: float | None = None
+    #: Standard deviation of learned positions; null for that of the embeddings.
+    position_std: float | None = None
     #: Standard deviation of the output head; null for the distribution's own.
     head_std: float | None = None
+    #: Draw anew what lies further out than so many standard deviations; null to keep it.
+    truncate: float | None = None
 
     def __post_init__(self) -> None:
         _not_negative(self.gain, "init.gain")
-        for key in ("embedding_std", "head_std"):
+        for key in ("embedding_std", "position_std", "head_std"):
             value = getattr(self, key)
             if value is not None:
                 _not_negative(value, f"init.{key}")
+        require(
+            self.truncate is None or (math.isfinite(self.truncate) and self.truncate >= 1),
+            "init.truncate",
+            f"must be a finite number, 1 or more, or null, got {self.truncate}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,10 +224,13 @@ class OptimizerConfig:
     name: str
     lr: float
     weight_decay: float = 0.0
+    #: What decays: `all`, only `matrices` (with embeddings and head), all but norms, or all but embeddings.
+    decay: str = "all"
 
     def __post_init__(self) -> None:
         _positive(self.lr, "optimizer.lr")
         _not_negative(self.weight_decay, "optimizer.weight_decay")
+        require_one_of(self.decay, DECAYS, "optimizer.decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +266,9 @@ class TrainConfig:
     accumulation: int = 1
     #: Largest global gradient norm; null for no clipping.
     clip: float | None = None
+    #: Weight of mean(log(Z)^2) beside the cross-entropy, Z the sum of the exponentials of a token's logits
+    #: (PaLM, arXiv 2204.02311, has 1e-4). The loss that is logged is the cross-entropy alone.
+    z_loss: float = 0.0
     precision: str = "fp32"
     device: str = "auto"
     compile: bool = False
@@ -275,6 +292,7 @@ class TrainConfig:
         )
         if self.clip is not None:
             _positive(self.clip, "train.clip")
+        _not_negative(self.z_loss, "train.z_loss")
         require_one_of(self.precision, PRECISIONS, "train.precision")
         require_one_of(self.device, DEVICES, "train.device")
         if self.threads != "auto":

@@ -10,13 +10,14 @@ from typing import cast
 from torch import Tensor, nn
 
 from normlab import laws
-from normlab.components import init as initial
 from normlab.components.attention import Attention
 from normlab.components.ffn import FeedForward
+from normlab.components.init import normal_
 from normlab.components.norms import build_norm
 from normlab.components.positions import LearnedPositions, SinusoidalPositions
 from normlab.components.residual import Residual, share_scales
 from normlab.config import RunConfig
+from normlab.tables import inits
 
 
 class Embedding(nn.Module):
@@ -84,16 +85,13 @@ class GPT(nn.Module):
 
 def initialize(model: GPT, config: RunConfig) -> None:
     """Set every matrix from (seed, name); norms keep gain 1 and bias 0, linear biases are 0."""
-    width, gains = config.model.width, initial.projection_gains(config.init, config.placement.gains)
+    gains = inits.selected(config.init, config.placement.gains)
     for name, tensor, projection, layer in _matrices(model):
-        at = laws.variables(config.depth, width, layer)
-        if projection == "embedding":
-            std = initial.table_std(config.init, width, config.init.embedding_std)
-        elif projection == "head":
-            std = initial.table_std(config.init, width, config.init.head_std)
-        else:
-            std = initial.matrix_std(config.init, tensor.shape[1], tensor.shape[0])
-        initial.normal_(tensor, std * initial.gain(gains, projection, at), config.seed, name)
+        place = 1 if projection.startswith("ffn") else 0
+        at = laws.variables(config.depth, config.model.width, layer, place)
+        at = inits.variables(at, fan_in=tensor.shape[1], fan_out=tensor.shape[0])
+        std = inits.std(config.init, gains, projection, at)
+        normal_(tensor, std, config.seed, name, config.init.truncate)
     for module in model.modules():
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -103,8 +101,10 @@ def _matrices(model: GPT) -> Iterator[tuple[str, Tensor, str, int]]:
     """Each matrix to draw (q, k and v one by one): its name, itself, its projection, its layer from 1."""
     for name, parameter in model.named_parameters():
         layer = int(match[1]) + 1 if (match := re.match(r"layers\.(\d+)\.", name)) else 1
-        if name.startswith(("embedding.tokens", "embedding.positions")):
+        if name.startswith("embedding.tokens"):
             yield name, parameter, "embedding", layer
+        elif name.startswith("embedding.positions"):
+            yield name, parameter, "positions", layer
         elif name == "head.weight":
             yield name, parameter, "head", layer
         elif name.endswith("qkv.weight"):
@@ -118,12 +118,15 @@ def site(parameter: str) -> tuple[str, str]:
     """Where a parameter's gradient is reported: (place, kind), the kind empty outside the blocks.
 
     Places (`embedding`, `layer_00` ..., `final_norm`, `head`) partition the parameters, and so do the kinds
-    of a layer: `attn.qkv`, `attn.out`, `ffn.in` (with its gate), `ffn.out`, `norm`, `scale`.
+    of a layer: `attn.qkv`, `attn.out`, `ffn.in` (with its gate), `ffn.out`, `norm`, `scale` (with what an
+    activation learns).
     """
     match = re.match(r"layers\.(\d+)\.(attn|ffn)\.(.*)$", parameter)
     if not match:
         return parameter.split(".")[0], ""
     place, rest = f"layer_{int(match[1]):02d}", match[3]
+    if rest.startswith("branch.act."):
+        return place, "scale"
     if rest.startswith("branch."):
         kind = rest.split(".")[1].removeprefix("w_").replace("gate", "in")
         return place, f"{match[2]}.{kind}"

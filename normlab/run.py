@@ -104,7 +104,7 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         device=device,
         batches=Batches(corpus, config.seed, config.train.batch_size, config.model.context),
         model=model,
-        optimizer=build_optimizer(model.parameters(), config.optimizer),
+        optimizer=build_optimizer(model.named_parameters(), config.optimizer),
         gradients=gradients,
         watch=Watch(config.divergence, facts),
     )

@@ -45,7 +45,13 @@ LEAVES = {
     "normlab.config": {"normlab.errors", "normlab.laws"},
     "normlab.laws": {"normlab.errors"},
     "normlab.errors": set(),
-    "normlab.model": {"normlab.config", "normlab.components", "normlab.laws", "normlab.errors"},
+    "normlab.model": {
+        "normlab.config",
+        "normlab.components",
+        "normlab.laws",
+        "normlab.errors",
+        "normlab.tables",
+    },
 }
 
 

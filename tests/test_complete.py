@@ -91,7 +91,7 @@ def in_bash(script, folder, *words):
         (["list", "pla"], ["placements"]),
         (["train", "norm", "=", "r"], ["rmsnorm"]),
         (["train", "-m", "seed", "=", "1", "norm", "=", "layernorm,r"], ["layernorm,rmsnorm"]),
-        (["train", "seed", "=", "1", "optimizer", "="], ["adamw", "adam", "sgd"]),
+        (["train", "seed", "=", "1", "optimizer", "="], ["adamw", "adam", "sgd", "lion", "muon"]),
         (["train", "norm", "=", "batchnorm", "norm.m"], ["norm.momentum=", "norm.momentum=0.1"]),
         (["train", "--mul"], ["--multirun"]),
     ],

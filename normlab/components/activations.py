@@ -5,15 +5,31 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from normlab.config import ActivationConfig
 from normlab.tables.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
 
 
 def build_activation(config: ActivationConfig) -> Callable[[Tensor], Tensor]:
-    """The function of `config`, its settings bound."""
-    return partial(globals()[ACTIVATIONS[config.name].function], config=config)
+    """The function of `config`, its settings bound; a module where it can have parameters."""
+    made = globals()[ACTIVATIONS[config.name].function]
+    built: Callable[[Tensor], Tensor] = (
+        made(config) if isinstance(made, type) else partial(made, config=config)
+    )
+    return built
+
+
+def identity(z: Tensor, config: ActivationConfig) -> Tensor:
+    return z
+
+
+def sigmoid(z: Tensor, config: ActivationConfig) -> Tensor:
+    return torch.sigmoid(z)
+
+
+def tanh(z: Tensor, config: ActivationConfig) -> Tensor:
+    return torch.tanh(z)
 
 
 def relu(z: Tensor, config: ActivationConfig) -> Tensor:
@@ -28,12 +44,20 @@ def elu(z: Tensor, config: EluConfig) -> Tensor:
     return F.elu(z, config.alpha)
 
 
-def sigmoid(z: Tensor, config: ActivationConfig) -> Tensor:
-    return torch.sigmoid(z)
+def silu(z: Tensor, config: ActivationConfig) -> Tensor:
+    return F.silu(z)
 
 
-def tanh(z: Tensor, config: ActivationConfig) -> Tensor:
-    return torch.tanh(z)
+class Swish(nn.Module):
+    """z * sigmoid(beta * z), beta fixed or one learned number (1710.05941)."""
+
+    def __init__(self, config: SwishConfig) -> None:
+        super().__init__()
+        learned = config.learn == "scalar"
+        self.beta = nn.Parameter(torch.tensor(config.beta)) if learned else config.beta
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * torch.sigmoid(self.beta * z)
 
 
 def gelu(z: Tensor, config: ActivationConfig) -> Tensor:
@@ -44,9 +68,17 @@ def gelu_tanh(z: Tensor, config: ActivationConfig) -> Tensor:
     return F.gelu(z, approximate="tanh")
 
 
-def silu(z: Tensor, config: ActivationConfig) -> Tensor:
-    return F.silu(z)
+def relu2(z: Tensor, config: ActivationConfig) -> Tensor:
+    return F.relu(z).square()
 
 
-def swish(z: Tensor, config: SwishConfig) -> Tensor:
-    return z * torch.sigmoid(config.beta * z)
+def erf(z: Tensor, config: ActivationConfig) -> Tensor:
+    return torch.erf(z)
+
+
+def mish(z: Tensor, config: ActivationConfig) -> Tensor:
+    return F.mish(z)
+
+
+def softplus(z: Tensor, config: ActivationConfig) -> Tensor:
+    return F.softplus(z)

@@ -1,9 +1,12 @@
-"""Activations of the feed-forward layer. A row names its function in `normlab.components.activations`."""
+"""Activations of the feed-forward layer. A row names its function in `normlab.components.activations`.
+
+What each does to the size of its input is in `normlab.tables.moments`.
+"""
 
 from dataclasses import dataclass
 
 from normlab.config import ActivationConfig
-from normlab.errors import require
+from normlab.errors import require, require_one_of
 from normlab.tables.row import Row, table
 
 _GLU = "Shazeer 2020, arXiv 2002.05202"
@@ -11,12 +14,16 @@ _GLU = "Shazeer 2020, arXiv 2002.05202"
 
 @dataclass(frozen=True, kw_only=True)
 class SwishConfig(ActivationConfig):
-    """Swish with a fixed slope."""
+    """Swish's slope."""
 
+    #: The slope, at the start if it is learned.
     beta: float = 1.0
+    #: `none`, or `scalar` for one learned slope a layer.
+    learn: str = "none"
 
     def __post_init__(self) -> None:
-        require(self.beta == self.beta and abs(self.beta) < float("inf"), "activation.beta", "must be finite")
+        require(abs(self.beta) < float("inf"), "activation.beta", f"must be finite, got {self.beta}")
+        require_one_of(self.learn, ("none", "scalar"), "activation.learn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +54,32 @@ class LeakyReluConfig(ActivationConfig):
 class ActivationRow(Row[ActivationConfig]):
     """An activation; a gated one multiplies act(x W_gate) with x W_in."""
 
-    #: Function in `normlab.components.activations`: (z, config) -> tensor of z's shape.
+    #: Function in `normlab.components.activations`, (z, config) -> tensor of z's shape, or module (config).
     function: str
     gated: bool = False
 
 
 ACTIVATIONS: dict[str, ActivationRow] = table(
+    ActivationRow(
+        config=ActivationConfig(name="identity"),
+        meaning="no activation: the layer is linear",
+        equation="z",
+        function="identity",
+    ),
+    ActivationRow(
+        config=ActivationConfig(name="sigmoid"),
+        meaning="logistic; bounded, and never centred",
+        equation="1 / (1 + exp(-z))",
+        source="Rumelhart, Hinton, Williams 1986",
+        function="sigmoid",
+    ),
+    ActivationRow(
+        config=ActivationConfig(name="tanh"),
+        meaning="hyperbolic tangent; bounded",
+        equation="tanh(z)",
+        source="LeCun et al. 1998",
+        function="tanh",
+    ),
     ActivationRow(
         config=ActivationConfig(name="relu"),
         meaning="rectifier",
@@ -63,7 +90,7 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
     ActivationRow(
         config=LeakyReluConfig(name="leaky_relu"),
         meaning="rectifier with a small slope below zero",
-        equation="max(slope * z, z)",
+        equation="z if z > 0 else slope * z",
         source="Maas, Hannun, Ng 2013",
         function="leaky_relu",
     ),
@@ -75,16 +102,18 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         function="elu",
     ),
     ActivationRow(
-        config=ActivationConfig(name="sigmoid"),
-        meaning="logistic; bounded",
-        equation="1 / (1 + exp(-z))",
-        function="sigmoid",
+        config=ActivationConfig(name="silu"),
+        meaning="sigmoid-weighted linear unit: swish with beta 1",
+        equation="z * sigmoid(z)",
+        source="Elfwing, Uchibe, Doya 2017, arXiv 1702.03118",
+        function="silu",
     ),
     ActivationRow(
-        config=ActivationConfig(name="tanh"),
-        meaning="hyperbolic tangent; bounded",
-        equation="tanh(z)",
-        function="tanh",
+        config=SwishConfig(name="swish"),
+        meaning="SiLU with a slope inside, fixed or learned",
+        equation="z * sigmoid(beta * z)",
+        source="Ramachandran, Zoph, Le 2017, arXiv 1710.05941",
+        function="Swish",
     ),
     ActivationRow(
         config=ActivationConfig(name="gelu"),
@@ -101,18 +130,32 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         function="gelu_tanh",
     ),
     ActivationRow(
-        config=ActivationConfig(name="silu"),
-        meaning="sigmoid-weighted linear unit: swish with beta 1",
-        equation="z * sigmoid(z)",
-        source="Elfwing, Uchibe, Doya 2017, arXiv 1702.03118",
-        function="silu",
+        config=ActivationConfig(name="relu2"),
+        meaning="squared rectifier, as in Primer and Nemotron-4; grows with the square of its weights",
+        equation="max(0, z)^2",
+        source="So et al. 2021 (Primer), arXiv 2109.08668",
+        function="relu2",
     ),
     ActivationRow(
-        config=SwishConfig(name="swish"),
-        meaning="SiLU with a slope inside",
-        equation="z * sigmoid(beta * z)",
-        source="Ramachandran, Zoph, Le 2017, arXiv 1710.05941",
-        function="swish",
+        config=ActivationConfig(name="erf"),
+        meaning="error function; bounded",
+        equation="2/sqrt(pi) * integral of exp(-t^2) from 0 to z",
+        source="Williams 1998",
+        function="erf",
+    ),
+    ActivationRow(
+        config=ActivationConfig(name="mish"),
+        meaning="SiLU's shape from softplus and tanh",
+        equation="z * tanh(log(1 + exp(z)))",
+        source="Misra 2019, arXiv 1908.08681",
+        function="mish",
+    ),
+    ActivationRow(
+        config=ActivationConfig(name="softplus"),
+        meaning="smooth rectifier; always above zero",
+        equation="log(1 + exp(z))",
+        source="Dugas et al. 2001",
+        function="softplus",
     ),
     ActivationRow(
         config=ActivationConfig(name="glu"),
@@ -120,6 +163,14 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         equation="sigmoid(x W_gate) * (x W_in)",
         source=f"Dauphin et al. 2016, arXiv 1612.08083; {_GLU}",
         function="sigmoid",
+        gated=True,
+    ),
+    ActivationRow(
+        config=ActivationConfig(name="bilinear"),
+        meaning="the product of two linear maps, without an activation",
+        equation="(x W_gate) * (x W_in)",
+        source=f"Mnih, Hinton 2007; {_GLU}",
+        function="identity",
         gated=True,
     ),
     ActivationRow(
@@ -136,6 +187,14 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         equation="gelu(x W_gate) * (x W_in)",
         source=_GLU,
         function="gelu",
+        gated=True,
+    ),
+    ActivationRow(
+        config=ActivationConfig(name="geglu_tanh"),
+        meaning="gated by GELU's tanh approximation, as in Gemma",
+        equation="gelu_tanh(x W_gate) * (x W_in)",
+        source=_GLU,
+        function="gelu_tanh",
         gated=True,
     ),
     ActivationRow(

@@ -104,7 +104,7 @@ def take_step(job: Job) -> dict[str, Any]:
         if settings.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(job.gradients.parameters, settings.clip, norms[0].float())
         for group in job.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["lr_scale"]
         job.optimizer.step()
     job.optimizer.zero_grad(set_to_none=True)
     size = settings.batch_size * job.config.model.context
@@ -115,23 +115,30 @@ def take_step(job: Job) -> dict[str, Any]:
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
-    """Accumulate the gradients of the mean loss over the batch, in micro-batches; returns the loss (0-d)."""
+    """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
     parts = job.config.train.accumulation
     total = torch.zeros((), device=job.device)
     for micro_BT in ids_BT.to(job.device, non_blocking=True).chunk(parts):
-        loss = loss_of(job, micro_BT) / parts
-        torch.autograd.backward(loss)
+        logits_NV, targets_N = predict(job, micro_BT)
+        loss = F.cross_entropy(logits_NV, targets_N) / parts
+        extra = job.config.train.z_loss
+        torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
         total = total + loss.detach()
     return total
 
 
-def loss_of(job: Job, ids_BT: Tensor) -> Tensor:
-    """Mean cross-entropy, in nats, of each token given those before it. ids (B, T+1)."""
+def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
     with torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16"):
         logits_BTV = job.model(ids_BT[:, :-1])
     if logits_BTV.dtype == torch.bfloat16:
         logits_BTV = logits_BTV.float()
-    return F.cross_entropy(logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten())
+    return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
+
+
+def z_loss(logits_NV: Tensor) -> Tensor:
+    """mean(log(Z)^2), Z = sum(exp(logits)): pulls the logits' normalizer towards 1 (PaLM, 2204.02311)."""
+    return logits_NV.logsumexp(-1).square().mean()
 
 
 @torch.no_grad()
@@ -139,5 +146,5 @@ def evaluate(job: Job) -> float:
     """Mean loss over the validation windows, in nats."""
     job.model.eval()
     batches = job.batches.validation(job.config.train.eval_batches)
-    losses = [loss_of(job, torch.from_numpy(batch).to(job.device)) for batch in batches]
+    losses = [F.cross_entropy(*predict(job, torch.from_numpy(batch).to(job.device))) for batch in batches]
     return float(torch.stack(losses).mean())

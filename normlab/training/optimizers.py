@@ -1,55 +1,153 @@
-"""Optimizers by the rows of `normlab.tables.optimizers`, each with all parameters in one group.
+"""Optimizers by the rows of `normlab.tables.optimizers`.
 
-`fused` takes one kernel for all parameters: on the CPU a tenth of a small model's step.
+`fused` takes one kernel for all parameters: on the CPU a tenth of a small model's step. Each group has an
+`lr_scale`, by which the loop multiplies the rate that it sets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normlab.config import OptimizerConfig
-from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, SGDConfig
+from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
+
+#: Parameters by name.
+Named = dict[str, nn.Parameter]
+#: The kinds of parameters (`kind_of`) that do not decay, by `optimizer.decay`.
+SPARED: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "matrices": ("norm", "bias", "scale"),
+    "no_norms": ("norm",),
+    "no_embeddings": ("embedding",),
+}
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer of `config`; the loop sets its rate each step."""
-    optimizer: torch.optim.Optimizer = globals()[OPTIMIZERS[config.name].function](parameters, config)
-    return optimizer
+def build_optimizer(
+    named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """The optimizer of `config` for a model's `named_parameters()`; the loop sets its rate each step."""
+    function: Callable[[Named, Any], torch.optim.Optimizer] = globals()[OPTIMIZERS[config.name].function]
+    return function(dict(named), config)
 
 
-def adamw(parameters: Iterable[nn.Parameter], config: AdamConfig) -> torch.optim.Optimizer:
+def kind_of(name: str, parameter: nn.Parameter) -> str:
+    """`norm` (all it has), `bias`, `scale` (other vectors and numbers), `embedding`, `head` or `matrix`."""
+    place, *_, last = name.split(".")
+    if "norm" in name:
+        return "norm"
+    if last == "bias":
+        return "bias"
+    if parameter.ndim < 2:
+        return "scale"
+    return place if place in ("embedding", "head") else "matrix"
+
+
+def groups(named: Named, config: OptimizerConfig, lr_scale: float = 1.0) -> list[dict[str, Any]]:
+    """The parameters that decay and, where some do not, those that do not, each in the model's order."""
+    spared = SPARED[config.decay] if config.weight_decay else ()
+    decaying = [p for name, p in named.items() if kind_of(name, p) not in spared]
+    others = [p for name, p in named.items() if kind_of(name, p) in spared]
+    return [
+        {"params": parameters, "weight_decay": decay, "lr_scale": lr_scale}
+        for parameters, decay in ((decaying, config.weight_decay), (others, 0.0))
+        if parameters
+    ]
+
+
+def adamw(named: Named, config: AdamConfig, lr_scale: float = 1.0) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        parameters,
-        lr=config.lr,
-        betas=_pair(config),
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        fused=True,
+        groups(named, config, lr_scale), lr=config.lr, betas=_pair(config), eps=config.eps, fused=True
     )
 
 
-def adam(parameters: Iterable[nn.Parameter], config: AdamConfig) -> torch.optim.Optimizer:
+def adam(named: Named, config: AdamConfig) -> torch.optim.Optimizer:
     return torch.optim.Adam(
-        parameters,
-        lr=config.lr,
-        betas=_pair(config),
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        fused=True,
+        groups(named, config), lr=config.lr, betas=_pair(config), eps=config.eps, fused=True
     )
 
 
-def sgd(parameters: Iterable[nn.Parameter], config: SGDConfig) -> torch.optim.Optimizer:
+def sgd(named: Named, config: SGDConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        parameters,
+        groups(named, config),
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
         fused=True,
     )
 
 
-def _pair(config: AdamConfig) -> tuple[float, float]:
+def lion(named: Named, config: LionConfig) -> torch.optim.Optimizer:
+    return Lion(groups(named, config), config.lr, _pair(config))
+
+
+def muon(named: Named, config: MuonConfig) -> torch.optim.Optimizer:
+    """Muon for the matrices of the blocks (q, k and v in one), AdamW for embeddings, head and vectors."""
+    matrices = {name: p for name, p in named.items() if kind_of(name, p) == "matrix"}
+    rest = {name: p for name, p in named.items() if name not in matrices}
+    return Together(
+        torch.optim.Muon(
+            groups(matrices, config),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            ns_steps=config.iterations,
+            adjust_lr_fn=config.adjust,
+        ),
+        adamw(rest, config, lr_scale=config.adamw_scale),
+    )
+
+
+def _pair(config: AdamConfig | LionConfig) -> tuple[float, float]:
     return config.betas[0], config.betas[1]
+
+
+class Lion(torch.optim.Optimizer):
+    """w -= lr * (sign(b1 m + (1 - b1) g) + decay * w), then m = b2 m + (1 - b2) g (2302.06675)."""
+
+    def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if moved:
+                self._update(moved, [p.grad for p in moved], group)
+
+    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        rate, (look, keep) = group["lr"], group["betas"]
+        steps = torch._foreach_lerp(momenta, gradients, 1 - look)
+        torch._foreach_sign_(steps)
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
+        torch._foreach_add_(parameters, steps, alpha=-rate)
+        torch._foreach_lerp_(momenta, gradients, 1 - keep)
+
+
+class Together(torch.optim.Optimizer):
+    """Optimizers that step as one. Its groups are theirs: a rate set in one is set in the other."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every part."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        # A part that loads has new groups.
+        self.param_groups = [group for part in self.parts for group in part.param_groups]

@@ -8,7 +8,10 @@ import torch.nn.functional as F
 
 from normlab import run as composition
 from normlab.data import load_corpus
-from normlab.training.loop import take_step, train
+from normlab.errors import ConfigError
+from normlab.tables.optimizers import OPTIMIZERS
+from normlab.training import loop
+from normlab.training.loop import backward, take_step, train
 
 
 class Listener:
@@ -83,6 +86,49 @@ def test_a_step_is_the_textbook_step(small):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_z_loss_is_in_the_gradient_and_not_in_the_loss(parts, small):
+    """Against autograd of the sum written out, and the logged loss against the one without."""
+    changes = {"train.precision": "fp64", "train.accumulation": parts, "init.head_std": 1.0}
+    plain, job = job_of(small(changes)), job_of(small(changes | {"train.z_loss": 0.3}))
+    ids = torch.from_numpy(job.batches.train(0))
+    logits = plain.model(ids[:, :-1])
+    log_z = logits.exp().sum(-1).log()
+    objective = (log_z - logits.gather(2, ids[:, 1:, None])[..., 0]).mean() + 0.3 * (log_z**2).mean()
+    expected = torch.autograd.grad(objective, list(plain.model.parameters()))
+    assert backward(job, ids).item() == pytest.approx(backward(plain, ids).item(), rel=1e-12)
+    for ours, wanted, without in zip(job.model.parameters(), expected, plain.model.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, wanted)
+        assert not torch.allclose(ours.grad, without.grad, rtol=1e-3)
+
+
+def test_z_loss_pulls_the_normalizer_to_one_and_is_not_in_the_validation_loss(small):
+    def normalizer(job):
+        ids = torch.from_numpy(job.batches.train(0))
+        return job.model(ids[:, :-1]).logsumexp(-1).square().mean().item()
+
+    free, pulled = (job_of(small({"train.steps": 40, "train.z_loss": c})) for c in (0.0, 0.1))
+    (_, _), (_, listener) = trained(free.config, free), trained(pulled.config, pulled)
+    assert normalizer(pulled) < normalizer(free) / 2
+    ids = [torch.from_numpy(batch) for batch in pulled.batches.validation(2)]
+    losses = [
+        F.cross_entropy(pulled.model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()) for batch in ids
+    ]
+    assert listener.rows[-1]["val/loss"] == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)
+
+
+def test_without_z_loss_nothing_of_it_is_computed(small, monkeypatch):
+    monkeypatch.setattr(loop, "z_loss", None)  # calling it would raise
+    _, listener = trained(small())
+    assert len(listener.rows) == 6
+
+
+@pytest.mark.parametrize("value", [-1e-4, math.inf, math.nan])
+def test_a_bad_z_loss_is_named(value, small):
+    with pytest.raises(ConfigError, match=r"train\.z_loss"):
+        small({"train.z_loss": value})
+
+
 def test_measuring_does_not_change_training(small):
     """Bit for bit, with clipping and dropout on, and evaluation and logging at another cadence."""
     changes = {"train.clip": 0.5, "model.dropout": 0.1}
@@ -112,7 +158,7 @@ def test_other_precisions_agree_with_fp32(precision, tolerance, small):
     assert plain.rows[3]["loss"] != other.rows[3]["loss"]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_lowers_the_loss_and_resumes_exactly(optimizer, small):
     config = small(
         {"train.steps": 40, "train.checkpoint.every": 15, "model.dropout": 0.1}, optimizer=optimizer
