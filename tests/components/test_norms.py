@@ -5,7 +5,6 @@ import io
 import math
 import re
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
