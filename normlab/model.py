@@ -30,7 +30,8 @@ class Embedding(nn.Module):
         kinds: dict[str, type[nn.Module]] = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
         kind = kinds.get(model.positions)  # rotary positions act inside attention
         self.positions = kind(model.context, model.width) if kind else nn.Identity()
-        self.norm = build_norm(config.norm, model.width) if config.placement.embedding_norm else nn.Identity()
+        wanted = config.placement.embedding_norm
+        self.norm = build_norm(config.norm, model.width, model.context) if wanted else nn.Identity()
         self.dropout = nn.Dropout(model.dropout) if model.dropout else nn.Identity()
 
     def forward(self, ids_BT: Tensor) -> Tensor:
@@ -52,6 +53,7 @@ class Block(nn.Module):
                 model.width,
                 laws.variables(config.depth, model.width, layer, place),
                 model.dropout,
+                model.context,
             )
             for place, branch in enumerate(branches)
         )
@@ -69,8 +71,8 @@ class GPT(nn.Module):
         super().__init__()
         self.embedding = Embedding(config, vocab)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(1, config.depth + 1))
-        width = config.model.width
-        self.final_norm = build_norm(config.norm, width) if config.placement.final_norm else nn.Identity()
+        width, wanted = config.model.width, config.placement.final_norm
+        self.final_norm = build_norm(config.norm, width, config.model.context) if wanted else nn.Identity()
         self.head = nn.Linear(width, vocab, bias=config.model.bias)
         if config.model.tie:
             self.head.weight = self.embedding.tokens.weight

@@ -57,11 +57,12 @@ class Residual(nn.Module):
         width: int,
         at: dict[str, float],
         dropout: float,
+        context: int | None = None,
     ) -> None:
         super().__init__()
 
         def norm_or_nothing(wanted: bool) -> nn.Module:
-            return build_norm(norm, width) if wanted else nn.Identity()
+            return build_norm(norm, width, context) if wanted else nn.Identity()
 
         self.norm_in = norm_or_nothing(placement.norm_in)
         self.in_scale = build_scale(placement.in_scale, width, at)

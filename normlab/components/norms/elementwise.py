@@ -1,0 +1,64 @@
+"""Stand-ins for a norm without statistics: a curve for each entry. Any shape; causal; not scale-invariant."""
+
+import torch
+from torch import Tensor, nn
+
+from normlab.components.norms.base import Norm
+from normlab.config import NormConfig
+from normlab.tables.norm_settings import DyTConfig, ShiftedConfig
+
+
+class DyT(Norm):
+    """Dynamic tanh: weight * tanh(alpha * x) + bias, alpha one number (Zhu et al. 2025, 2503.10622)."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
+        super().__init__(width, config)
+        assert isinstance(config, DyTConfig)
+        self.alpha = nn.Parameter(torch.full((), config.alpha))
+        self.weight = nn.Parameter(torch.ones(width))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if config.bias else None)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        y = self.weight * torch.tanh(self.alpha * x)
+        return y if self.bias is None else y + self.bias
+
+
+class ShiftedCurve(Norm):
+    """weight * curve(alpha * x + shift) + bias, alpha and shift one number each."""
+
+    def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
+        super().__init__(width, config)
+        assert isinstance(config, ShiftedConfig)
+        self.alpha = nn.Parameter(torch.full((), config.alpha))
+        self.shift = nn.Parameter(torch.full((), config.shift))
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return self.weight * self.curve(self.alpha * x + self.shift) + self.bias
+
+    def curve(self, u: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Derf(ShiftedCurve):
+    """Dynamic erf (Chen et al. 2025, 2512.10938)."""
+
+    def curve(self, u: Tensor) -> Tensor:
+        return torch.erf(u)
+
+
+class ISRU(ShiftedCurve):
+    """Inverse square root unit, u / sqrt(u^2 + 1) (2512.10938; Stollenwerk 2025, 2503.21708)."""
+
+    def curve(self, u: Tensor) -> Tensor:
+        return u * (u.square() + 1).rsqrt()
+
+
+class Identity(Norm):
+    """No norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
