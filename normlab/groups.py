@@ -21,7 +21,7 @@ from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.datasets import DATASETS
 from normlab.tables.inits import GAINS, INITS
 from normlab.tables.norms import NORMS
-from normlab.tables.optimizers import OPTIMIZERS
+from normlab.tables.optimizers import ADJUSTS, OPTIMIZERS
 from normlab.tables.placements import PLACEMENTS
 from normlab.tables.row import Row
 from normlab.tables.schedules import SCHEDULES
@@ -99,6 +99,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "divergence.action": ("record", "stop"),
     "placement.skip": ("x", "norm_in"),
     "train.threads": ("auto",),
+    "optimizer.decay": settings.DECAYS,
+    "optimizer.adjust": ADJUSTS,
+    "activation.learn": ("none", "scalar"),
 }
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from normlab import environment
 from normlab.analysis.figures import pictures
+from normlab.components.norms import check_norm
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
@@ -27,7 +28,7 @@ from normlab.sinks.run_directory import RunDirectory, check_free, read_summary, 
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.inits import GAINS, INITS
-from normlab.tables.norms import NORMS
+from normlab.tables.norms import leak
 from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
@@ -46,17 +47,17 @@ def check(config: RunConfig) -> None:
         UserError: an unknown variant, a leaky norm, a device that is not there, a text that cannot be read or
             is too short.
     """
-    require_one_of(config.norm.name, NORMS, "norm")
+    check_norm(config.norm, config.model.width, config.model.context)
     require_one_of(config.activation.name, ACTIVATIONS, "activation")
     require_one_of(config.init.name, INITS, "init")
     require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
     require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
     require_one_of(config.schedule.name, SCHEDULES, "schedule")
-    leak = NORMS[config.norm.name].leak
+    leaks = leak(config.norm)
     require(
-        not leak or config.norm.allow_leaky,
+        not leaks or config.norm.allow_leaky,
         "norm",
-        f"{config.norm.name} lets predictions see the future: {leak}. "
+        f"{config.norm.name} lets predictions see the future: {leaks}. "
         "Set norm.allow_leaky=true to train it all the same",
     )
     pick_device(config.train.device)
