@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ class Entry:
     equation: str = ""
     source: str = ""
     default: bool = False
+    #: Columns of this table's own.
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """One flat object, the table's own columns last."""
+        plain = dataclasses.asdict(self)
+        return {key: value for key, value in plain.items() if key != "facts"} | self.facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,7 @@ def _rows(rows: Mapping[str, Row[Any]], default: str = "") -> list[Entry]:
             equation=row.equation,
             source=row.source,
             default=name == default,
+            facts=row.facts,
         )
         for name, row in rows.items()
     ]
@@ -168,7 +176,7 @@ def print_list(what: str | None, as_json: bool) -> None:
     name = _table_name(what)
     entries = TABLES[name].entries()
     if as_json:
-        _print_json(dataclasses.asdict(entry) for entry in entries)
+        _print_json(entry.record() for entry in entries)
     else:
         Console().print(table(name, entries))
 
@@ -209,7 +217,9 @@ def table(name: str, entries: Iterable[Entry]) -> Table:
     for entry in entries:
         lines = [Text(entry.meaning)]
         lines += [Text(entry.equation, style="green")] if entry.equation else []
-        lines += [Text(entry.source, style="dim")] if entry.source else []
+        facts = "; ".join(f"{column} {fact}" for column, fact in entry.facts.items())
+        lines += [Text(facts, style="dim")] if facts else []
+        lines += [Text(entry.source, style="dim italic")] if entry.source else []
         label = Text(entry.name, style="cyan")
         label.append("\ndefault" if entry.default else "", style="bold yellow")
         result.add_row(label, Group(*lines))

@@ -45,7 +45,9 @@ def test_rows_are_told_as_the_table_has_them(capsys):
         "equation": row.equation,
         "source": row.source,
         "default": False,
+        **row.facts,
     }
+    assert row.facts["eps"] == "1e-05, inside" and row.facts["parameters"] == "g=1 (D)"
     assert entries["layernorm"]["default"]
 
 

@@ -58,6 +58,14 @@ class ActivationRow(Row[ActivationConfig]):
     function: str
     gated: bool = False
 
+    @property
+    def facts(self) -> dict[str, str]:
+        from normlab.tables.moments import moments  # which reads this table
+
+        seen = moments(self.config)
+        values = {"E f": seen.mean, "E f^2": seen.square, "gain": seen.gain, "chi": seen.chi}
+        return {name: f"{value:.4f}" for name, value in values.items()}
+
 
 ACTIVATIONS: dict[str, ActivationRow] = table(
     ActivationRow(

@@ -43,6 +43,16 @@ class NormRow(Row[NormConfig]):
     #: Evaluation uses running statistics, and so is causal whatever training is.
     running: bool = False
 
+    @property
+    def facts(self) -> dict[str, str]:
+        place = f"{self.config.eps:g}, {self.eps_place}" if self.eps_place != "none" else "none"
+        return {
+            "parameters": self.parameters or "none",
+            "eps": place,
+            "statistics": self.scope.replace("_", " "),
+            "causal in training": f"no: {self.leak}" if self.leak else "yes",
+        }
+
 
 def leak(config: NormConfig) -> str:
     """What leaks in training under these settings, or an empty string."""

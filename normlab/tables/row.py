@@ -24,6 +24,11 @@ class Row(Generic[C]):
     def name(self) -> str:
         return self.option or str(self.config.name)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What else `normlab list` says of a variant of this kind: column -> text."""
+        return {}
+
 
 R = TypeVar("R", bound=Row[Any])
 
