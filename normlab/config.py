@@ -5,12 +5,14 @@ of variants (`norm`, `placement`, ...) take a row of it; `conf/config.yaml` name
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from normlab import laws
 from normlab.errors import ConfigError, require, require_one_of
 
-POSITIONS = ("learned", "rope", "sinusoidal", "none")
+POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
@@ -51,7 +53,7 @@ class NormConfig:
 class ScaleConfig:
     """A factor on one path of a residual sub-layer."""
 
-    #: A law of depth and layer (`normlab.laws`), at the start if it is learned.
+    #: A law of depth and layer (`normlab.laws`), at the start if it is learned, else also of the `step`.
     value: str = "1"
     #: `none`, or a learned `scalar` or `vector` (one entry a channel).
     learn: str = "none"
@@ -59,47 +61,210 @@ class ScaleConfig:
     share: str = "sublayer"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacementConfig:
-    """Where norms and scales sit: x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x)."""
+#: What the words of a sub-layer may be.
+SUBLAYER_WORDS = {
+    "reads": ("x", "block"),
+    "skip": ("x", "norm_in"),
+    "qk_norm": ("none", "head", "width"),
+    "v_norm": ("none", "head"),
+}
+SCALES = ("skip_scale", "branch_scale", "in_scale")
 
-    name: str
+
+@dataclass(frozen=True, kw_only=True)
+class SublayerConfig:
+    """One residual sub-layer: x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x)."""
+
     norm_in: bool = False
     norm_out: bool = False
     norm_post: bool = False
-    embedding_norm: bool = False
-    final_norm: bool = False
+    #: What N_in and the branch read: the stream `x`, or what the `block` was given (parallel sub-layers).
+    reads: str = "x"
+    #: Take attention's N_in instead of one's own (for a feed-forward sub-layer that reads the block).
+    shared_norm: bool = False
     #: What the skip path carries: `x`, or `norm_in` for N_in(x).
     skip: str = "x"
     skip_scale: ScaleConfig = field(default_factory=ScaleConfig)
     branch_scale: ScaleConfig = field(default_factory=ScaleConfig)
     in_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    #: Laws that multiply the initial standard deviation of a projection, by its name.
-    gains: dict[str, str] = field(default_factory=dict)
+    #: Norm of queries and keys, before any rotation: of each `head`, or over the `width` of all.
+    qk_norm: str = "none"
+    #: Norm of the values of each `head`.
+    v_norm: str = "none"
+    #: Norm before the output projection: of what attention mixed, or of the hidden feed-forward layer.
+    mid_norm: bool = False
+    #: One learned factor for each head's output.
+    head_scale: bool = False
+    #: Attention logits become cap * tanh(logits / cap); 0 for no cap.
+    softcap: float = 0.0
 
     def __post_init__(self) -> None:
-        require_one_of(self.skip, ("x", "norm_in"), "placement.skip")
-        require(self.skip == "x" or self.norm_in, "placement.skip", "norm_in needs placement.norm_in=true")
-        for name in ("skip_scale", "branch_scale", "in_scale"):
+        for name, words in SUBLAYER_WORDS.items():
+            require_one_of(getattr(self, name), words, f"placement.{name}")
+        require(
+            self.skip != "norm_in" or self.norm_in, "placement.skip", "norm_in needs placement.norm_in=true"
+        )
+        require(
+            self.skip != "norm_in" or self.reads == "x",
+            "placement.skip",
+            "norm_in would lose the stream where placement.reads=block; use placement.skip=x",
+        )
+        require(
+            not self.shared_norm or (self.norm_in and self.reads == "block"),
+            "placement.shared_norm",
+            "needs placement.norm_in=true and placement.reads=block: the norm of what attention reads too",
+        )
+        for name in SCALES:
             scale: ScaleConfig = getattr(self, name)
             require_one_of(scale.learn, ("none", "scalar", "vector"), f"placement.{name}.learn")
             require_one_of(scale.share, ("sublayer", "block"), f"placement.{name}.share")
             require(
                 scale.learn == "none" or name != "in_scale",
                 f"placement.{name}.learn",
-                "this scale cannot be learned",
+                "this scale cannot be learned; use placement.branch_scale",
             )
-            _check_law(scale.value, f"placement.{name}.value")
+        _not_negative(self.softcap, "placement.softcap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExceptionConfig:
+    """Fields that differ in some layers or in one kind of sub-layer."""
+
+    #: A law of depth and layer: the exception holds where it is not 0.
+    where: str = "1"
+    #: `attn`, `ffn` or `both`.
+    sublayer: str = "both"
+    #: Fields of the sub-layer by name, e.g. {norm_in: false, branch_scale: {value: "0.5"}}.
+    set: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """First among the fields of a class that has others to inherit."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementConfig(SublayerConfig, _Named):
+    """Where norms and scales sit: a record of every sub-layer, exceptions from it, the model's ends."""
+
+    embedding_norm: bool = False
+    final_norm: bool = False
+    #: Laws that multiply the initial standard deviation of a projection, by its name.
+    gains: dict[str, str] = field(default_factory=dict)
+    #: Constants that the laws here may speak of; one called `fraction` lies between 0 and 1.
+    parameters: dict[str, float] = field(default_factory=dict)
+    #: Later ones win.
+    exceptions: list[ExceptionConfig] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, number in self.parameters.items():
+            key = f"placement.parameters.{name}"
+            require(laws.is_name(name), key, "is no name for a constant, or a law's own; use another")
+            require(math.isfinite(number), key, f"must be a finite number, got {number}")
+            ok = name != "fraction" or 0 <= number <= 1
+            require(ok, key, f"a fraction lies between 0 and 1, got {number}")
+        self._check_scales(self, "placement")
         for projection, law in self.gains.items():
             require_one_of(projection, PROJECTIONS, "placement.gains")
-            _check_law(law, f"placement.gains.{projection}")
+            self._check_law(law, f"placement.gains.{projection}")
+        for index, exception in enumerate(self.exceptions):
+            key = f"placement.exceptions[{index}]"
+            self._check_law(exception.where, f"{key}.where")
+            require_one_of(exception.sublayer, ("both", "attn", "ffn"), f"{key}.sublayer")
+            self._check_scales(apply(exception, self.common, key), f"{key}.set", exception.set)
+        for attn in self._variants(0):
+            for ffn in self._variants(1):
+                require(
+                    ffn.reads == "x" or not attn.norm_post,
+                    "placement.norm_post",
+                    "parallel sub-layers (reads=block) have one sum and no norm within it; "
+                    "use norm_out, or reads=x",
+                )
+
+    @property
+    def common(self) -> SublayerConfig:
+        """The sub-layer that the exceptions start from."""
+        return SublayerConfig(**{item.name: getattr(self, item.name) for item in fields(SublayerConfig)})
+
+    def sublayer_at(self, at: Mapping[str, float], place: int) -> SublayerConfig:
+        """The record of the sub-layer `place` (0 attention, 1 feed-forward) where the laws see `at`."""
+        record = self.common
+        for index, exception in enumerate(self.exceptions):
+            if exception.sublayer in ("both", PLACES[place]) and laws.value(
+                exception.where, {**at, **self.parameters}
+            ):
+                record = apply(exception, record, f"placement.exceptions[{index}]")
+        return record
+
+    def _variants(self, place: int) -> list[SublayerConfig]:
+        """What the sub-layer may be somewhere: without exceptions, and with those so far."""
+        records = [self.common]
+        for index, exception in enumerate(self.exceptions):
+            if exception.sublayer in ("both", PLACES[place]):
+                always = laws.names(exception.where) == set()
+                kept = [] if always else records
+                records = [*kept, apply(exception, records[-1], f"placement.exceptions[{index}]")]
+        return records
+
+    def _check_scales(self, record: SublayerConfig, key: str, only: Container[str] = SCALES) -> None:
+        for name in SCALES:
+            if name in only:
+                scale: ScaleConfig = getattr(record, name)
+                self._check_law(scale.value, f"{key}.{name}.value", step=scale.learn == "none")
+
+    def _check_law(self, law: str, key: str, step: bool = False) -> None:
+        at = {**laws.variables(depth=2, width=64), **self.parameters, **({laws.STEP: 0} if step else {})}
+        try:
+            laws.value(law, at)
+        except laws.LawError as error:
+            raise ConfigError(key, str(error)) from None
 
 
-def _check_law(law: str, key: str) -> None:
+#: The sub-layers of a block.
+PLACES = ("attn", "ffn")
+
+
+def apply(exception: ExceptionConfig, record: SublayerConfig, key: str) -> SublayerConfig:
+    """`record` with the fields that `exception` sets.
+
+    Raises:
+        ConfigError: a field that is unknown, of another type, or contradicts the others.
+    """
+    changes: dict[str, Any] = {}
+    for name, value in exception.set.items():
+        where = f"{key}.set.{name}"
+        require_one_of(name, [item.name for item in fields(SublayerConfig)], f"{key}.set")
+        before = getattr(record, name)
+        if isinstance(before, ScaleConfig):
+            changes[name] = _scale_with(value, before, where)
+        else:
+            fits = (
+                isinstance(value, int | float)
+                if isinstance(before, float)
+                else isinstance(value, type(before))
+            )
+            fits = fits and isinstance(value, bool) == isinstance(before, bool)
+            require(fits, where, f"must be {_KINDS[type(before)]}, got {value}")
+            changes[name] = value
     try:
-        laws.value(law, laws.variables(depth=2, width=64))
-    except laws.LawError as error:
-        raise ConfigError(key, str(error)) from None
+        return replace(record, **changes)
+    except ConfigError as error:
+        problem = str(error).removeprefix(f"{error.key}: ")
+        raise ConfigError(f"{key}.set.{error.key.removeprefix('placement.')}", problem) from None
+
+
+_KINDS = {bool: "true or false", str: "a word", float: "a number"}
+
+
+def _scale_with(value: Any, before: ScaleConfig, key: str) -> ScaleConfig:
+    require(isinstance(value, Mapping), key, f"must be a mapping such as {{value: 2}}, got {value}")
+    names = [item.name for item in fields(ScaleConfig)]
+    for name in value:
+        require_one_of(name, names, key)
+    return replace(before, **{name: str(text) for name, text in value.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +293,20 @@ class ModelConfig:
     name: str = "gpt"
     width: int = 64
     heads: int = 4
+    #: Heads of keys and values, each shared by several of queries (grouped-query attention); 0 for `heads`.
+    kv_heads: int = 0
     #: Tokens a sequence.
     context: int = 64
     ffn: FFNConfig = field(default_factory=FFNConfig)
     positions: str = "learned"
     rope_base: float = 10000.0
+    #: Share of each head that is turned (partial rotary).
+    rope_fraction: float = 1.0
+    #: Laws (of depth and width) that multiply the token embedding and the logits.
+    embedding_scale: str = "1"
+    logit_scale: str = "1"
+    #: Logits become cap * tanh(logits / cap); 0 for no cap.
+    logit_softcap: float = 0.0
     #: Share the embedding's matrix with the output head.
     tie: bool = False
     dropout: float = 0.0
@@ -149,13 +323,42 @@ class ModelConfig:
             f"{self.width} is not divisible by model.heads={self.heads}",
         )
         require_one_of(self.positions, POSITIONS, "model.positions")
+        _at_least(self.kv_heads, 0, "model.kv_heads")
         require(
-            self.positions != "rope" or self.width // self.heads % 2 == 0,
-            "model.positions",
-            f"rope needs an even head width, not {self.width // self.heads} (model.width / model.heads)",
+            self.heads % (self.kv_heads or self.heads) == 0,
+            "model.kv_heads",
+            f"{self.kv_heads} does not divide model.heads={self.heads}",
         )
+        ok = 0 < self.rope_fraction <= 1
+        require(ok, "model.rope_fraction", f"must be above 0 and up to 1, got {self.rope_fraction}")
+        require(
+            self.positions != "rope" or (self.rotary_width > 0 and self.rotary_width % 2 == 0),
+            "model.positions",
+            f"rope turns pairs, and {self.rotary_width} (model.rope_fraction of model.width / model.heads) "
+            "is not an even number above 0",
+        )
+        _not_negative(self.logit_softcap, "model.logit_softcap")
+        for key in ("embedding_scale", "logit_scale"):
+            try:
+                laws.value(getattr(self, key), {"depth": 2, "width": self.width})
+            except laws.LawError as error:
+                raise ConfigError(f"model.{key}", str(error)) from None
         _positive(self.rope_base, "model.rope_base")
         require(0 <= self.dropout < 1, "model.dropout", f"must be 0 or more and below 1, got {self.dropout}")
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def kv_width(self) -> int:
+        """Keys' (and values') width, all heads together."""
+        return (self.kv_heads or self.heads) * self.head_width
+
+    @property
+    def rotary_width(self) -> int:
+        """How much of a head rotary positions turn."""
+        return int(self.rope_fraction * self.head_width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,3 +640,21 @@ class RunConfig:
             "warmup",
             f"{self.warmup} is more than train.steps={self.train.steps}",
         )
+        self._check_laws()
+
+    def _check_laws(self) -> None:
+        """Every law of the placement at every layer and at the ends of the training."""
+        placement = self.placement
+        last = self.train.steps - 1
+        for layer in range(1, self.depth + 1):
+            for place in (0, 1):
+                at = laws.variables(self.depth, self.model.width, layer, place)
+                where = f"at layer {layer} of {self.depth}"
+                try:
+                    record = placement.sublayer_at(at, place)
+                    texts = [getattr(record, name).value for name in SCALES] + list(placement.gains.values())
+                    for text in texts:
+                        for step in {0, last} if laws.STEP in laws.names(text) else {0}:
+                            laws.value(text, {**at, **placement.parameters, laws.STEP: step})
+                except laws.LawError as error:
+                    raise ConfigError("placement", f"{where}: {error}") from None

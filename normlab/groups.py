@@ -97,7 +97,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "init.gains": ("placement", "none", *GAINS),
     "data.val_split": ("auto", "document", "tail"),
     "divergence.action": ("record", "stop"),
-    "placement.skip": ("x", "norm_in"),
+    **{f"placement.{name}": words for name, words in settings.SUBLAYER_WORDS.items()},
     "train.threads": ("auto",),
 }
 

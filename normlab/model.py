@@ -7,16 +7,27 @@ import re
 from collections.abc import Iterator
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from normlab import laws
 from normlab.components import init as initial
-from normlab.components.attention import Attention
+from normlab.components.attention import Attention, softcap
 from normlab.components.ffn import FeedForward
 from normlab.components.norms import build_norm
 from normlab.components.positions import LearnedPositions, SinusoidalPositions
-from normlab.components.residual import Residual, share_scales
-from normlab.config import RunConfig
+from normlab.components.residual import MakeNorm, Residual, ScheduledScale, build_scale, no_norm, share
+from normlab.config import RunConfig, ScaleConfig
+
+
+def norm_maker(config: RunConfig) -> MakeNorm:
+    """Width -> a norm module of the run's kind."""
+    return lambda width: build_norm(config.norm, width)
+
+
+def _at(config: RunConfig, layer: int = 1, place: int = 0) -> dict[str, float]:
+    """What the laws see at a sub-layer."""
+    return laws.variables(config.depth, config.model.width, layer, place) | config.placement.parameters
 
 
 class Embedding(nn.Module):
@@ -26,14 +37,15 @@ class Embedding(nn.Module):
         super().__init__()
         model = config.model
         self.tokens = nn.Embedding(vocab, model.width)
+        self.scale = build_scale(ScaleConfig(value=model.embedding_scale), model.width, _at(config))
         kinds: dict[str, type[nn.Module]] = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
-        kind = kinds.get(model.positions)  # rotary positions act inside attention
+        kind = kinds.get(model.positions)  # the others act inside attention
         self.positions = kind(model.context, model.width) if kind else nn.Identity()
-        self.norm = build_norm(config.norm, model.width) if config.placement.embedding_norm else nn.Identity()
+        self.norm = norm_maker(config)(model.width) if config.placement.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(model.dropout) if model.dropout else nn.Identity()
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        return cast(Tensor, self.dropout(self.norm(self.positions(self.tokens(ids_BT)))))
+        return cast(Tensor, self.dropout(self.norm(self.positions(self.scale(self.tokens(ids_BT))))))
 
 
 class Block(nn.Module):
@@ -41,24 +53,30 @@ class Block(nn.Module):
 
     def __init__(self, config: RunConfig, layer: int) -> None:
         super().__init__()
-        model, placement = config.model, config.placement
-        branches: list[nn.Module] = [Attention(model), FeedForward(model, config.activation)]
-        attn, ffn = (
-            Residual(
-                branch,
-                placement,
-                config.norm,
-                model.width,
-                laws.variables(config.depth, model.width, layer, place),
-                model.dropout,
-            )
-            for place, branch in enumerate(branches)
+        model, norm = config.model, norm_maker(config)
+        here = [_at(config, layer, place) for place in (0, 1)]
+        attn, ffn = (config.placement.sublayer_at(at, place) for place, at in enumerate(here))
+        mid_norm = norm if ffn.mid_norm else no_norm
+        branches = [Attention(model, attn, norm), FeedForward(model, config.activation, mid_norm)]
+        self.attn, self.ffn = (
+            Residual(branch, record, norm, model.width, at, model.dropout)
+            for branch, record, at in zip(branches, (attn, ffn), here, strict=True)
         )
-        share_scales([attn, ffn], placement)
-        self.attn, self.ffn = attn, ffn
+        share(self.attn, self.ffn)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return cast(Tensor, self.ffn(self.attn(x_BTD)))
+        return cast(Tensor, self.ffn(self.attn(x_BTD, x_BTD), x_BTD))
+
+
+class Softcap(nn.Module):
+    """Logits within (-cap, cap)."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, x: Tensor) -> Tensor:
+        return softcap(x, self.cap)
 
 
 class GPT(nn.Module):
@@ -68,25 +86,34 @@ class GPT(nn.Module):
         super().__init__()
         self.embedding = Embedding(config, vocab)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(1, config.depth + 1))
-        width = config.model.width
-        self.final_norm = build_norm(config.norm, width) if config.placement.final_norm else nn.Identity()
-        self.head = nn.Linear(width, vocab, bias=config.model.bias)
-        if config.model.tie:
+        model = config.model
+        self.final_norm = norm_maker(config)(model.width) if config.placement.final_norm else nn.Identity()
+        self.head = nn.Linear(model.width, vocab, bias=model.bias)
+        self.logit_scale = build_scale(ScaleConfig(value=model.logit_scale), model.width, _at(config))
+        self.logit_softcap = Softcap(model.logit_softcap) if model.logit_softcap else nn.Identity()
+        if model.tie:
             self.head.weight = self.embedding.tokens.weight
+        self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
         initialize(self, config)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         x_BTD = self.embedding(ids_BT)
         for layer in self.layers:
             x_BTD = layer(x_BTD)
-        return cast(Tensor, self.head(self.final_norm(x_BTD)))
+        logits_BTV = self.head(self.final_norm(x_BTD))
+        return cast(Tensor, self.logit_softcap(self.logit_scale(logits_BTV)))
+
+    def set_step(self, step: int) -> None:
+        """Set what follows a schedule of the training step (from 0)."""
+        for scale in self._scheduled:
+            scale.set_step(step)
 
 
 def initialize(model: GPT, config: RunConfig) -> None:
     """Set every matrix from (seed, name); norms keep gain 1 and bias 0, linear biases are 0."""
     width, gains = config.model.width, initial.projection_gains(config.init, config.placement.gains)
     for name, tensor, projection, layer in _matrices(model):
-        at = laws.variables(config.depth, width, layer)
+        at = _at(config, layer)
         if projection == "embedding":
             std = initial.table_std(config.init, width, config.init.embedding_std)
         elif projection == "head":
@@ -108,7 +135,8 @@ def _matrices(model: GPT) -> Iterator[tuple[str, Tensor, str, int]]:
         elif name == "head.weight":
             yield name, parameter, "head", layer
         elif name.endswith("qkv.weight"):
-            for part, rows in zip("qkv", parameter.chunk(3), strict=True):
+            attention = cast(Attention, model.get_submodule(name.removesuffix(".qkv.weight")))
+            for part, rows in zip("qkv", torch.split(parameter, attention.widths), strict=True):
                 yield f"{name}/{part}", rows, f"attn.{part}", layer
         elif match := re.search(r"(attn|ffn)\.branch\.(?:w_)?(out|in|gate)\.weight$", name):
             yield name, parameter, f"{match[1]}.{match[2]}", layer
@@ -126,5 +154,7 @@ def site(parameter: str) -> tuple[str, str]:
     place, rest = f"layer_{int(match[1]):02d}", match[3]
     if rest.startswith("branch."):
         kind = rest.split(".")[1].removeprefix("w_").replace("gate", "in")
+        if kind.endswith(("norm", "scale")):
+            return place, kind[-5:].lstrip("_")
         return place, f"{match[2]}.{kind}"
     return place, "norm" if rest.startswith("norm") else "scale"

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from normlab.components.activations import build_activation
+from normlab.components.residual import MakeNorm, no_norm
 from normlab.config import ActivationConfig, ModelConfig
 from normlab.tables.activations import ACTIVATIONS
 
@@ -19,17 +20,20 @@ def ffn_width(config: ModelConfig, gated: bool) -> int:
 class FeedForward(nn.Module):
     """act(x W_in) W_out, or gated (act(x W_gate) * (x W_in)) W_out (2002.05202). (B, T, D) -> (B, T, D)."""
 
-    def __init__(self, config: ModelConfig, activation: ActivationConfig) -> None:
+    def __init__(
+        self, config: ModelConfig, activation: ActivationConfig, mid_norm: MakeNorm = no_norm
+    ) -> None:
         super().__init__()
         gated = ACTIVATIONS[activation.name].gated
         hidden = ffn_width(config, gated)
         self.w_in = nn.Linear(config.width, hidden, bias=config.bias)
         self.w_gate = nn.Linear(config.width, hidden, bias=config.bias) if gated else None
+        self.mid_norm = mid_norm(hidden)
         self.w_out = nn.Linear(hidden, config.width, bias=config.bias)
         self.act = build_activation(activation)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         h_BTF = self.w_in(x_BTD)
         h_BTF = self.act(h_BTF) if self.w_gate is None else self.act(self.w_gate(x_BTD)) * h_BTF
-        out: Tensor = self.w_out(h_BTF)
+        out: Tensor = self.w_out(self.mid_norm(h_BTF))
         return out

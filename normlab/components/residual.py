@@ -1,13 +1,21 @@
 """The residual sub-layer that every placement is a setting of."""
 
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from normlab import laws
-from normlab.components.norms import build_norm
-from normlab.config import NormConfig, PlacementConfig, ScaleConfig
+from normlab.config import ScaleConfig, SublayerConfig
+
+#: Width -> norm module.
+MakeNorm = Callable[[int], nn.Module]
+
+
+def no_norm(width: int) -> nn.Module:
+    """Where no norm is wanted."""
+    return nn.Identity()
 
 
 class Times(nn.Module):
@@ -35,12 +43,46 @@ class LearnedScale(nn.Module):
         return x * self.weight
 
 
-def build_scale(config: ScaleConfig, width: int, at: dict[str, float]) -> nn.Module:
-    """The factor that `config` gives at the depth and layer of `at`; Identity where it is a fixed 1."""
+class ScheduledScale(nn.Module):
+    """x -> factor * x, where a law of the step sets the factor (`set_step`)."""
+
+    factor: Tensor
+
+    def __init__(self, law: str, at: Mapping[str, float]) -> None:
+        super().__init__()
+        self.law, self.at = law, dict(at)
+        self.register_buffer("factor", torch.tensor(laws.value(law, {**at, laws.STEP: 0})))
+
+    def set_step(self, step: int) -> None:
+        self.factor.fill_(laws.value(self.law, {**self.at, laws.STEP: step}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return self.law
+
+
+def build_scale(config: ScaleConfig, width: int, at: Mapping[str, float]) -> nn.Module:
+    """The factor that `config` gives where its law sees `at`; Identity where it is a fixed 1."""
+    if laws.STEP in laws.names(config.value):
+        return ScheduledScale(config.value, at)
     start = laws.value(config.value, at)
     if config.learn != "none":
         return LearnedScale(start, (width,) if config.learn == "vector" else ())
     return nn.Identity() if start == 1 else Times(start)
+
+
+#: (what the stream carries, what the block was given, N_in of what is read) -> what the skip path carries.
+_SKIPS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "x": lambda x, start, normed: x,
+    "norm_in": lambda x, start, normed: normed,
+}
+#: (what the stream carries, what the block was given) -> what is read.
+_READS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "x": lambda x, start: x,
+    "block": lambda x, start: start,
+}
 
 
 class Residual(nn.Module):
@@ -52,38 +94,40 @@ class Residual(nn.Module):
     def __init__(
         self,
         branch: nn.Module,
-        placement: PlacementConfig,
-        norm: NormConfig,
+        record: SublayerConfig,
+        norm: MakeNorm,
         width: int,
-        at: dict[str, float],
+        at: Mapping[str, float],
         dropout: float,
     ) -> None:
         super().__init__()
 
         def norm_or_nothing(wanted: bool) -> nn.Module:
-            return build_norm(norm, width) if wanted else nn.Identity()
+            return norm(width) if wanted else nn.Identity()
 
-        self.norm_in = norm_or_nothing(placement.norm_in)
-        self.in_scale = build_scale(placement.in_scale, width, at)
+        self.norm_in = norm_or_nothing(record.norm_in)
+        self.in_scale = build_scale(record.in_scale, width, at)
         self.branch = branch
-        self.norm_out = norm_or_nothing(placement.norm_out)
+        self.norm_out = norm_or_nothing(record.norm_out)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.skip_scale = build_scale(placement.skip_scale, width, at)
-        self.branch_scale = build_scale(placement.branch_scale, width, at)
-        self.norm_post = norm_or_nothing(placement.norm_post)
-        self.skip_is_normed = placement.skip == "norm_in"
+        self.skip_scale = build_scale(record.skip_scale, width, at)
+        self.branch_scale = build_scale(record.branch_scale, width, at)
+        self.norm_post = norm_or_nothing(record.norm_post)
+        self.record = record
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        u_BTD = self.norm_in(x_BTD)
+    def forward(self, x_BTD: Tensor, start_BTD: Tensor) -> Tensor:
+        """The stream after this sub-layer; `start_BTD` is what the block was given."""
+        u_BTD = self.norm_in(_READS[self.record.reads](x_BTD, start_BTD))
         h_BTD = self.dropout(self.norm_out(self.branch(self.in_scale(u_BTD))))
-        skip_BTD = u_BTD if self.skip_is_normed else x_BTD
+        skip_BTD = _SKIPS[self.record.skip](x_BTD, start_BTD, u_BTD)
         return cast(Tensor, self.norm_post(self.skip_scale(skip_BTD) + self.branch_scale(h_BTD)))
 
 
-def share_scales(sublayers: list[Residual], placement: PlacementConfig) -> None:
-    """Give the sub-layers of one block the same learned factors where the placement says `share: block`."""
+def share(first: Residual, second: Residual) -> None:
+    """Give the second sub-layer of a block what its record says it has from the first."""
+    if second.record.shared_norm:
+        second.norm_in = first.norm_in
     for name in ("skip_scale", "branch_scale"):
-        config: Any = getattr(placement, name)
-        if config.learn != "none" and config.share == "block":
-            for sublayer in sublayers[1:]:
-                setattr(sublayer, name, getattr(sublayers[0], name))
+        ours, theirs = (getattr(sublayer.record, name) for sublayer in (first, second))
+        if ours == theirs and ours.learn != "none" and ours.share == "block":
+            setattr(second, name, getattr(first, name))
