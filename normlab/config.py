@@ -63,8 +63,9 @@ class ScaleConfig:
 
 #: What the words of a sub-layer may be.
 SUBLAYER_WORDS = {
-    "reads": ("x", "block"),
-    "skip": ("x", "norm_in"),
+    "reads": ("x", "block", "both"),
+    "skip": ("x", "norm_in", "block"),
+    "gpas": ("none", "stream", "skip"),
     "qk_norm": ("none", "head", "width"),
     "v_norm": ("none", "head"),
 }
@@ -78,15 +79,18 @@ class SublayerConfig:
     norm_in: bool = False
     norm_out: bool = False
     norm_post: bool = False
-    #: What N_in and the branch read: the stream `x`, or what the `block` was given (parallel sub-layers).
+    #: What N_in and the branch read: the stream `x`, what the `block` was given (parallel sub-layers), or
+    #: `both` streams, x + N(y), where placement.second_stream=true.
     reads: str = "x"
     #: Take attention's N_in instead of one's own (for a feed-forward sub-layer that reads the block).
     shared_norm: bool = False
-    #: What the skip path carries: `x`, or `norm_in` for N_in(x).
+    #: What the skip path carries: `x`, `norm_in` for N_in(x), or `block` for x + what the block was given.
     skip: str = "x"
     skip_scale: ScaleConfig = field(default_factory=ScaleConfig)
     branch_scale: ScaleConfig = field(default_factory=ScaleConfig)
     in_scale: ScaleConfig = field(default_factory=ScaleConfig)
+    #: GPAS: x - silu(gate) * x, with the gradient of x, on the `stream` or the `skip`; one gate a block.
+    gpas: str = "none"
     #: Norm of queries and keys, before any rotation: of each `head`, or over the `width` of all.
     qk_norm: str = "none"
     #: Norm of the values of each `head`.
@@ -107,7 +111,12 @@ class SublayerConfig:
         require(
             self.skip != "norm_in" or self.reads == "x",
             "placement.skip",
-            "norm_in would lose the stream where placement.reads=block; use placement.skip=x",
+            f"norm_in would lose the stream where placement.reads={self.reads}; use placement.skip=x",
+        )
+        require(
+            self.gpas != "stream" or not self.norm_post,
+            "placement.gpas",
+            "stream would rescale what placement.norm_post has just normed; use placement.gpas=skip",
         )
         require(
             not self.shared_norm or (self.norm_in and self.reads == "block"),
@@ -151,6 +160,10 @@ class PlacementConfig(SublayerConfig, _Named):
 
     embedding_norm: bool = False
     final_norm: bool = False
+    #: Carry a second stream y' = y + rho * f beside x, and end with x + N(y).
+    second_stream: bool = False
+    #: rho, a law of depth; the second stream starts as rho times the first.
+    second_scale: str = "1"
     #: Laws that multiply the initial standard deviation of a projection, by its name.
     gains: dict[str, str] = field(default_factory=dict)
     #: Constants that the laws here may speak of; one called `fraction` lies between 0 and 1.
@@ -175,10 +188,22 @@ class PlacementConfig(SublayerConfig, _Named):
             self._check_law(exception.where, f"{key}.where")
             require_one_of(exception.sublayer, ("both", "attn", "ffn"), f"{key}.sublayer")
             self._check_scales(apply(exception, self.common, key), f"{key}.set", exception.set)
+        self._check_law(self.second_scale, "placement.second_scale")
+        require(
+            not self.second_stream or self.final_norm,
+            "placement.second_stream",
+            "ends in x + N(y); set placement.final_norm=true",
+        )
+        for record in self._variants(0) + self._variants(1):
+            require(
+                record.reads != "both" or self.second_stream,
+                "placement.reads",
+                "both needs placement.second_stream=true; use x",
+            )
         for attn in self._variants(0):
             for ffn in self._variants(1):
                 require(
-                    ffn.reads == "x" or not attn.norm_post,
+                    ffn.reads != "block" or not attn.norm_post,
                     "placement.norm_post",
                     "parallel sub-layers (reads=block) have one sum and no norm within it; "
                     "use norm_out, or reads=x",
@@ -653,7 +678,7 @@ class RunConfig:
                 try:
                     record = placement.sublayer_at(at, place)
                     texts = [getattr(record, name).value for name in SCALES] + list(placement.gains.values())
-                    for text in texts:
+                    for text in [*texts, placement.second_scale]:
                         for step in {0, last} if laws.STEP in laws.names(text) else {0}:
                             laws.value(text, {**at, **placement.parameters, laws.STEP: step})
                 except laws.LawError as error:

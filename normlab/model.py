@@ -16,7 +16,16 @@ from normlab.components.attention import Attention, softcap
 from normlab.components.ffn import FeedForward
 from normlab.components.norms import build_norm
 from normlab.components.positions import LearnedPositions, SinusoidalPositions
-from normlab.components.residual import MakeNorm, Residual, ScheduledScale, build_scale, no_norm, share
+from normlab.components.residual import (
+    Carry,
+    CarryNothing,
+    MakeNorm,
+    Residual,
+    ScheduledScale,
+    build_scale,
+    no_norm,
+    share,
+)
 from normlab.config import RunConfig, ScaleConfig
 
 
@@ -59,13 +68,46 @@ class Block(nn.Module):
         mid_norm = norm if ffn.mid_norm else no_norm
         branches = [Attention(model, attn, norm), FeedForward(model, config.activation, mid_norm)]
         self.attn, self.ffn = (
-            Residual(branch, record, norm, model.width, at, model.dropout)
+            Residual(branch, record, norm, model.width, at, model.dropout, build_carry(config))
             for branch, record, at in zip(branches, (attn, ffn), here, strict=True)
         )
         share(self.attn, self.ffn)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return cast(Tensor, self.ffn(self.attn(x_BTD, x_BTD), x_BTD))
+    def forward(self, x_BTD: Tensor, y_BTD: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Both streams after the block; y is None where there is one stream."""
+        streams = self.attn(x_BTD, y_BTD, x_BTD)
+        return cast(tuple[Tensor, Tensor | None], self.ffn(*streams, x_BTD))
+
+
+class OneStream(nn.Module):
+    """How the streams begin and end where there is one: x_0 = embedding, out = N(x)."""
+
+    def start(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x_BTD, None
+
+    def end(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor | None) -> Tensor:
+        return cast(Tensor, norm(x_BTD))
+
+
+class TwoStreams(nn.Module):
+    """Where there are two: x_0 = embedding, y_0 = rho * x_0, out = x + N(y) (ResiDual, 2304.14802)."""
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = rho
+
+    def start(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x_BTD, self.rho * x_BTD
+
+    def end(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor | None) -> Tensor:
+        return x_BTD + cast(Tensor, norm(y_BTD))
+
+
+def build_carry(config: RunConfig) -> nn.Module:
+    """How a sub-layer carries the second stream on."""
+    placement = config.placement
+    rho = laws.value(placement.second_scale, _at(config))
+    return Carry(rho) if placement.second_stream else CarryNothing()
 
 
 class Softcap(nn.Module):
@@ -88,6 +130,8 @@ class GPT(nn.Module):
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(1, config.depth + 1))
         model = config.model
         self.final_norm = norm_maker(config)(model.width) if config.placement.final_norm else nn.Identity()
+        rho = laws.value(config.placement.second_scale, _at(config))
+        self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()
         self.head = nn.Linear(model.width, vocab, bias=model.bias)
         self.logit_scale = build_scale(ScaleConfig(value=model.logit_scale), model.width, _at(config))
         self.logit_softcap = Softcap(model.logit_softcap) if model.logit_softcap else nn.Identity()
@@ -97,10 +141,10 @@ class GPT(nn.Module):
         initialize(self, config)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        x_BTD = self.embedding(ids_BT)
+        streams = self.streams.start(self.embedding(ids_BT))
         for layer in self.layers:
-            x_BTD = layer(x_BTD)
-        logits_BTV = self.head(self.final_norm(x_BTD))
+            streams = layer(*streams)
+        logits_BTV = self.head(self.streams.end(self.final_norm, *streams))
         return cast(Tensor, self.logit_softcap(self.logit_scale(logits_BTV)))
 
     def set_step(self, step: int) -> None:
@@ -157,4 +201,4 @@ def site(parameter: str) -> tuple[str, str]:
         if kind.endswith(("norm", "scale")):
             return place, kind[-5:].lstrip("_")
         return place, f"{match[2]}.{kind}"
-    return place, "norm" if rest.startswith("norm") else "scale"
+    return place, "norm" if "norm" in rest else "scale"

@@ -1,9 +1,9 @@
 """The residual sub-layer that every placement is a setting of."""
 
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab import laws
@@ -73,22 +73,82 @@ def build_scale(config: ScaleConfig, width: int, at: Mapping[str, float]) -> nn.
     return nn.Identity() if start == 1 else Times(start)
 
 
-#: (what the stream carries, what the block was given, N_in of what is read) -> what the skip path carries.
+class Gpas(nn.Module):
+    """x -> x - silu(gate) * sg(x): smaller forward, the same backward (GPAS, 2506.22049)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - F.silu(self.gate) * x.detach()
+
+
+class ReadStream(nn.Module):
+    """What a sub-layer reads of (x, y, what the block was given): the stream x."""
+
+    def forward(self, x: Tensor, y: Tensor | None, start: Tensor) -> Tensor:
+        return x
+
+
+class ReadBlock(nn.Module):
+    """What the block was given."""
+
+    def forward(self, x: Tensor, y: Tensor | None, start: Tensor) -> Tensor:
+        return start
+
+
+class ReadBoth(nn.Module):
+    """x + N(y)."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor, y: Tensor, start: Tensor) -> Tensor:
+        normed: Tensor = self.norm(y)
+        return x + normed
+
+
+class Carry(nn.Module):
+    """The second stream after a sub-layer: y + rho * f."""
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = rho
+
+    def forward(self, y: Tensor, h: Tensor) -> Tensor:
+        return y + self.rho * h
+
+    def extra_repr(self) -> str:
+        return f"{self.rho:.6g}"
+
+
+class CarryNothing(nn.Module):
+    """There is no second stream."""
+
+    def forward(self, y: None, h: Tensor) -> None:
+        return None
+
+
+_READS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "x": lambda norm: ReadStream(),
+    "block": lambda norm: ReadBlock(),
+    "both": ReadBoth,
+}
+#: (x, what the block was given, N_in of what is read) -> what the skip path carries.
 _SKIPS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "x": lambda x, start, normed: x,
     "norm_in": lambda x, start, normed: normed,
-}
-#: (what the stream carries, what the block was given) -> what is read.
-_READS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "x": lambda x, start: x,
-    "block": lambda x, start: start,
+    "block": lambda x, start, normed: x + start,
 }
 
 
 class Residual(nn.Module):
     """x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x). (B, T, D) -> (B, T, D).
 
-    What a placement leaves out is `nn.Identity`, so there is one path through `forward`.
+    What a placement leaves out is `nn.Identity` or a module that passes things on, so there is one path
+    through `forward`. A second stream y goes beside x; it is None where the placement has one stream.
     """
 
     def __init__(
@@ -99,28 +159,37 @@ class Residual(nn.Module):
         width: int,
         at: Mapping[str, float],
         dropout: float,
+        carry: nn.Module,
     ) -> None:
         super().__init__()
 
         def norm_or_nothing(wanted: bool) -> nn.Module:
             return norm(width) if wanted else nn.Identity()
 
+        def gate_or_nothing(wanted: bool) -> nn.Module:
+            return Gpas() if wanted else nn.Identity()
+
+        self.read = _READS[record.reads](norm_or_nothing(record.reads == "both"))
         self.norm_in = norm_or_nothing(record.norm_in)
         self.in_scale = build_scale(record.in_scale, width, at)
         self.branch = branch
         self.norm_out = norm_or_nothing(record.norm_out)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.skip_gate = gate_or_nothing(record.gpas == "skip")
         self.skip_scale = build_scale(record.skip_scale, width, at)
         self.branch_scale = build_scale(record.branch_scale, width, at)
         self.norm_post = norm_or_nothing(record.norm_post)
+        self.stream_gate = gate_or_nothing(record.gpas == "stream")
+        self.carry = carry
         self.record = record
 
-    def forward(self, x_BTD: Tensor, start_BTD: Tensor) -> Tensor:
-        """The stream after this sub-layer; `start_BTD` is what the block was given."""
-        u_BTD = self.norm_in(_READS[self.record.reads](x_BTD, start_BTD))
+    def forward(self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both streams after this sub-layer; `start_BTD` is the x that the block was given."""
+        u_BTD = self.norm_in(self.read(x_BTD, y_BTD, start_BTD))
         h_BTD = self.dropout(self.norm_out(self.branch(self.in_scale(u_BTD))))
-        skip_BTD = _SKIPS[self.record.skip](x_BTD, start_BTD, u_BTD)
-        return cast(Tensor, self.norm_post(self.skip_scale(skip_BTD) + self.branch_scale(h_BTD)))
+        skip_BTD = self.skip_gate(_SKIPS[self.record.skip](x_BTD, start_BTD, u_BTD))
+        z_BTD = self.norm_post(self.skip_scale(skip_BTD) + self.branch_scale(h_BTD))
+        return self.stream_gate(z_BTD), self.carry(y_BTD, h_BTD)
 
 
 def share(first: Residual, second: Residual) -> None:
@@ -131,3 +200,5 @@ def share(first: Residual, second: Residual) -> None:
         ours, theirs = (getattr(sublayer.record, name) for sublayer in (first, second))
         if ours == theirs and ours.learn != "none" and ours.share == "block":
             setattr(second, name, getattr(first, name))
+    if first.record.gpas == second.record.gpas:
+        second.skip_gate, second.stream_gate = first.skip_gate, first.stream_gate

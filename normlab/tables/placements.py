@@ -51,6 +51,8 @@ class PlacementRow(Row[PlacementConfig]):
                 if scale.learn != "none" and (place == 0 or scale.share == "sublayer"):
                     unit = {"scalar": "1", "vector": "D"}[scale.learn]
                     found[unit] = found.get(unit, 0) + 1
+            if record.gpas != "none" and place == 0:
+                found["1"] = found.get("1", 0) + 1
             found["H"] = found.get("H", 0) + (record.head_scale and place == 0)
         parts = [unit if count == 1 else _times(count, unit) for unit, count in found.items() if count]
         return " + ".join(parts) or "0"
@@ -64,7 +66,7 @@ def _norms(config: PlacementConfig, at: dict[str, float], place: int) -> int:
     record = config.sublayer_at(at, place)
     inner = record.mid_norm + (2 * (record.qk_norm != "none") + (record.v_norm != "none")) * (place == 0)
     own_in = record.norm_in and not record.shared_norm
-    return own_in + record.norm_out + record.norm_post + inner
+    return own_in + record.norm_out + record.norm_post + (record.reads == "both") + inner
 
 
 def _at(where: str = "1", sublayer: str = "both", /, **fields: Any) -> ExceptionConfig:
@@ -325,6 +327,33 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         meaning="sandwich with capped attention logits",
         equation="x' = x + N_out(f(N_in(x))), attention logits 30 tanh(./30)",
         source="xai-org/grok-1 2024",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="b2t", norm_post=True, exceptions=[_at("1", "ffn", skip="block")]),
+        meaning="post with a path around each block's first norm (bottom-to-top connection)",
+        equation="y = N(x + A(x)), x' = N(x + y + F(y))",
+        source="Takase et al. 2022, arXiv 2206.00330",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="gpas", norm_in=True, final_norm=True, gpas="stream"),
+        meaning="pre whose stream is shrunk by a learned gate that the gradient does not see",
+        equation="z = x + f(N(x)), x' = z - silu(g) * sg(z), one g a block, 0 at the start",
+        source="Chen et al. 2025, arXiv 2506.22049",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="residual_dual", norm_post=True, second_stream=True, final_norm=True),
+        meaning="ResiDual: post, with a second stream of bare branch outputs that joins it before the head",
+        equation="x' = N(x + f(x)), y' = y + rho * f(x), out = x + N(y)",
+        source="Xie et al. 2023, arXiv 2304.14802",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="siamese", norm_post=True, reads="both", second_stream=True, final_norm=True
+        ),
+        meaning="SiameseNorm: a post and a pre stream side by side; branches read the sum of both",
+        equation="o = f(x + N_y(y)), x' = N_x(x + o), y' = y + o, out = x + N(y)",
+        source="Li et al. 2026, arXiv 2602.08064",
     ),
     PlacementRow(
         config=PlacementConfig(

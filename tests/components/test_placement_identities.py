@@ -182,6 +182,51 @@ def test_deepnorm_has_post_s_parameters_no_buffers_and_no_mode(small):
     assert torch.equal(model.train()(ids), model.eval()(ids))
 
 
+def shut(model):
+    """The final norm gives 0."""
+    model.final_norm.weight.zero_()
+    model.final_norm.bias.zero_()
+
+
+def test_residual_dual_without_its_second_stream_is_post(small):
+    dual = output(small(placement="residual_dual"), change=shut)
+    assert torch.equal(dual[0], output(small(placement="post"))[0])
+
+
+def test_residual_dual_s_second_stream_sums_the_branches_times_rho(small):
+    config = small({"placement.second_scale": "0.05 * depth"}, placement="residual_dual")
+    model, branches = GPT(config, VOCAB).double(), []
+    for block in model.layers:
+        for sub in (block.attn, block.ffn):
+            sub.branch.register_forward_hook(lambda module, args, out: branches.append(out))
+    x = model.embedding(torch.arange(8).view(1, 8))
+    streams = model.streams.start(x)
+    for block in model.layers:
+        streams = block(*streams)
+    torch.testing.assert_close(streams[1], 0.1 * (x + sum(branches)))
+    out = streams[0] + model.final_norm(streams[1])
+    torch.testing.assert_close(model(torch.arange(8).view(1, 8)), model.head(out))
+
+
+@pytest.mark.parametrize(("kind", "base"), [("stream", "pre"), ("stream", "sandwich"), ("skip", "deepnorm")])
+def test_gpas_with_a_gate_of_zero_is_its_base_forward_and_backward(kind, base, small):
+    gated = output(small({"placement.gpas": kind}, placement=base))
+    assert_same(gated, output(small(placement=base)))
+    gates = [name for name in gated[1] if "gate" in name]
+    assert gates == [f"layers.{layer}.attn.{kind}_gate.gate" for layer in range(DEPTH)]
+    assert all(gated[1][name] != 0 for name in gates)
+
+
+def test_gpas_scales_the_forward_and_leaves_the_gradient(small):
+    gate = GPT(small(placement="gpas"), VOCAB).double().layers[0].attn.stream_gate
+    torch.nn.init.constant_(gate.gate, 0.7)
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    y, weight = gate(x), torch.randn(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(y, (1 - 0.7 / (1 + math.exp(-0.7))) * x)
+    y.backward(weight)
+    assert torch.equal(x.grad, weight)
+
+
 CONSTANTS = """
 L    deepnorm beta   admin  subln  tfixup embedding glm   keel gpt2
 2    1.4142   .5000  1.4514 1.1774 .5634  .4855     2.000 4    .5000

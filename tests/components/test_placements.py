@@ -131,6 +131,26 @@ def none(x, f, n, at):
     return x + f(x)
 
 
+def b2t(x, f, n, at):
+    return n.norm_post(x + f(x) if at.kind == "attn" else at.start + x + f(x))
+
+
+def gpas(x, f, n, at):
+    z = pre(x, f, n, at)
+    return z - F.silu(at.block.attn.stream_gate.gate) * z
+
+
+def residual_dual(x, f, n, at):
+    at.y = at.y + f(x)
+    return n.norm_post(x + f(x))
+
+
+def siamese(x, f, n, at):
+    o = f(x + n.read.norm(at.y))
+    at.y = at.y + o
+    return n.norm_post(x + o)
+
+
 peri = gemma2 = gemma3 = grok1 = sandwich
 pre_nofinal = qk_norm = pre_embnorm = subln = pre
 olmo2 = res_post
@@ -150,6 +170,7 @@ HOOKS = {
     "gemma3": ({"qk": "head"}, {}),
     "grok1": ({"cap": 30}, {}),
 }
+TWO = {"residual_dual", "siamese"}
 EMBEDDING_NORM = {"peri", "pre_embnorm"}
 NO_FINAL_NORM = {
     "post",
@@ -160,7 +181,7 @@ NO_FINAL_NORM = {
     "admin_const",
     "keel",
 }
-NO_FINAL_NORM |= {"branchnorm", "rezero", "skipinit", "fixup", "tfixup", "ds_init", "none"}
+NO_FINAL_NORM |= {"b2t", "branchnorm", "rezero", "skipinit", "fixup", "tfixup", "ds_init", "none"}
 EQUATIONS = {name: globals()[name] for name in PLACEMENTS if name in globals()}
 #: Norms in a block, and outside of the blocks.
 NORMS = {
@@ -176,6 +197,10 @@ NORMS = {
     "parallel_shared": (1, 1),
     "gemma3": (6, 1),
     "keel": (4, 0),
+    "b2t": (2, 0),
+    "gpas": (2, 1),
+    "residual_dual": (2, 1),
+    "siamese": (4, 1),
     "hybridnorm_star": (4, 2),  # one more in the first block
 }
 
@@ -187,7 +212,7 @@ def model_of(config):
     model.set_step(STEP)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or "scale" in name or not parameter.any():
+            if any(word in name for word in ("norm", "scale", "gate")) or not parameter.any():
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return model
 
@@ -201,13 +226,14 @@ def test_placement_equals_its_equation(name, small):
     model, ids = model_of(small({"depth": DEPTH}, placement=name)), torch.randint(VOCAB, (3, 8))
     x = model.embedding.positions(model.embedding.tokens(ids))
     x = model.embedding.norm(x) if name in EMBEDDING_NORM else x
-    hooks = HOOKS.get(name, ({}, {}))
+    hooks, y = HOOKS.get(name, ({}, {})), x
     for layer, block in enumerate(model.layers, 1):
-        at = SimpleNamespace(layer=layer, start=x, block=block)
+        at = SimpleNamespace(layer=layer, start=x, block=block, y=y)
         for kind, branch, inside in zip(("attn", "ffn"), (attention, feed_forward), hooks, strict=True):
             at.kind, sub = kind, getattr(block, kind)
             x = EQUATIONS[name](x, partial(branch, sub.branch, **inside), sub, at)
-    x = x if name in NO_FINAL_NORM else model.final_norm(x)
+        y = at.y
+    x = x if name in NO_FINAL_NORM else x + model.final_norm(y) if name in TWO else model.final_norm(x)
     torch.testing.assert_close(model(ids), model.head(x))
 
 
@@ -247,10 +273,10 @@ def test_extra_parameters_are_those_of_the_module(name, small):
 def test_gradient_of_a_prediction_with_respect_to_the_future_is_zero(name, small):
     model = model_of(small(placement=name))
     x = model.embedding(torch.randint(VOCAB, (1, 8))).detach().requires_grad_()
-    y = x
+    streams = model.streams.start(x)
     for block in model.layers:
-        y = block(y)
-    model.head(model.final_norm(y))[0, 3].sum().backward()
+        streams = block(*streams)
+    model.head(model.streams.end(model.final_norm, *streams))[0, 3].sum().backward()
     assert torch.all(x.grad[0, 4:] == 0) and x.grad[0, :4].abs().sum() > 0
 
 
@@ -314,6 +340,10 @@ _WRONG = [
         "branch_scale.value: .*unknown name 'step'",
     ),
     ({"shared_norm": True}, "placement.shared_norm: needs"),
+    ({"gpas": "stream", "norm_post": True}, "placement.gpas: .*use placement.gpas=skip"),
+    ({"reads": "both"}, "placement.reads: both needs placement.second_stream=true"),
+    ({"second_stream": True}, "placement.second_stream: .*set placement.final_norm=true"),
+    ({"second_scale": "rho"}, "placement.second_scale: 'rho': unknown name"),
     ({"reads": "block", "norm_post": True}, "placement.norm_post: parallel .*use norm_out, or reads=x"),
     ({"reads": "block", "norm_in": True, "skip": "norm_in"}, "placement.skip: .*use placement.skip=x"),
 ]
