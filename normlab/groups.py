@@ -97,6 +97,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "init.gains": ("placement", "none", *GAINS),
     "data.val_split": ("auto", "document", "tail"),
     "divergence.action": ("record", "stop"),
+    "placement.weights": settings.WEIGHTS,
     **{f"placement.{name}": words for name, words in settings.SUBLAYER_WORDS.items()},
     "train.threads": ("auto",),
 }

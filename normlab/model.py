@@ -3,6 +3,7 @@
 Axes in tensor names: B batch, T time, D width, H heads, K head width, F ffn width, V vocabulary.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import cast
@@ -19,13 +20,14 @@ from normlab.components.positions import LearnedPositions, SinusoidalPositions
 from normlab.components.residual import (
     Carry,
     CarryNothing,
+    LearnedScale,
     MakeNorm,
     Residual,
     ScheduledScale,
     build_scale,
-    no_norm,
     share,
 )
+from normlab.components.weights import WEIGHTS
 from normlab.config import RunConfig, ScaleConfig
 
 
@@ -65,8 +67,7 @@ class Block(nn.Module):
         model, norm = config.model, norm_maker(config)
         here = [_at(config, layer, place) for place in (0, 1)]
         attn, ffn = (config.placement.sublayer_at(at, place) for place, at in enumerate(here))
-        mid_norm = norm if ffn.mid_norm else no_norm
-        branches = [Attention(model, attn, norm), FeedForward(model, config.activation, mid_norm)]
+        branches = [Attention(model, attn, norm), FeedForward(model, config.activation, ffn, norm)]
         self.attn, self.ffn = (
             Residual(branch, record, norm, model.width, at, model.dropout, build_carry(config))
             for branch, record, at in zip(branches, (attn, ffn), here, strict=True)
@@ -110,6 +111,17 @@ def build_carry(config: RunConfig) -> nn.Module:
     return Carry(rho) if placement.second_stream else CarryNothing()
 
 
+class HeadGain(nn.Module):
+    """Each token's logit times a learned number, 1 at the start, stored as width^-0.5 (2410.01131)."""
+
+    def __init__(self, vocab: int, width: int) -> None:
+        super().__init__()
+        self.weight, self.ratio = nn.Parameter(torch.full((vocab,), width**-0.5)), math.sqrt(width)
+
+    def forward(self, logits_BTV: Tensor) -> Tensor:
+        return logits_BTV * (self.weight * self.ratio)
+
+
 class Softcap(nn.Module):
     """Logits within (-cap, cap)."""
 
@@ -133,24 +145,67 @@ class GPT(nn.Module):
         rho = laws.value(config.placement.second_scale, _at(config))
         self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()
         self.head = nn.Linear(model.width, vocab, bias=model.bias)
+        gain = config.placement.head_gain
+        self.head_gain = HeadGain(vocab, model.width) if gain else nn.Identity()
         self.logit_scale = build_scale(ScaleConfig(value=model.logit_scale), model.width, _at(config))
         self.logit_softcap = Softcap(model.logit_softcap) if model.logit_softcap else nn.Identity()
         if model.tie:
             self.head.weight = self.embedding.tokens.weight
         self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
+        self._weights = WEIGHTS[config.placement.weights]
+        self._weights.build(self.layers)
         initialize(self, config)
+        self._weights.settle(self)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         streams = self.streams.start(self.embedding(ids_BT))
         for layer in self.layers:
             streams = layer(*streams)
         logits_BTV = self.head(self.streams.end(self.final_norm, *streams))
-        return cast(Tensor, self.logit_softcap(self.logit_scale(logits_BTV)))
+        return cast(Tensor, self.logit_softcap(self.logit_scale(self.head_gain(logits_BTV))))
 
     def set_step(self, step: int) -> None:
         """Set what follows a schedule of the training step (from 0)."""
         for scale in self._scheduled:
             scale.set_step(step)
+
+    def constrain(self) -> None:
+        """Put the weights back where the placement keeps them; after each step of the optimizer."""
+        self._weights.constrain(self)
+
+    @torch.no_grad()
+    def profile(self, ids_BT: Tensor) -> None:
+        """Set each learned skip scale w from a batch (Admin, 2004.08249), one sub-layer after the other.
+
+        w_1 = 1 and w_(s+1)^2 = Var(w_s * skip_s) + Var(branch_s). Without dropout.
+        """
+        square = torch.ones(())
+        handles = []
+
+        def enter(scale: LearnedScale, inputs: object) -> None:
+            scale.weight.fill_(square.sqrt())
+
+        def leave_skip(scale: nn.Module, inputs: object, out: Tensor) -> None:
+            nonlocal square
+            square = out.var(correction=0)
+
+        def leave_branch(scale: nn.Module, inputs: object, out: Tensor) -> None:
+            nonlocal square
+            square = square + out.var(correction=0)
+
+        for module in self.modules():
+            if isinstance(module, Residual) and isinstance(module.skip_scale, LearnedScale):
+                handles += [
+                    module.skip_scale.register_forward_pre_hook(enter),
+                    module.skip_scale.register_forward_hook(leave_skip),
+                    module.branch_scale.register_forward_hook(leave_branch),
+                ]
+        training = self.training
+        self.eval()
+        self(ids_BT)
+        self.train(training)
+        for handle in handles:
+            handle.remove()
 
 
 def initialize(model: GPT, config: RunConfig) -> None:
@@ -194,7 +249,7 @@ def site(parameter: str) -> tuple[str, str]:
     """
     match = re.match(r"layers\.(\d+)\.(attn|ffn)\.(.*)$", parameter)
     if not match:
-        return parameter.split(".")[0], ""
+        return parameter.split(".")[0].removesuffix("_gain"), ""
     place, rest = f"layer_{int(match[1]):02d}", match[3]
     if rest.startswith("branch."):
         kind = rest.split(".")[1].removeprefix("w_").replace("gate", "in")

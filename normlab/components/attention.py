@@ -43,6 +43,28 @@ class HeadScale(nn.Module):
         return x_BHTK * self.weight[:, None, None]
 
 
+class QKScale(nn.Module):
+    """Queries and keys times a learned factor a channel, 1 at the start; then q.k * sqrt(K) (2410.01131).
+
+    (B, T, H*K) -> (B, T, H*K), queries and keys the same factors.
+    """
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        # Stored as width^-0.5, which sets how far a step of the optimizer goes.
+        self.weight = nn.Parameter(torch.full((width,), width**-0.5))
+        self.ratio, self.head_width = width**0.5, head_width
+
+    def forward(self, q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        factor = self.weight * self.ratio
+        # K, because attention itself will divide by sqrt(K).
+        return q_BTD * (factor * self.head_width), k_BTD * factor[: k_BTD.shape[-1]]
+
+
+def as_they_are(q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    return q_BTD, k_BTD
+
+
 #: (q, k, v, bias (H, T, T) or None, dropout) -> what the weights mix of v; all (B, H, T, K).
 Mix = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
@@ -83,6 +105,7 @@ class Attention(nn.Module):
             self._norm(kind, width, norm)
             for kind, width in zip([record.qk_norm, record.qk_norm, record.v_norm], self.widths, strict=True)
         )
+        self.qk_scale = QKScale(config.width, config.head_width) if record.qk_scale else as_they_are
         rotary = config.positions == "rope"
         self.turn = Rotary(config.context, config.rotary_width, config.rope_base) if rotary else nn.Identity()
         bias = alibi(config.heads, config.context) if config.positions == "alibi" else None
@@ -102,8 +125,9 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         q_BTD, k_BTD, v_BTD = torch.split(self.qkv(x_BTD), self.widths, dim=-1)
-        q_BHTK = self.turn(self._split(self.q_norm(q_BTD)))
-        k_BHTK, v_BHTK = self.turn(self._split(self.k_norm(k_BTD))), self._split(self.v_norm(v_BTD))
+        q_BTD, k_BTD = self.qk_scale(self.q_norm(q_BTD), self.k_norm(k_BTD))
+        q_BHTK, k_BHTK = self.turn(self._split(q_BTD)), self.turn(self._split(k_BTD))
+        v_BHTK = self._split(self.v_norm(v_BTD))
         time, dropout = x_BTD.shape[1], self.dropout if self.training else 0.0
         bias_HTT = None if self.alibi is None else self.alibi[:, :time, :time].to(q_BHTK.dtype)
         mixed_BHTK = self.mix(q_BHTK, self._repeat(k_BHTK), self._repeat(v_BHTK), bias_HTT, dropout)

@@ -39,8 +39,34 @@ class LearnedScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full(shape, start))
 
+    def factor(self) -> Tensor:
+        return self.weight
+
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
+        return x * self.factor()
+
+
+class StoredScale(LearnedScale):
+    """x -> start * |weight| / stored * x: `stored` sets how far a step of the optimizer goes (2410.01131)."""
+
+    def __init__(self, start: float, shape: tuple[int, ...], stored: float) -> None:
+        super().__init__(stored, shape)
+        self.ratio = start / stored
+
+    def factor(self) -> Tensor:
+        return self.weight.abs() * self.ratio
+
+
+class Rest(nn.Module):
+    """x -> (1 - b) * x, where b is the branch's factor."""
+
+    def __init__(self, branch_scale: nn.Module) -> None:
+        super().__init__()
+        self._branch_scale = (branch_scale,)  # in a tuple: its parameter keeps one name
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self._branch_scale[0](x)
+        return x - scaled
 
 
 class ScheduledScale(nn.Module):
@@ -69,7 +95,9 @@ def build_scale(config: ScaleConfig, width: int, at: Mapping[str, float]) -> nn.
         return ScheduledScale(config.value, at)
     start = laws.value(config.value, at)
     if config.learn != "none":
-        return LearnedScale(start, (width,) if config.learn == "vector" else ())
+        shape = (width,) if config.learn == "vector" else ()
+        stored = laws.value(config.stored, at) if config.stored else None
+        return LearnedScale(start, shape) if stored is None else StoredScale(start, shape, stored)
     return nn.Identity() if start == 1 else Times(start)
 
 
@@ -178,6 +206,8 @@ class Residual(nn.Module):
         self.skip_gate = gate_or_nothing(record.gpas == "skip")
         self.skip_scale = build_scale(record.skip_scale, width, at)
         self.branch_scale = build_scale(record.branch_scale, width, at)
+        if record.skip_scale.tie:
+            self.skip_scale = Rest(self.branch_scale)
         self.norm_post = norm_or_nothing(record.norm_post)
         self.stream_gate = gate_or_nothing(record.gpas == "stream")
         self.carry = carry

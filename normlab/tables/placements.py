@@ -43,7 +43,7 @@ class PlacementRow(Row[PlacementConfig]):
 
     @property
     def extra_parameters(self) -> str:
-        """Learned numbers that no norm has, a block: `D` is the width, `H` the heads; `0` for none."""
+        """Learned numbers that no norm has, a block: D is the width, H the heads, F the hidden width."""
         found: dict[str, int] = {}
         for place in (0, 1):
             record = self.config.sublayer_at(laws.variables(12, 64, 12, place), place)
@@ -53,7 +53,12 @@ class PlacementRow(Row[PlacementConfig]):
                     found[unit] = found.get(unit, 0) + 1
             if record.gpas != "none" and place == 0:
                 found["1"] = found.get("1", 0) + 1
-            found["H"] = found.get("H", 0) + (record.head_scale and place == 0)
+            units = {"H": record.head_scale and place == 0, "D": record.qk_scale and place == 0}
+            units["F"] = record.hidden_scale and place == 1
+            for unit, there in units.items():
+                found[unit] = found.get(unit, 0) + there
+        if self.config.weights == "sigma_reparam":
+            found["1"] = found.get("1", 0) + 4
         parts = [unit if count == 1 else _times(count, unit) for unit, count in found.items() if count]
         return " + ".join(parts) or "0"
 
@@ -354,6 +359,43 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         meaning="SiameseNorm: a post and a pre stream side by side; branches read the sum of both",
         equation="o = f(x + N_y(y)), x' = N_x(x + o), y' = y + o, out = x + N(y)",
         source="Li et al. 2026, arXiv 2602.08064",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="admin",
+            norm_post=True,
+            skip_scale=ScaleConfig(learn="vector"),
+            profile=True,
+        ),
+        meaning="post whose skips grow with the variance that the branches before have added, then learn",
+        equation="x' = N(w_s * x + f(x)), w_1 = 1, w_(s+1)^2 = Var(w_s x) + Var(f_s) on the first batch",
+        source="Liu et al. 2020, arXiv 2004.08249",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="sigma_reparam", norm_post=True, weights="sigma_reparam"),
+        meaning="post whose matrices are divided by their spectral norm, with a learned factor each",
+        equation="x' = N(x + f(x)), W -> gamma / sigma(W) * W in every linear layer",
+        source="Zhai et al. 2023, arXiv 2303.06296",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="ngpt",
+            norm_out=True,
+            norm_post=True,
+            qk_norm="head",
+            qk_scale=True,
+            hidden_scale=True,
+            head_gain=True,
+            weights="unit",
+            skip_scale=ScaleConfig(tie=True),
+            branch_scale=ScaleConfig(value="0.05", learn="vector", stored="width**-0.5"),
+        ),
+        meaning="the stream and every weight vector on the unit sphere; made for norm=l2norm",
+        equation="x' = N(x + a (N(f(x)) - x)), a = 0.05 at the start; |W| = 1 along the width",
+        source="Loshchilov et al. 2024 (nGPT), arXiv 2410.01131",
+        warmup="no",
     ),
     PlacementRow(
         config=PlacementConfig(

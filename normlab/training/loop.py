@@ -107,6 +107,7 @@ def take_step(job: Job) -> dict[str, Any]:
         for group in job.optimizer.param_groups:
             group["lr"] = rate
         job.optimizer.step()
+        job.model.constrain()
     job.optimizer.zero_grad(set_to_none=True)
     size = settings.batch_size * job.config.model.context
     row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from normlab import laws
+from normlab.components.weights import SigmaLinear
 from normlab.model import GPT
 from normlab.tables.placements import PLACEMENTS
 
@@ -225,6 +226,107 @@ def test_gpas_scales_the_forward_and_leaves_the_gradient(small):
     torch.testing.assert_close(y, (1 - 0.7 / (1 + math.exp(-0.7))) * x)
     y.backward(weight)
     assert torch.equal(x.grad, weight)
+
+
+def test_admin_before_its_profile_is_post(small):
+    assert_same(output(small(placement="admin")), output(small(placement="post")))
+
+
+def test_admin_s_profile_follows_its_recurrence(small):
+    model, ids = (
+        GPT(small({"model.dropout": 0.5}, placement="admin"), VOCAB).double(),
+        torch.arange(8).view(1, 8),
+    )
+    model.profile(ids)
+    assert model.training
+    model.eval()
+    x, square = model.embedding(ids), torch.tensor(1.0, dtype=torch.float64)
+    for block in model.layers:
+        for sub in (block.attn, block.ffn):
+            torch.testing.assert_close(sub.skip_scale.weight, square.sqrt().expand(16))
+            branch = sub.branch(x)
+            square = (square.sqrt() * x).var(correction=0) + branch.var(correction=0)
+            x, _ = sub(x, None, x)
+    assert square > 0.01
+    again = GPT(small({"model.dropout": 0.5}, placement="admin"), VOCAB).double()
+    again.profile(ids)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_sigma_reparam_starts_at_spectral_norm_one_and_follows_the_matrix(small):
+    model = GPT(small({"model.bias": True}, placement="sigma_reparam", activation="swiglu"), VOCAB)
+    linears = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    inside = {name: m for name, m in linears.items() if isinstance(m, SigmaLinear)}
+    assert len(inside) == 5 * DEPTH and linears.keys() - inside.keys() == {"head"}
+    for layer in inside.values():
+        eye = torch.eye(layer.in_features)
+        effective = (layer.eval()(eye) - layer.bias).T
+        assert torch.linalg.matrix_norm(effective, 2).item() == pytest.approx(1, rel=1e-5)
+        with torch.no_grad():
+            layer.weight.copy_(torch.randn_like(layer.weight))
+        layer.train()
+        for _ in range(200):
+            layer(eye)
+        effective = (layer.eval()(eye) - layer.bias).T
+        assert torch.linalg.matrix_norm(effective, 2).item() == pytest.approx(1, rel=1e-3)
+
+
+def test_sigma_reparam_does_not_see_the_size_of_a_matrix(small):
+    def enlarge(model):
+        for module in model.modules():
+            if isinstance(module, SigmaLinear):
+                module.weight.mul_(7.3)
+
+    config = small(placement="sigma_reparam")
+    torch.testing.assert_close(output(config, change=enlarge)[0], output(config)[0])
+
+
+def test_sigma_reparam_s_gradient_is_that_of_the_formula():
+    layer = SigmaLinear(torch.nn.Linear(5, 3)).double().eval()
+    layer.settle()
+    x = torch.randn(4, 5, dtype=torch.float64)
+    layer(x).square().sum().backward()
+    weight = layer.weight.detach().clone().requires_grad_()
+    hat = weight / torch.linalg.matrix_norm(weight, 2)
+    (x @ hat.T + layer.bias).square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, weight.grad)
+
+
+def test_ngpt_keeps_every_vector_along_the_width_at_length_one(small):
+    model = GPT(small(placement="ngpt", activation="swiglu"), VOCAB)
+
+    def lengths():
+        for name, p in model.named_parameters():
+            if p.dim() == 2:
+                yield p.norm(dim=0 if name.endswith(("out.weight",)) else 1)
+
+    assert all(torch.allclose(length, torch.ones_like(length)) for length in lengths())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    assert not any(torch.allclose(length, torch.ones_like(length)) for length in lengths())
+    model.constrain()
+    assert all(torch.allclose(length, torch.ones_like(length)) for length in lengths())
+    assert model.head_gain.weight[0].item() == pytest.approx(3 * 16**-0.5)
+
+
+def test_ngpt_starts_with_steps_of_a_twentieth_stored_as_published(small):
+    sub = GPT(small(placement="ngpt"), VOCAB).layers[0].attn
+    torch.testing.assert_close(sub.branch_scale.factor(), torch.full((16,), 0.05))
+    assert torch.equal(sub.branch_scale.weight, torch.full((16,), 0.25))
+    x = torch.ones(1, 1, 16)
+    torch.testing.assert_close(sub.skip_scale(x), torch.full((1, 1, 16), 0.95))
+    assert [name for name, _ in sub.named_parameters() if "scale" in name and "branch." not in name] == [
+        "branch_scale.weight"
+    ]
+
+
+def test_weights_that_are_free_are_left_alone(small):
+    model = GPT(small(), VOCAB)
+    before = [p.detach().clone() for p in model.parameters()]
+    model.constrain()
+    model.set_step(7)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
 
 
 CONSTANTS = """

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from normlab.components.attention import Attention
+from normlab.components.weights import SigmaLinear
 from normlab.config import ConfigError, ExceptionConfig, PlacementConfig, ScaleConfig
 from normlab.model import GPT
 from normlab.tables.placements import PLACEMENTS
@@ -17,13 +18,21 @@ from normlab.tables.placements import PLACEMENTS
 VOCAB, DEPTH, STEP = 11, 4, 1700
 
 
-def attention(a, u, qk="none", v="none", mid=False, head=False, cap=0):
+def linear(layer, x, kind="free"):
+    """x W^T, with gamma / sigma(W) * W for W if the kind is sigma."""
+    weight = layer.weight
+    if kind == "sigma":
+        weight = layer.gamma / torch.linalg.matrix_norm(weight, 2) * weight
+    return x @ weight.T
+
+
+def attention(a, u, qk="none", v="none", mid=False, head=False, cap=0, sphere=False, **kind):
     """Two heads of width 8, written out."""
 
     def heads(x):
         return x.view(*x.shape[:2], 2, 8)
 
-    qs, ks, vs = a.qkv(u).chunk(3, -1)
+    qs, ks, vs = linear(a.qkv, u, kind.get("linear")).chunk(3, -1)
     if qk == "width":
         qs, ks = a.q_norm(qs), a.k_norm(ks)
     qs, ks, vs = heads(qs), heads(ks), heads(vs)
@@ -31,16 +40,20 @@ def attention(a, u, qk="none", v="none", mid=False, head=False, cap=0):
         qs, ks = a.q_norm.norm(qs), a.k_norm.norm(ks)
     vs = a.v_norm.norm(vs) if v == "head" else vs
     logits = torch.einsum("bthk,bshk->bhts", qs, ks) / math.sqrt(8)
+    if sphere:  # 4 = sqrt(width)
+        s = (4 * a.qk_scale.weight).view(2, 8)
+        logits = torch.einsum("bthk,bshk->bhts", s * qs, s * ks) * math.sqrt(8)
     logits = cap * torch.tanh(logits / cap) if cap else logits
     weights = logits.masked_fill(torch.ones(logits.shape[-2:]).triu(1).bool(), -math.inf).softmax(-1)
     out = torch.einsum("bhts,bshk->bthk", weights, vs)
     out = (out * a.head_scale.weight[:, None] if head else out).flatten(2)
-    return a.out(a.mid_norm(out) if mid else out)
+    return linear(a.out, a.mid_norm(out) if mid else out, kind.get("linear"))
 
 
-def feed_forward(f, u, mid=False):
-    hidden = F.gelu(f.w_in(u))
-    return f.w_out(f.mid_norm(hidden) if mid else hidden)
+def feed_forward(f, u, mid=False, sphere=False, **kind):
+    hidden = linear(f.w_in, u, kind.get("linear"))
+    hidden = F.gelu(4 * f.in_scale.weight * hidden if sphere else hidden)
+    return linear(f.w_out, f.mid_norm(hidden) if mid else hidden, kind.get("linear"))
 
 
 def post(x, f, n, at):
@@ -151,10 +164,19 @@ def siamese(x, f, n, at):
     return n.norm_post(x + o)
 
 
+def admin(x, f, n, at):
+    return n.norm_post(n.skip_scale.weight * x + f(x))
+
+
+def ngpt(x, f, n, at):
+    a = 0.05 / 16**-0.5 * n.branch_scale.weight.abs()
+    return n.norm_post(x + a * (n.norm_out(f(x)) - x))
+
+
 peri = gemma2 = gemma3 = grok1 = sandwich
 pre_nofinal = qk_norm = pre_embnorm = subln = pre
 olmo2 = res_post
-post_ln_init = ds_init = post
+post_ln_init = ds_init = sigma_reparam = post
 skipinit = fixup = rezero
 tfixup = none
 
@@ -169,6 +191,8 @@ HOOKS = {
     "gemma2": ({"cap": 50}, {}),
     "gemma3": ({"qk": "head"}, {}),
     "grok1": ({"cap": 30}, {}),
+    "ngpt": ({"qk": "head", "sphere": True}, {"sphere": True}),
+    "sigma_reparam": ({"linear": "sigma"}, {"linear": "sigma"}),
 }
 TWO = {"residual_dual", "siamese"}
 EMBEDDING_NORM = {"peri", "pre_embnorm"}
@@ -181,7 +205,19 @@ NO_FINAL_NORM = {
     "admin_const",
     "keel",
 }
-NO_FINAL_NORM |= {"b2t", "branchnorm", "rezero", "skipinit", "fixup", "tfixup", "ds_init", "none"}
+NO_FINAL_NORM |= {
+    "admin",
+    "sigma_reparam",
+    "ngpt",
+    "b2t",
+    "branchnorm",
+    "rezero",
+    "skipinit",
+    "fixup",
+    "tfixup",
+    "ds_init",
+    "none",
+}
 EQUATIONS = {name: globals()[name] for name in PLACEMENTS if name in globals()}
 #: Norms in a block, and outside of the blocks.
 NORMS = {
@@ -198,6 +234,9 @@ NORMS = {
     "gemma3": (6, 1),
     "keel": (4, 0),
     "b2t": (2, 0),
+    "admin": (2, 0),
+    "sigma_reparam": (2, 0),
+    "ngpt": (6, 0),
     "gpas": (2, 1),
     "residual_dual": (2, 1),
     "siamese": (4, 1),
@@ -212,7 +251,10 @@ def model_of(config):
     model.set_step(STEP)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if any(word in name for word in ("norm", "scale", "gate")) or not parameter.any():
+            if (
+                any(word in name for word in ("norm", "scale", "gate", "gain", "gamma"))
+                or not parameter.any()
+            ):
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return model
 
@@ -224,6 +266,7 @@ def test_every_placement_has_its_equation_here():
 @pytest.mark.parametrize("name", PLACEMENTS)
 def test_placement_equals_its_equation(name, small):
     model, ids = model_of(small({"depth": DEPTH}, placement=name)), torch.randint(VOCAB, (3, 8))
+    settle(model)
     x = model.embedding.positions(model.embedding.tokens(ids))
     x = model.embedding.norm(x) if name in EMBEDDING_NORM else x
     hooks, y = HOOKS.get(name, ({}, {})), x
@@ -234,7 +277,15 @@ def test_placement_equals_its_equation(name, small):
             x = EQUATIONS[name](x, partial(branch, sub.branch, **inside), sub, at)
         y = at.y
     x = x if name in NO_FINAL_NORM else x + model.final_norm(y) if name in TWO else model.final_norm(x)
-    torch.testing.assert_close(model(ids), model.head(x))
+    logits = 4 * model.head_gain.weight * model.head(x) if name == "ngpt" else model.head(x)
+    torch.testing.assert_close(model(ids), logits)
+
+
+def settle(model):
+    """Singular vectors to double precision."""
+    for module in model.modules():
+        if isinstance(module, SigmaLinear):
+            module.settle()
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
@@ -262,10 +313,10 @@ def test_rows_tell_norms_and_learned_factors_of_a_block():
 @pytest.mark.parametrize("name", PLACEMENTS)
 def test_extra_parameters_are_those_of_the_module(name, small):
     model = GPT(small({"depth": DEPTH}, placement=name), VOCAB)
-    last = model.layers[-1]
-    count = sum(p.numel() for key, p in last.named_parameters() if "norm" not in key and "branch." not in key)
-    count += sum(p.numel() for key, p in last.named_parameters() if "head_scale" in key)
-    units = {"0": 0, "1": 1, "2": 2, "2D": 2 * 16, "H + D": 2 + 16}
+    count = sum(p.numel() for key, p in model.layers[-1].named_parameters() if "norm" not in key)
+    bare = GPT(small({"depth": DEPTH}, placement="none"), VOCAB)
+    count -= sum(p.numel() for p in bare.layers[-1].parameters())
+    units = {"0": 0, "1": 1, "2": 2, "4": 4, "2D": 32, "3D + F": 48 + 64, "H + D": 2 + 16}
     assert count == units[PLACEMENTS[name].extra_parameters]
 
 
@@ -343,6 +394,12 @@ _WRONG = [
     ({"gpas": "stream", "norm_post": True}, "placement.gpas: .*use placement.gpas=skip"),
     ({"reads": "both"}, "placement.reads: both needs placement.second_stream=true"),
     ({"second_stream": True}, "placement.second_stream: .*set placement.final_norm=true"),
+    ({"gpas": "skip", "weights": "unit"}, "placement.gpas: .*nGPT.*use gpas=none"),
+    ({"weights": "units"}, "placement.weights: .*Did you mean 'unit'"),
+    ({"profile": True}, "placement.profile: .*use placement.skip_scale.learn=vector"),
+    ({"branch_scale": ScaleConfig(tie=True)}, "placement.branch_scale.tie: only skip_scale"),
+    ({"skip_scale": ScaleConfig(tie=True, learn="scalar")}, "placement.skip_scale.tie: needs learn=none"),
+    ({"skip_scale": ScaleConfig(stored="2")}, "placement.skip_scale.stored: needs a learned scale"),
     ({"second_scale": "rho"}, "placement.second_scale: 'rho': unknown name"),
     ({"reads": "block", "norm_post": True}, "placement.norm_post: parallel .*use norm_out, or reads=x"),
     ({"reads": "block", "norm_in": True, "skip": "norm_in"}, "placement.skip: .*use placement.skip=x"),
