@@ -9,15 +9,21 @@ from dataclasses import dataclass, field
 
 from normlab import laws
 from normlab.errors import ConfigError, require, require_one_of
+from normlab.placement import PROJECTIONS as PROJECTIONS
+from normlab.placement import SCALES as SCALES
+from normlab.placement import SUBLAYER_WORDS as SUBLAYER_WORDS
+from normlab.placement import WEIGHTS as WEIGHTS
+from normlab.placement import ExceptionConfig as ExceptionConfig
+from normlab.placement import PlacementConfig as PlacementConfig
+from normlab.placement import ScaleConfig as ScaleConfig
+from normlab.placement import SublayerConfig as SublayerConfig
 
-POSITIONS = ("learned", "rope", "sinusoidal", "none")
+POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
 #: Which parameters `optimizer.weight_decay` takes hold of.
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
-#: The matrices whose initial scale a placement may set.
-PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.in", "ffn.out", "embedding", "head")
 
 
 def _positive(value: float, key: str) -> None:
@@ -50,61 +56,6 @@ class NormConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleConfig:
-    """A factor on one path of a residual sub-layer."""
-
-    #: A law of depth and layer (`normlab.laws`), at the start if it is learned.
-    value: str = "1"
-    #: `none`, or a learned `scalar` or `vector` (one entry a channel).
-    learn: str = "none"
-    #: Whether a learned factor belongs to the `sublayer` or is shared in its `block`.
-    share: str = "sublayer"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacementConfig:
-    """Where norms and scales sit: x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x)."""
-
-    name: str
-    norm_in: bool = False
-    norm_out: bool = False
-    norm_post: bool = False
-    embedding_norm: bool = False
-    final_norm: bool = False
-    #: What the skip path carries: `x`, or `norm_in` for N_in(x).
-    skip: str = "x"
-    skip_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    branch_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    in_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    #: Laws that multiply the initial standard deviation of a projection, by its name.
-    gains: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require_one_of(self.skip, ("x", "norm_in"), "placement.skip")
-        require(self.skip == "x" or self.norm_in, "placement.skip", "norm_in needs placement.norm_in=true")
-        for name in ("skip_scale", "branch_scale", "in_scale"):
-            scale: ScaleConfig = getattr(self, name)
-            require_one_of(scale.learn, ("none", "scalar", "vector"), f"placement.{name}.learn")
-            require_one_of(scale.share, ("sublayer", "block"), f"placement.{name}.share")
-            require(
-                scale.learn == "none" or name != "in_scale",
-                f"placement.{name}.learn",
-                "this scale cannot be learned",
-            )
-            _check_law(scale.value, f"placement.{name}.value")
-        for projection, law in self.gains.items():
-            require_one_of(projection, PROJECTIONS, "placement.gains")
-            _check_law(law, f"placement.gains.{projection}")
-
-
-def _check_law(law: str, key: str) -> None:
-    try:
-        laws.value(law, laws.variables(depth=2, width=64))
-    except laws.LawError as error:
-        raise ConfigError(key, str(error)) from None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ActivationConfig:
     """An activation; kinds with more settings extend this beside their row in `tables/activations.py`."""
 
@@ -130,11 +81,20 @@ class ModelConfig:
     name: str = "gpt"
     width: int = 64
     heads: int = 4
+    #: Heads of keys and values, each shared by several of queries (grouped-query attention); 0 for `heads`.
+    kv_heads: int = 0
     #: Tokens a sequence.
     context: int = 64
     ffn: FFNConfig = field(default_factory=FFNConfig)
     positions: str = "learned"
     rope_base: float = 10000.0
+    #: Share of each head that is turned (partial rotary).
+    rope_fraction: float = 1.0
+    #: Laws (of depth and width) that multiply the token embedding and the logits.
+    embedding_scale: str = "1"
+    logit_scale: str = "1"
+    #: Logits become cap * tanh(logits / cap); 0 for no cap.
+    logit_softcap: float = 0.0
     #: Share the embedding's matrix with the output head.
     tie: bool = False
     dropout: float = 0.0
@@ -151,13 +111,42 @@ class ModelConfig:
             f"{self.width} is not divisible by model.heads={self.heads}",
         )
         require_one_of(self.positions, POSITIONS, "model.positions")
+        _at_least(self.kv_heads, 0, "model.kv_heads")
         require(
-            self.positions != "rope" or self.width // self.heads % 2 == 0,
-            "model.positions",
-            f"rope needs an even head width, not {self.width // self.heads} (model.width / model.heads)",
+            self.heads % (self.kv_heads or self.heads) == 0,
+            "model.kv_heads",
+            f"{self.kv_heads} does not divide model.heads={self.heads}",
         )
+        ok = 0 < self.rope_fraction <= 1
+        require(ok, "model.rope_fraction", f"must be above 0 and up to 1, got {self.rope_fraction}")
+        require(
+            self.positions != "rope" or (self.rotary_width > 0 and self.rotary_width % 2 == 0),
+            "model.positions",
+            f"rope turns pairs, and {self.rotary_width} (model.rope_fraction of model.width / model.heads) "
+            "is not an even number above 0",
+        )
+        _not_negative(self.logit_softcap, "model.logit_softcap")
+        for key in ("embedding_scale", "logit_scale"):
+            try:
+                laws.value(getattr(self, key), {"depth": 2, "width": self.width})
+            except laws.LawError as error:
+                raise ConfigError(f"model.{key}", str(error)) from None
         _positive(self.rope_base, "model.rope_base")
         require(0 <= self.dropout < 1, "model.dropout", f"must be 0 or more and below 1, got {self.dropout}")
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def kv_width(self) -> int:
+        """Keys' (and values') width, all heads together."""
+        return (self.kv_heads or self.heads) * self.head_width
+
+    @property
+    def rotary_width(self) -> int:
+        """How much of a head rotary positions turn."""
+        return int(self.rope_fraction * self.head_width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -455,3 +444,21 @@ class RunConfig:
             "warmup",
             f"{self.warmup} is more than train.steps={self.train.steps}",
         )
+        self._check_laws()
+
+    def _check_laws(self) -> None:
+        """Every law of the placement at every layer and at the ends of the training."""
+        placement = self.placement
+        last = self.train.steps - 1
+        for layer in range(1, self.depth + 1):
+            for place in (0, 1):
+                at = laws.variables(self.depth, self.model.width, layer, place)
+                where = f"at layer {layer} of {self.depth}"
+                try:
+                    record = placement.sublayer_at(at, place)
+                    texts = [getattr(record, name).value for name in SCALES] + list(placement.gains.values())
+                    for text in [*texts, placement.second_scale]:
+                        for step in {0, last} if laws.STEP in laws.names(text) else {0}:
+                            laws.value(text, {**at, **placement.parameters, laws.STEP: step})
+                except laws.LawError as error:
+                    raise ConfigError("placement", f"{where}: {error}") from None

@@ -21,7 +21,7 @@ from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.datasets import DATASETS
 from normlab.tables.inits import GAINS, INITS
 from normlab.tables.norms import NORMS
-from normlab.tables.optimizers import ADJUSTS, OPTIMIZERS
+from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.placements import PLACEMENTS
 from normlab.tables.row import Row
 from normlab.tables.schedules import SCHEDULES
@@ -97,11 +97,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "init.gains": ("placement", "none", *GAINS),
     "data.val_split": ("auto", "document", "tail"),
     "divergence.action": ("record", "stop"),
-    "placement.skip": ("x", "norm_in"),
+    "placement.weights": settings.WEIGHTS,
+    **{f"placement.{name}": words for name, words in settings.SUBLAYER_WORDS.items()},
     "train.threads": ("auto",),
     "optimizer.decay": settings.DECAYS,
-    "optimizer.adjust": ADJUSTS,
-    "activation.learn": ("none", "scalar"),
 }
 
 

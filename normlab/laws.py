@@ -1,13 +1,14 @@
 """Laws: arithmetic in depth and layer, as text, so that a placement's constants are data.
 
 `(2*depth)**(1/4)` is DeepNorm's alpha; `layer**-0.5` is LayerNorm-Scaling. A law is parsed into a syntax tree
-in which only numbers, the names below, + - * / **, a sign and a few functions are allowed.
+in which only numbers, names, + - * / **, a sign, comparisons (1 or 0) and a few functions are allowed.
 """
 
 import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from normlab.errors import nearest
 
@@ -19,7 +20,15 @@ _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Pow: math.pow,
 }
 _UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+    ast.LtE: operator.le,
+    ast.Lt: operator.lt,
+    ast.GtE: operator.ge,
+    ast.Gt: operator.gt,
+    ast.Eq: operator.eq,
+}
 _FUNCTIONS: dict[str, Callable[..., float]] = {
+    "exp": math.exp,
     "sqrt": math.sqrt,
     "log": math.log,
     "min": min,
@@ -29,6 +38,8 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
 #: What a law may speak of: blocks in all, this block (from 1), sub-layers in all (two a block), this one
 #: (from 1), and the model's width.
 VARIABLES = ("depth", "layer", "sublayers", "sublayer", "width")
+#: What only a scale that is not learned may speak of: the training step, from 0.
+STEP = "step"
 
 
 class LawError(ValueError):
@@ -46,6 +57,25 @@ def variables(depth: int, width: int, layer: int = 1, place: int = 0) -> dict[st
     }
 
 
+def is_name(word: str) -> bool:
+    """Whether `word` can name a constant: an identifier that no variable or function has."""
+    return word.isidentifier() and word not in (*VARIABLES, STEP, *_FUNCTIONS)
+
+
+def names(law: str) -> set[str]:
+    """The variables and constants that `law` speaks of."""
+    try:
+        calls = [node.func for node in ast.walk(_parse(law)) if isinstance(node, ast.Call)]
+        return {node.id for node in ast.walk(_parse(law)) if isinstance(node, ast.Name) and node not in calls}
+    except SyntaxError:
+        raise LawError(f"'{law}' is not an arithmetic expression") from None
+
+
+@cache
+def _parse(law: str) -> ast.expr:
+    return ast.parse(law.strip(), mode="eval").body
+
+
 def value(law: str, at: Mapping[str, float]) -> float:
     """The number that `law` gives where the variables have the values `at`.
 
@@ -53,7 +83,7 @@ def value(law: str, at: Mapping[str, float]) -> float:
         LawError: the text is not a law, or the value is not finite.
     """
     try:
-        result = float(_walk(ast.parse(law.strip(), mode="eval").body, at, law))
+        result = float(_walk(_parse(law), at, law))
     except SyntaxError:
         raise LawError(f"'{law}' is not an arithmetic expression") from None
     except (ArithmeticError, ValueError, TypeError) as error:
@@ -77,8 +107,11 @@ def _walk(node: ast.expr, at: Mapping[str, float], law: str) -> float:
             return _BINARY[type(op)](_walk(left, at, law), _walk(right, at, law))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             return _UNARY[type(op)](_walk(operand, at, law))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
+            return float(_COMPARE[type(op)](_walk(left, at, law), _walk(right, at, law)))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_walk(argument, at, law) for argument in args))
     raise LawError(
-        f"'{law}': only numbers, {', '.join(VARIABLES)}, + - * / ** and {', '.join(_FUNCTIONS)}() are allowed"
+        f"'{law}': only numbers, {', '.join(at)}, + - * / ** < <= > >= == and {', '.join(_FUNCTIONS)}() "
+        "are allowed"
     )

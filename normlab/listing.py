@@ -113,6 +113,12 @@ _POSITIONS = (
         source="Vaswani et al. 2017, arXiv 1706.03762",
     ),
     Entry(
+        name="alibi",
+        meaning="attention logits that fall with the distance, at each head's own rate",
+        equation="logits_ts = q_t . k_s / sqrt(K) - 2^(-8h/H) * (t - s)",
+        source="Press et al. 2021, arXiv 2108.12409",
+    ),
+    Entry(
         name="none",
         meaning="no positions: the causal mask alone tells places apart",
         source="Haviv et al. 2022, arXiv 2203.16634",

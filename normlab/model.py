@@ -3,21 +3,43 @@
 Axes in tensor names: B batch, T time, D width, H heads, K head width, F ffn width, V vocabulary.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from normlab import laws
-from normlab.components.attention import Attention
+from normlab.components.attention import Attention, softcap
 from normlab.components.ffn import FeedForward
 from normlab.components.init import normal_
 from normlab.components.norms import build_norm
 from normlab.components.positions import LearnedPositions, SinusoidalPositions
-from normlab.components.residual import Residual, share_scales
-from normlab.config import RunConfig
+from normlab.components.residual import (
+    Carry,
+    CarryNothing,
+    LearnedScale,
+    MakeNorm,
+    Residual,
+    ScheduledScale,
+    build_scale,
+    share,
+)
+from normlab.components.weights import WEIGHTS
+from normlab.config import RunConfig, ScaleConfig
 from normlab.tables import inits
+
+
+def norm_maker(config: RunConfig) -> MakeNorm:
+    """Width -> a norm module of the run's kind."""
+    return lambda width: build_norm(config.norm, width, config.model.context)
+
+
+def _at(config: RunConfig, layer: int = 1, place: int = 0) -> dict[str, float]:
+    """What the laws see at a sub-layer."""
+    return laws.variables(config.depth, config.model.width, layer, place) | config.placement.parameters
 
 
 class Embedding(nn.Module):
@@ -27,15 +49,15 @@ class Embedding(nn.Module):
         super().__init__()
         model = config.model
         self.tokens = nn.Embedding(vocab, model.width)
+        self.scale = build_scale(ScaleConfig(value=model.embedding_scale), model.width, _at(config))
         kinds: dict[str, type[nn.Module]] = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
-        kind = kinds.get(model.positions)  # rotary positions act inside attention
+        kind = kinds.get(model.positions)  # the others act inside attention
         self.positions = kind(model.context, model.width) if kind else nn.Identity()
-        wanted = config.placement.embedding_norm
-        self.norm = build_norm(config.norm, model.width, model.context) if wanted else nn.Identity()
+        self.norm = norm_maker(config)(model.width) if config.placement.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(model.dropout) if model.dropout else nn.Identity()
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        return cast(Tensor, self.dropout(self.norm(self.positions(self.tokens(ids_BT)))))
+        return cast(Tensor, self.dropout(self.norm(self.positions(self.scale(self.tokens(ids_BT))))))
 
 
 class Block(nn.Module):
@@ -43,25 +65,73 @@ class Block(nn.Module):
 
     def __init__(self, config: RunConfig, layer: int) -> None:
         super().__init__()
-        model, placement = config.model, config.placement
-        branches: list[nn.Module] = [Attention(model), FeedForward(model, config.activation)]
-        attn, ffn = (
-            Residual(
-                branch,
-                placement,
-                config.norm,
-                model.width,
-                laws.variables(config.depth, model.width, layer, place),
-                model.dropout,
-                model.context,
-            )
-            for place, branch in enumerate(branches)
+        model, norm = config.model, norm_maker(config)
+        here = [_at(config, layer, place) for place in (0, 1)]
+        attn, ffn = (config.placement.sublayer_at(at, place) for place, at in enumerate(here))
+        branches = [Attention(model, attn, norm), FeedForward(model, config.activation, ffn, norm)]
+        self.attn, self.ffn = (
+            Residual(branch, record, norm, model.width, at, model.dropout, build_carry(config))
+            for branch, record, at in zip(branches, (attn, ffn), here, strict=True)
         )
-        share_scales([attn, ffn], placement)
-        self.attn, self.ffn = attn, ffn
+        share(self.attn, self.ffn)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return cast(Tensor, self.ffn(self.attn(x_BTD)))
+    def forward(self, x_BTD: Tensor, y_BTD: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Both streams after the block; y is None where there is one stream."""
+        streams = self.attn(x_BTD, y_BTD, x_BTD)
+        return cast(tuple[Tensor, Tensor | None], self.ffn(*streams, x_BTD))
+
+
+class OneStream(nn.Module):
+    """How the streams begin and end where there is one: x_0 = embedding, out = N(x)."""
+
+    def start(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x_BTD, None
+
+    def end(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor | None) -> Tensor:
+        return cast(Tensor, norm(x_BTD))
+
+
+class TwoStreams(nn.Module):
+    """Where there are two: x_0 = embedding, y_0 = rho * x_0, out = x + N(y) (ResiDual, 2304.14802)."""
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = rho
+
+    def start(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x_BTD, self.rho * x_BTD
+
+    def end(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor | None) -> Tensor:
+        return x_BTD + cast(Tensor, norm(y_BTD))
+
+
+def build_carry(config: RunConfig) -> nn.Module:
+    """How a sub-layer carries the second stream on."""
+    placement = config.placement
+    rho = laws.value(placement.second_scale, _at(config))
+    return Carry(rho) if placement.second_stream else CarryNothing()
+
+
+class HeadGain(nn.Module):
+    """Each token's logit times a learned number, 1 at the start, stored as width^-0.5 (2410.01131)."""
+
+    def __init__(self, vocab: int, width: int) -> None:
+        super().__init__()
+        self.weight, self.ratio = nn.Parameter(torch.full((vocab,), width**-0.5)), math.sqrt(width)
+
+    def forward(self, logits_BTV: Tensor) -> Tensor:
+        return logits_BTV * (self.weight * self.ratio)
+
+
+class Softcap(nn.Module):
+    """Logits within (-cap, cap)."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, x: Tensor) -> Tensor:
+        return softcap(x, self.cap)
 
 
 class GPT(nn.Module):
@@ -71,18 +141,72 @@ class GPT(nn.Module):
         super().__init__()
         self.embedding = Embedding(config, vocab)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(1, config.depth + 1))
-        width, wanted = config.model.width, config.placement.final_norm
-        self.final_norm = build_norm(config.norm, width, config.model.context) if wanted else nn.Identity()
-        self.head = nn.Linear(width, vocab, bias=config.model.bias)
-        if config.model.tie:
+        model = config.model
+        self.final_norm = norm_maker(config)(model.width) if config.placement.final_norm else nn.Identity()
+        rho = laws.value(config.placement.second_scale, _at(config))
+        self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()
+        self.head = nn.Linear(model.width, vocab, bias=model.bias)
+        gain = config.placement.head_gain
+        self.head_gain = HeadGain(vocab, model.width) if gain else nn.Identity()
+        self.logit_scale = build_scale(ScaleConfig(value=model.logit_scale), model.width, _at(config))
+        self.logit_softcap = Softcap(model.logit_softcap) if model.logit_softcap else nn.Identity()
+        if model.tie:
             self.head.weight = self.embedding.tokens.weight
+        self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
+        self._weights = WEIGHTS[config.placement.weights]
+        self._weights.build(self.layers)
         initialize(self, config)
+        self._weights.settle(self)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        x_BTD = self.embedding(ids_BT)
+        streams = self.streams.start(self.embedding(ids_BT))
         for layer in self.layers:
-            x_BTD = layer(x_BTD)
-        return cast(Tensor, self.head(self.final_norm(x_BTD)))
+            streams = layer(*streams)
+        logits_BTV = self.head(self.streams.end(self.final_norm, *streams))
+        return cast(Tensor, self.logit_softcap(self.logit_scale(self.head_gain(logits_BTV))))
+
+    def set_step(self, step: int) -> None:
+        """Set what follows a schedule of the training step (from 0)."""
+        for scale in self._scheduled:
+            scale.set_step(step)
+
+    def constrain(self) -> None:
+        """Put the weights back where the placement keeps them; after each step of the optimizer."""
+        self._weights.constrain(self)
+
+    @torch.no_grad()
+    def profile(self, ids_BT: Tensor) -> None:
+        """Set each learned skip scale w from a batch (Admin, 2004.08249), one sub-layer after the other.
+
+        w_1 = 1 and w_(s+1)^2 = Var(w_s * skip_s) + Var(branch_s). Without dropout.
+        """
+        square = torch.ones(())
+        handles = []
+
+        def enter(scale: LearnedScale, inputs: object) -> None:
+            scale.weight.fill_(square.sqrt())
+
+        def leave_skip(scale: nn.Module, inputs: object, out: Tensor) -> None:
+            nonlocal square
+            square = out.var(correction=0)
+
+        def leave_branch(scale: nn.Module, inputs: object, out: Tensor) -> None:
+            nonlocal square
+            square = square + out.var(correction=0)
+
+        for module in self.modules():
+            if isinstance(module, Residual) and isinstance(module.skip_scale, LearnedScale):
+                handles += [
+                    module.skip_scale.register_forward_pre_hook(enter),
+                    module.skip_scale.register_forward_hook(leave_skip),
+                    module.branch_scale.register_forward_hook(leave_branch),
+                ]
+        training = self.training
+        self.eval()
+        self(ids_BT)
+        self.train(training)
+        for handle in handles:
+            handle.remove()
 
 
 def initialize(model: GPT, config: RunConfig) -> None:
@@ -90,7 +214,7 @@ def initialize(model: GPT, config: RunConfig) -> None:
     gains = inits.selected(config.init, config.placement.gains)
     for name, tensor, projection, layer in _matrices(model):
         place = 1 if projection.startswith("ffn") else 0
-        at = laws.variables(config.depth, config.model.width, layer, place)
+        at = _at(config, layer, place)
         at = inits.variables(at, fan_in=tensor.shape[1], fan_out=tensor.shape[0])
         std = inits.std(config.init, gains, projection, at)
         normal_(tensor, std, config.seed, name, config.init.truncate)
@@ -110,7 +234,8 @@ def _matrices(model: GPT) -> Iterator[tuple[str, Tensor, str, int]]:
         elif name == "head.weight":
             yield name, parameter, "head", layer
         elif name.endswith("qkv.weight"):
-            for part, rows in zip("qkv", parameter.chunk(3), strict=True):
+            attention = cast(Attention, model.get_submodule(name.removesuffix(".qkv.weight")))
+            for part, rows in zip("qkv", torch.split(parameter, attention.widths), strict=True):
                 yield f"{name}/{part}", rows, f"attn.{part}", layer
         elif match := re.search(r"(attn|ffn)\.branch\.(?:w_)?(out|in|gate)\.weight$", name):
             yield name, parameter, f"{match[1]}.{match[2]}", layer
@@ -125,11 +250,13 @@ def site(parameter: str) -> tuple[str, str]:
     """
     match = re.match(r"layers\.(\d+)\.(attn|ffn)\.(.*)$", parameter)
     if not match:
-        return parameter.split(".")[0], ""
+        return parameter.split(".")[0].removesuffix("_gain"), ""
     place, rest = f"layer_{int(match[1]):02d}", match[3]
     if rest.startswith("branch.act."):
         return place, "scale"
     if rest.startswith("branch."):
         kind = rest.split(".")[1].removeprefix("w_").replace("gate", "in")
+        if kind.endswith(("norm", "scale")):
+            return place, kind[-5:].lstrip("_")
         return place, f"{match[2]}.{kind}"
-    return place, "norm" if rest.startswith("norm") else "scale"
+    return place, "norm" if "norm" in rest else "scale"

@@ -90,6 +90,9 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
     torch.manual_seed(config.seed)
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     model = GPT(config, corpus.vocab).to(device, dtype)
+    batches = Batches(corpus, config.seed, config.train.batch_size, config.model.context)
+    if config.placement.profile:
+        model.profile(torch.from_numpy(batches.train(0)).to(device)[:, :-1])
     if config.train.compile:
         model.compile()
     gradients = GradientNorms(model, site, detail=config.measure.grad_norm)
@@ -103,7 +106,7 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
     return Job(
         config=config,
         device=device,
-        batches=Batches(corpus, config.seed, config.train.batch_size, config.model.context),
+        batches=batches,
         model=model,
         optimizer=build_optimizer(model.named_parameters(), config.optimizer),
         gradients=gradients,

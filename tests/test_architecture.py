@@ -42,7 +42,8 @@ LEAVES = {
     "normlab.divergence": {"normlab.config", "normlab.errors", "normlab.tables"},
     "normlab.data": {"normlab.config", "normlab.errors", "normlab.tables"},
     "normlab.sinks": {"normlab.config", "normlab.errors"},
-    "normlab.config": {"normlab.errors", "normlab.laws"},
+    "normlab.config": {"normlab.errors", "normlab.laws", "normlab.placement"},
+    "normlab.placement": {"normlab.errors", "normlab.laws"},
     "normlab.laws": {"normlab.errors"},
     "normlab.errors": set(),
     "normlab.model": {

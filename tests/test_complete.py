@@ -16,7 +16,7 @@ from normlab.complete import complete
         ("optimizer=sgd", "optimizer.l", ["optimizer.lr=", "optimizer.lr=0.1"]),
         ("", "norm=sc", ["norm=scalenorm"]),
         ("-m", "norm=layernorm,sc", ["norm=layernorm,scalenorm"]),
-        ("-m", "placement=post,po", []),
+        ("-m", "placement=post,pos", ["placement=post,post_ln_init"]),
         ("", "train.precision=", ["train.precision=fp32", "train.precision=bf16", "train.precision=fp64"]),
         ("", "model.tie=", ["model.tie=true", "model.tie=false"]),
         ("", "depth=", ["depth=12"]),
@@ -50,7 +50,7 @@ def test_dots_are_completed_one_at_a_time():
 def test_a_users_folder_adds_options(tmp_path):
     (tmp_path / "placement").mkdir()
     (tmp_path / "placement" / "mine.yaml").touch()
-    assert complete(["-cd", str(tmp_path)], "placement=m") == ["placement=mine"]
+    assert complete(["-cd", str(tmp_path)], "placement=min") == ["placement=mine"]
 
 
 def test_hydras_own_settings_are_asked_of_hydra():

@@ -1,33 +1,143 @@
 """Causal multi-head self-attention."""
 
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.components.positions import Rotary
-from normlab.config import ModelConfig
+from normlab.components.positions import Rotary, alibi
+from normlab.components.residual import MakeNorm, no_norm
+from normlab.config import ModelConfig, SublayerConfig
+
+
+def softcap(x: Tensor, cap: float) -> Tensor:
+    """cap * tanh(x / cap): about x where it is small, within (-cap, cap) everywhere (2408.00118)."""
+    return cap * torch.tanh(x / cap)
+
+
+class Heads(nn.Module):
+    """A norm of each head by itself, with one gain for all of them. (B, T, H*K) -> (B, T, H*K)."""
+
+    def __init__(self, norm: nn.Module, heads: int) -> None:
+        super().__init__()
+        self.norm, self.heads = norm, heads
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        # (B*H, T, K): a norm over time sees the sequence of one head.
+        x_BHTK = x_BTD.view(*x_BTD.shape[:2], self.heads, -1).transpose(1, 2)
+        normed: Tensor = self.norm(x_BHTK.flatten(0, 1))
+        return normed.view(x_BHTK.shape).transpose(1, 2).flatten(2)
+
+
+class HeadScale(nn.Module):
+    """Each head times a learned number (NormFormer, 2110.09456). (B, H, T, K) -> (B, H, T, K)."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(heads))
+
+    def forward(self, x_BHTK: Tensor) -> Tensor:
+        return x_BHTK * self.weight[:, None, None]
+
+
+class QKScale(nn.Module):
+    """Queries and keys times a learned factor a channel, 1 at the start; then q.k * sqrt(K) (2410.01131).
+
+    (B, T, H*K) -> (B, T, H*K), queries and keys the same factors.
+    """
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        # Stored as width^-0.5, which sets how far a step of the optimizer goes.
+        self.weight = nn.Parameter(torch.full((width,), width**-0.5))
+        self.ratio, self.head_width = width**0.5, head_width
+
+    def forward(self, q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        factor = self.weight * self.ratio
+        # K, because attention itself will divide by sqrt(K).
+        return q_BTD * (factor * self.head_width), k_BTD * factor[: k_BTD.shape[-1]]
+
+
+def as_they_are(q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    return q_BTD, k_BTD
+
+
+#: (q, k, v, bias (H, T, T) or None, dropout) -> what the weights mix of v; all (B, H, T, K).
+Mix = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+
+
+def fused(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, bias_HTT: Tensor | None, dropout: float) -> Tensor:
+    """softmax(q k^T / sqrt(K) + bias) v over earlier positions, by torch's own kernel."""
+    return F.scaled_dot_product_attention(
+        q_BHTK, k_BHTK, v_BHTK, bias_HTT, dropout_p=dropout, is_causal=bias_HTT is None
+    )
+
+
+def capped(
+    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, bias_HTT: Tensor | None, dropout: float, *, cap: float
+) -> Tensor:
+    """softmax(softcap(q k^T / sqrt(K)) + bias) v over earlier positions."""
+    logits_BHTT = softcap(q_BHTK @ k_BHTK.transpose(-1, -2) / math.sqrt(q_BHTK.shape[-1]), cap)
+    logits_BHTT = logits_BHTT if bias_HTT is None else logits_BHTT + bias_HTT
+    future_TT = torch.ones(logits_BHTT.shape[-2:], dtype=torch.bool, device=q_BHTK.device).triu(1)
+    weights_BHTT = logits_BHTT.masked_fill(future_TT, -math.inf).softmax(-1)
+    return F.dropout(weights_BHTT, dropout).to(v_BHTK.dtype) @ v_BHTK
 
 
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(K)) v over earlier positions (1706.03762). (B, T, D) -> (B, T, D)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    alibi: Tensor | None
+
+    def __init__(
+        self, config: ModelConfig, record: SublayerConfig | None = None, norm: MakeNorm = no_norm
+    ) -> None:
         super().__init__()
+        record = record or SublayerConfig()
         self.heads, self.dropout = config.heads, config.dropout
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.bias)
-        self.out = nn.Linear(config.width, config.width, bias=config.bias)
+        self.head_width = config.head_width
+        self.widths = [config.width, config.kv_width, config.kv_width]
+        self.qkv = nn.Linear(config.width, sum(self.widths), bias=config.bias)
+        self.q_norm, self.k_norm, self.v_norm = (
+            self._norm(kind, width, norm)
+            for kind, width in zip([record.qk_norm, record.qk_norm, record.v_norm], self.widths, strict=True)
+        )
+        self.qk_scale = QKScale(config.width, config.head_width) if record.qk_scale else as_they_are
         rotary = config.positions == "rope"
-        head_width = config.width // config.heads
-        self.turn = Rotary(config.context, head_width, config.rope_base) if rotary else nn.Identity()
+        self.turn = Rotary(config.context, config.rotary_width, config.rope_base) if rotary else nn.Identity()
+        bias = alibi(config.heads, config.context) if config.positions == "alibi" else None
+        self.register_buffer("alibi", bias, persistent=False)
+        self.head_scale = HeadScale(config.heads) if record.head_scale else nn.Identity()
+        self.mid_norm = norm(config.width) if record.mid_norm else nn.Identity()
+        self.out = nn.Linear(config.width, config.width, bias=config.bias)
+        self.mix: Mix = partial(capped, cap=record.softcap) if record.softcap else fused
+
+    def _norm(self, kind: str, width: int, norm: MakeNorm) -> nn.Module:
+        kinds: dict[str, Callable[[], nn.Module]] = {
+            "none": nn.Identity,
+            "width": lambda: norm(width),
+            "head": lambda: Heads(norm(self.head_width), width // self.head_width),
+        }
+        return kinds[kind]()
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        batch, time, width = x_BTD.shape
-        qkv_3BHTK = (
-            self.qkv(x_BTD).view(batch, time, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        q_BHTK, k_BHTK, v_BHTK = qkv_3BHTK.unbind(0)
-        dropout = self.dropout if self.training else 0.0
-        mixed_BHTK = F.scaled_dot_product_attention(
-            self.turn(q_BHTK), self.turn(k_BHTK), v_BHTK, dropout_p=dropout, is_causal=True
-        )
-        out: Tensor = self.out(mixed_BHTK.transpose(1, 2).reshape(batch, time, width))
+        q_BTD, k_BTD, v_BTD = torch.split(self.qkv(x_BTD), self.widths, dim=-1)
+        q_BTD, k_BTD = self.qk_scale(self.q_norm(q_BTD), self.k_norm(k_BTD))
+        q_BHTK, k_BHTK = self.turn(self._split(q_BTD)), self.turn(self._split(k_BTD))
+        v_BHTK = self._split(self.v_norm(v_BTD))
+        time, dropout = x_BTD.shape[1], self.dropout if self.training else 0.0
+        bias_HTT = None if self.alibi is None else self.alibi[:, :time, :time].to(q_BHTK.dtype)
+        mixed_BHTK = self.mix(q_BHTK, self._repeat(k_BHTK), self._repeat(v_BHTK), bias_HTT, dropout)
+        out: Tensor = self.out(self.mid_norm(self.head_scale(mixed_BHTK).transpose(1, 2).flatten(2)))
         return out
+
+    def _split(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.view(*x_BTD.shape[:2], -1, self.head_width).transpose(1, 2)
+
+    def _repeat(self, x_BHTK: Tensor) -> Tensor:
+        """One head of keys or values for each of queries."""
+        each = self.heads // x_BHTK.shape[1]
+        return x_BHTK if each == 1 else x_BHTK.repeat_interleave(each, dim=1)

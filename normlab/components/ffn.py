@@ -1,9 +1,13 @@
 """The feed-forward layer, plain or gated."""
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from normlab.components.activations import build_activation
-from normlab.config import ActivationConfig, ModelConfig
+from normlab.components.residual import MakeNorm, no_norm
+from normlab.config import ActivationConfig, ModelConfig, SublayerConfig
 from normlab.tables.activations import ACTIVATIONS
 
 
@@ -16,20 +20,48 @@ def ffn_width(config: ModelConfig, gated: bool) -> int:
     return -(-hidden // multiple) * multiple
 
 
+class HiddenScale(nn.Module):
+    """x -> sqrt(D) * weight * x, a learned factor a channel, 1 at the start (nGPT, 2410.01131)."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.weight, self.ratio = nn.Parameter(torch.ones(hidden)), math.sqrt(width)
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        return x_BTF * (self.weight * self.ratio)
+
+
 class FeedForward(nn.Module):
     """act(x W_in) W_out, or gated (act(x W_gate) * (x W_in)) W_out (2002.05202). (B, T, D) -> (B, T, D)."""
 
-    def __init__(self, config: ModelConfig, activation: ActivationConfig) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        activation: ActivationConfig,
+        record: SublayerConfig | None = None,
+        norm: MakeNorm = no_norm,
+    ) -> None:
         super().__init__()
+        record = record or SublayerConfig()
+
+        def scale(hidden: int, wanted: bool) -> nn.Module:
+            return HiddenScale(hidden, config.width) if wanted else nn.Identity()
+
         gated = ACTIVATIONS[activation.name].gated
         hidden = ffn_width(config, gated)
         self.w_in = nn.Linear(config.width, hidden, bias=config.bias)
         self.w_gate = nn.Linear(config.width, hidden, bias=config.bias) if gated else None
+        self.in_scale = scale(hidden, record.hidden_scale)
+        self.gate_scale = scale(hidden, record.hidden_scale and gated)
+        self.mid_norm = norm(hidden) if record.mid_norm else nn.Identity()
         self.w_out = nn.Linear(hidden, config.width, bias=config.bias)
         self.act = build_activation(activation)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        h_BTF = self.w_in(x_BTD)
-        h_BTF = self.act(h_BTF) if self.w_gate is None else self.act(self.w_gate(x_BTD)) * h_BTF
-        out: Tensor = self.w_out(h_BTF)
+        h_BTF = self.in_scale(self.w_in(x_BTD))
+        if self.w_gate is None:
+            h_BTF = self.act(h_BTF)
+        else:
+            h_BTF = self.act(self.gate_scale(self.w_gate(x_BTD))) * h_BTF
+        out: Tensor = self.w_out(self.mid_norm(h_BTF))
         return out

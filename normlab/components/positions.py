@@ -1,4 +1,7 @@
-"""Positions: learned and sinusoidal ones are added to the embedding, rotary ones turn queries and keys."""
+"""Positions: learned and sinusoidal ones are added to the embedding, rotary ones turn queries and keys,
+ALiBi adds to the attention logits."""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +38,33 @@ class SinusoidalPositions(nn.Module):
         return x_BTD + self.table[: x_BTD.shape[1]]
 
 
+def alibi_slopes(heads: int) -> list[float]:
+    """How much each head's logits fall with each token of distance: 2^(-8h/H), h = 1..H (2108.12409).
+
+    Where H is no power of two: those of the power below, then every second of the power above.
+    """
+    below = 2 ** int(math.log2(heads))
+    slopes = [2 ** (-8 * h / below) for h in range(1, below + 1)]
+    return slopes + [2 ** (-4 * h / below) for h in range(1, 2 * (heads - below), 2)]
+
+
+def alibi(heads: int, context: int) -> Tensor:
+    """(H, T, T): -slope * distance to earlier tokens, -inf for later ones."""
+    place = torch.arange(context, dtype=torch.float64)
+    distance = place[:, None] - place
+    bias = -torch.tensor(alibi_slopes(heads), dtype=torch.float64)[:, None, None] * distance
+    return bias.masked_fill(distance < 0, -math.inf).float()
+
+
 class Rotary(nn.Module):
-    """Turns the pairs (i, i + K/2) of a head by t * base^(-2i/K) (Su et al. 2021, 2104.09864)."""
+    """Turns the pairs (i, i + R/2) of a head by t * base^(-2i/R), R its first `turned` (2104.09864)."""
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, context: int, head_width: int, base: float) -> None:
+    def __init__(self, context: int, turned: int, base: float) -> None:
         super().__init__()
-        rates = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+        rates = base ** (-torch.arange(0, turned, 2, dtype=torch.float64) / turned)
         angles = torch.arange(context, dtype=torch.float64)[:, None] * rates
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
@@ -51,5 +72,6 @@ class Rotary(nn.Module):
     def forward(self, x_BHTK: Tensor) -> Tensor:
         steps = x_BHTK.shape[-2]
         cos, sin = self.cos[:steps].to(x_BHTK.dtype), self.sin[:steps].to(x_BHTK.dtype)
-        first, second = x_BHTK.chunk(2, dim=-1)
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+        half = cos.shape[-1]
+        first, second, rest = x_BHTK.tensor_split([half, 2 * half], dim=-1)
+        return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)

@@ -1,13 +1,21 @@
 """The residual sub-layer that every placement is a setting of."""
 
-from typing import Any, cast
+from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab import laws
-from normlab.components.norms import build_norm
-from normlab.config import NormConfig, PlacementConfig, ScaleConfig
+from normlab.config import ScaleConfig, SublayerConfig
+
+#: Width -> norm module.
+MakeNorm = Callable[[int], nn.Module]
+
+
+def no_norm(width: int) -> nn.Module:
+    """Where no norm is wanted."""
+    return nn.Identity()
 
 
 class Times(nn.Module):
@@ -31,60 +39,196 @@ class LearnedScale(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full(shape, start))
 
+    def factor(self) -> Tensor:
+        return self.weight
+
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
+        return x * self.factor()
 
 
-def build_scale(config: ScaleConfig, width: int, at: dict[str, float]) -> nn.Module:
-    """The factor that `config` gives at the depth and layer of `at`; Identity where it is a fixed 1."""
+class StoredScale(LearnedScale):
+    """x -> start * |weight| / stored * x: `stored` sets how far a step of the optimizer goes (2410.01131)."""
+
+    def __init__(self, start: float, shape: tuple[int, ...], stored: float) -> None:
+        super().__init__(stored, shape)
+        self.ratio = start / stored
+
+    def factor(self) -> Tensor:
+        return self.weight.abs() * self.ratio
+
+
+class Rest(nn.Module):
+    """x -> (1 - b) * x, where b is the branch's factor."""
+
+    def __init__(self, branch_scale: nn.Module) -> None:
+        super().__init__()
+        self._branch_scale = (branch_scale,)  # in a tuple: its parameter keeps one name
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self._branch_scale[0](x)
+        return x - scaled
+
+
+class ScheduledScale(nn.Module):
+    """x -> factor * x, where a law of the step sets the factor (`set_step`)."""
+
+    factor: Tensor
+
+    def __init__(self, law: str, at: Mapping[str, float]) -> None:
+        super().__init__()
+        self.law, self.at = law, dict(at)
+        self.register_buffer("factor", torch.tensor(laws.value(law, {**at, laws.STEP: 0})))
+
+    def set_step(self, step: int) -> None:
+        self.factor.fill_(laws.value(self.law, {**self.at, laws.STEP: step}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return self.law
+
+
+def build_scale(config: ScaleConfig, width: int, at: Mapping[str, float]) -> nn.Module:
+    """The factor that `config` gives where its law sees `at`; Identity where it is a fixed 1."""
+    if laws.STEP in laws.names(config.value):
+        return ScheduledScale(config.value, at)
     start = laws.value(config.value, at)
     if config.learn != "none":
-        return LearnedScale(start, (width,) if config.learn == "vector" else ())
+        shape = (width,) if config.learn == "vector" else ()
+        stored = laws.value(config.stored, at) if config.stored else None
+        return LearnedScale(start, shape) if stored is None else StoredScale(start, shape, stored)
     return nn.Identity() if start == 1 else Times(start)
+
+
+class Gpas(nn.Module):
+    """x -> x - silu(gate) * sg(x): smaller forward, the same backward (GPAS, 2506.22049)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - F.silu(self.gate) * x.detach()
+
+
+class ReadStream(nn.Module):
+    """What a sub-layer reads of (x, y, what the block was given): the stream x."""
+
+    def forward(self, x: Tensor, y: Tensor | None, start: Tensor) -> Tensor:
+        return x
+
+
+class ReadBlock(nn.Module):
+    """What the block was given."""
+
+    def forward(self, x: Tensor, y: Tensor | None, start: Tensor) -> Tensor:
+        return start
+
+
+class ReadBoth(nn.Module):
+    """x + N(y)."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor, y: Tensor, start: Tensor) -> Tensor:
+        normed: Tensor = self.norm(y)
+        return x + normed
+
+
+class Carry(nn.Module):
+    """The second stream after a sub-layer: y + rho * f."""
+
+    def __init__(self, rho: float) -> None:
+        super().__init__()
+        self.rho = rho
+
+    def forward(self, y: Tensor, h: Tensor) -> Tensor:
+        return y + self.rho * h
+
+    def extra_repr(self) -> str:
+        return f"{self.rho:.6g}"
+
+
+class CarryNothing(nn.Module):
+    """There is no second stream."""
+
+    def forward(self, y: None, h: Tensor) -> None:
+        return None
+
+
+_READS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "x": lambda norm: ReadStream(),
+    "block": lambda norm: ReadBlock(),
+    "both": ReadBoth,
+}
+#: (x, what the block was given, N_in of what is read) -> what the skip path carries.
+_SKIPS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "x": lambda x, start, normed: x,
+    "norm_in": lambda x, start, normed: normed,
+    "block": lambda x, start, normed: x + start,
+}
 
 
 class Residual(nn.Module):
     """x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x). (B, T, D) -> (B, T, D).
 
-    What a placement leaves out is `nn.Identity`, so there is one path through `forward`.
+    What a placement leaves out is `nn.Identity` or a module that passes things on, so there is one path
+    through `forward`. A second stream y goes beside x; it is None where the placement has one stream.
     """
 
     def __init__(
         self,
         branch: nn.Module,
-        placement: PlacementConfig,
-        norm: NormConfig,
+        record: SublayerConfig,
+        norm: MakeNorm,
         width: int,
-        at: dict[str, float],
+        at: Mapping[str, float],
         dropout: float,
-        context: int | None = None,
+        carry: nn.Module,
     ) -> None:
         super().__init__()
 
         def norm_or_nothing(wanted: bool) -> nn.Module:
-            return build_norm(norm, width, context) if wanted else nn.Identity()
+            return norm(width) if wanted else nn.Identity()
 
-        self.norm_in = norm_or_nothing(placement.norm_in)
-        self.in_scale = build_scale(placement.in_scale, width, at)
+        def gate_or_nothing(wanted: bool) -> nn.Module:
+            return Gpas() if wanted else nn.Identity()
+
+        self.read = _READS[record.reads](norm_or_nothing(record.reads == "both"))
+        self.norm_in = norm_or_nothing(record.norm_in)
+        self.in_scale = build_scale(record.in_scale, width, at)
         self.branch = branch
-        self.norm_out = norm_or_nothing(placement.norm_out)
+        self.norm_out = norm_or_nothing(record.norm_out)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.skip_scale = build_scale(placement.skip_scale, width, at)
-        self.branch_scale = build_scale(placement.branch_scale, width, at)
-        self.norm_post = norm_or_nothing(placement.norm_post)
-        self.skip_is_normed = placement.skip == "norm_in"
+        self.skip_gate = gate_or_nothing(record.gpas == "skip")
+        self.skip_scale = build_scale(record.skip_scale, width, at)
+        self.branch_scale = build_scale(record.branch_scale, width, at)
+        if record.skip_scale.tie:
+            self.skip_scale = Rest(self.branch_scale)
+        self.norm_post = norm_or_nothing(record.norm_post)
+        self.stream_gate = gate_or_nothing(record.gpas == "stream")
+        self.carry = carry
+        self.record = record
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        u_BTD = self.norm_in(x_BTD)
+    def forward(self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both streams after this sub-layer; `start_BTD` is the x that the block was given."""
+        u_BTD = self.norm_in(self.read(x_BTD, y_BTD, start_BTD))
         h_BTD = self.dropout(self.norm_out(self.branch(self.in_scale(u_BTD))))
-        skip_BTD = u_BTD if self.skip_is_normed else x_BTD
-        return cast(Tensor, self.norm_post(self.skip_scale(skip_BTD) + self.branch_scale(h_BTD)))
+        skip_BTD = self.skip_gate(_SKIPS[self.record.skip](x_BTD, start_BTD, u_BTD))
+        z_BTD = self.norm_post(self.skip_scale(skip_BTD) + self.branch_scale(h_BTD))
+        return self.stream_gate(z_BTD), self.carry(y_BTD, h_BTD)
 
 
-def share_scales(sublayers: list[Residual], placement: PlacementConfig) -> None:
-    """Give the sub-layers of one block the same learned factors where the placement says `share: block`."""
+def share(first: Residual, second: Residual) -> None:
+    """Give the second sub-layer of a block what its record says it has from the first."""
+    if second.record.shared_norm:
+        second.norm_in = first.norm_in
     for name in ("skip_scale", "branch_scale"):
-        config: Any = getattr(placement, name)
-        if config.learn != "none" and config.share == "block":
-            for sublayer in sublayers[1:]:
-                setattr(sublayer, name, getattr(sublayers[0], name))
+        ours, theirs = (getattr(sublayer.record, name) for sublayer in (first, second))
+        if ours == theirs and ours.learn != "none" and ours.share == "block":
+            setattr(second, name, getattr(first, name))
+    if first.record.gpas == second.record.gpas:
+        second.skip_gate, second.stream_gate = first.skip_gate, first.stream_gate

@@ -1,28 +1,119 @@
-"""Placements: where norms and scales sit around a sub-layer f. Rows of `PlacementConfig`, nothing else."""
+"""Placements: where norms and scales sit around a sub-layer f. Rows of `PlacementConfig`, nothing else.
 
-from normlab.config import PlacementConfig, ScaleConfig
+In the equations f is the attention or feed-forward branch, A and F are the two by name, l is the block
+(from 1) and s the sub-layer (from 1).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from normlab import laws
+from normlab.config import ExceptionConfig, PlacementConfig, ScaleConfig
+from normlab.tables.inits import GAINS
 from normlab.tables.row import Row, table
 
-PLACEMENTS: dict[str, Row[PlacementConfig]] = table(
-    Row(
+
+def _own(name: str) -> dict[str, str]:
+    """The gains on initial weights that belong to a placement: the table of its name in `init.gains`."""
+    return dict(GAINS[name].config.gain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementRow(Row[PlacementConfig]):
+    """A placement, and what its paper says of its training."""
+
+    #: Whether it needs a warm-up as published: `yes`, `no`, or `-` where the source does not say.
+    warmup: str = "-"
+
+    def norms(self, depth: int = 12) -> int:
+        """Norm modules on the stream and in the branches of a whole model."""
+        config, total = self.config, self.config.embedding_norm + self.config.final_norm
+        for layer in range(1, depth + 1):
+            for place in (0, 1):
+                total += _norms(config, laws.variables(depth, 64, layer, place), place)
+        return total
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {
+            "norms a block": self.norms_per_block,
+            "learned besides norms": self.extra_parameters,
+            "needs warm-up": self.warmup,
+        }
+
+    @property
+    def norms_per_block(self) -> str:
+        """Norm modules a block, as `2`, or `2-4` where blocks differ."""
+        counts = [
+            sum(_norms(self.config, laws.variables(12, 64, layer, place), place) for place in (0, 1))
+            for layer in range(1, 13)
+        ]
+        return f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"
+
+    @property
+    def extra_parameters(self) -> str:
+        """Learned numbers that no norm has, a block: D is the width, H the heads, F the hidden width."""
+        found: dict[str, int] = {}
+        for place in (0, 1):
+            record = self.config.sublayer_at(laws.variables(12, 64, 12, place), place)
+            for scale in (record.skip_scale, record.branch_scale):
+                if scale.learn != "none" and (place == 0 or scale.share == "sublayer"):
+                    unit = {"scalar": "1", "vector": "D"}[scale.learn]
+                    found[unit] = found.get(unit, 0) + 1
+            if record.gpas != "none" and place == 0:
+                found["1"] = found.get("1", 0) + 1
+            units = {"H": record.head_scale and place == 0, "D": record.qk_scale and place == 0}
+            units["F"] = record.hidden_scale and place == 1
+            for unit, there in units.items():
+                found[unit] = found.get(unit, 0) + there
+        if self.config.weights == "sigma_reparam":
+            found["1"] = found.get("1", 0) + 4
+        parts = [unit if count == 1 else _times(count, unit) for unit, count in found.items() if count]
+        return " + ".join(parts) or "0"
+
+
+def _times(count: int, unit: str) -> str:
+    return str(count) if unit == "1" else f"{count}{unit}"
+
+
+def _norms(config: PlacementConfig, at: dict[str, float], place: int) -> int:
+    record = config.sublayer_at(at, place)
+    inner = record.mid_norm + (2 * (record.qk_norm != "none") + (record.v_norm != "none")) * (place == 0)
+    own_in = record.norm_in and not record.shared_norm
+    return own_in + record.norm_out + record.norm_post + (record.reads == "both") + inner
+
+
+def _at(where: str = "1", sublayer: str = "both", /, **fields: Any) -> ExceptionConfig:
+    return ExceptionConfig(where=where, sublayer=sublayer, set=fields)
+
+
+PLACEMENTS: dict[str, PlacementRow] = table(
+    PlacementRow(
         config=PlacementConfig(name="post", norm_post=True),
         meaning="norm after the residual sum; deep stacks need warm-up",
         equation="x' = N(x + f(x))",
         source="Vaswani et al. 2017, arXiv 1706.03762; Xiong et al. 2020, arXiv 2002.04745",
+        warmup="yes",
     ),
-    Row(
+    PlacementRow(
         config=PlacementConfig(name="pre", norm_in=True, final_norm=True),
         meaning="norm before each sub-layer, and one before the head; the stream grows with depth",
         equation="x' = x + f(N(x))",
         source="Baevski, Auli 2018, arXiv 1809.10853; Xiong et al. 2020, arXiv 2002.04745",
+        warmup="no",
     ),
-    Row(
+    PlacementRow(
+        config=PlacementConfig(name="pre_nofinal", norm_in=True),
+        meaning="pre without the norm before the head: what that norm is for",
+        equation="x' = x + f(N(x)), logits = head(x)",
+    ),
+    PlacementRow(
         config=PlacementConfig(name="sandwich", norm_in=True, norm_out=True, final_norm=True),
         meaning="norm before and after each sub-layer, inside the branch",
         equation="x' = x + N_out(f(N_in(x)))",
         source="Ding et al. 2021 (CogView), arXiv 2105.13290",
     ),
-    Row(
+    PlacementRow(
         config=PlacementConfig(
             name="peri", norm_in=True, norm_out=True, embedding_norm=True, final_norm=True
         ),
@@ -30,32 +121,355 @@ PLACEMENTS: dict[str, Row[PlacementConfig]] = table(
         equation="x' = x + N_out(f(N_in(x))), x_0 = N(embedding)",
         source="Kim et al. 2025, arXiv 2502.02732",
     ),
-    Row(
+    PlacementRow(
         config=PlacementConfig(name="res_post", norm_out=True, final_norm=True),
         meaning="norm on the branch's output; the branch reads the bare stream",
         equation="x' = x + N_out(f(x))",
         source="Liu et al. 2021 (Swin v2), arXiv 2111.09883",
     ),
-    Row(
+    PlacementRow(
+        config=PlacementConfig(name="olmo2", norm_out=True, qk_norm="width", final_norm=True),
+        meaning="res_post with a norm over all queries and all keys, which it needs",
+        equation="x' = x + N_out(f(x)), q and k normed over the width",
+        source="OLMo 2 2024, arXiv 2501.00656",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="qk_norm", norm_in=True, qk_norm="head", final_norm=True),
+        meaning="pre with a norm of each head's queries and keys: attention logits stay bounded",
+        equation="x' = x + f(N(x)), q = N_q(q), k = N_k(k) in each head",
+        source="Henry et al. 2020, arXiv 2010.04245; Dehghani et al. 2023, arXiv 2302.05442",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="pre_embnorm", norm_in=True, embedding_norm=True, final_norm=True),
+        meaning="pre with a norm on the embeddings",
+        equation="x' = x + f(N(x)), x_0 = N(embedding)",
+        source="Le Scao et al. 2022 (BLOOM), arXiv 2211.05100",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="subln",
+            norm_in=True,
+            mid_norm=True,
+            final_norm=True,
+            gains=_own("subln"),
+        ),
+        meaning="pre with a second norm before each output projection, and larger initial branches",
+        equation="x' = x + W_out N_mid(g(N(x))), f = W_out g; gains sqrt(ln(2 depth)) on v, out, ffn",
+        source="Wang et al. 2022 (Magneto), arXiv 2210.06423",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="normformer",
+            norm_in=True,
+            final_norm=True,
+            exceptions=[
+                _at("1", "attn", norm_out=True, head_scale=True),
+                _at("1", "ffn", mid_norm=True, skip_scale={"learn": "vector"}),
+            ],
+        ),
+        meaning="pre with norms after attention and inside the feed-forward layer, and head scales",
+        equation="x' = x + N_out(A(N(x))) with a factor a head; x' = lam * x + W_out N_mid(phi(W_in N(x)))",
+        source="Shleifer et al. 2021, arXiv 2110.09456",
+    ),
+    PlacementRow(
         config=PlacementConfig(
             name="deepnorm",
             norm_post=True,
             skip_scale=ScaleConfig(value="(2*depth)**(1/4)"),
-            gains=dict.fromkeys(("attn.v", "attn.out", "ffn.in", "ffn.out"), "(8*depth)**(-1/4)"),
+            gains=_own("deepnorm"),
         ),
         meaning="post with a larger skip and smaller initial branches; bounds the update",
         equation="x' = N(alpha * x + f(x)), alpha = (2 depth)^(1/4), beta = (8 depth)^(-1/4) on v, out, ffn",
         source="Wang et al. 2022, arXiv 2203.00555 (decoder-only constants)",
+        warmup="yes",
     ),
-    Row(
+    PlacementRow(
+        config=PlacementConfig(
+            name="deepnorm_glm",
+            norm_in=True,
+            skip="norm_in",
+            final_norm=True,
+            skip_scale=ScaleConfig(value="(2*depth)**(1/2)"),
+            gains=_own("deepnorm_glm"),
+        ),
+        meaning="DeepNorm as GLM-130B and ChatGLM have it: larger constants, the norm written first",
+        equation="x' = alpha * N(x) + f(N(x)), alpha = (2 depth)^(1/2), gains 1/alpha on v, out, ffn",
+        source="Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
+        warmup="yes",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="deepnorm_inverted",
+            norm_post=True,
+            skip_scale=ScaleConfig(value="2.828"),
+            gains=_own("deepnorm_inverted"),
+        ),
+        meaning="the published bug: DeepNorm with its gain upside down and one alpha for every depth",
+        equation="x' = N(2.828 * x + f(x)), gains (8 depth)^(+1/4) on v, out, ffn",
+        source="public code of Mix-LN (arXiv 2412.13795) and LayerNorm-Scaling (2502.05795)",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="post_ln_init", norm_post=True, gains=_own("post_ln_init")),
+        meaning="post with smaller weights in lower blocks",
+        equation="x' = N(x + f(x)), gains 1/(depth - l + 1) on every matrix",
+        source="Wang et al. 2022, arXiv 2203.00555, section 3",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="admin_const",
+            norm_post=True,
+            skip_scale=ScaleConfig(value="sqrt((sublayers+1)/log(sublayers+1) - 1)"),
+        ),
+        meaning="post with one constant skip from the number of sub-layers, unprofiled",
+        equation="x' = N(omega * x + f(x)), omega = sqrt((S+1)/ln(S+1) - 1), S = 2 depth",
+        source="Liu et al. 2020, arXiv 2004.08249; microsoft/admin-torch",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="keel", norm_in=True, norm_post=True, skip_scale=ScaleConfig(value="sublayers")
+        ),
+        meaning="post with a skip as large as the number of sub-layers and a norm before each branch",
+        equation="x' = N_post(alpha * x + f(N_in(x))), alpha = 2 depth",
+        source="Chen, Wei 2026, arXiv 2601.19895",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="branchnorm",
+            norm_post=True,
+            parameters={"ramp": 1000.0},
+            branch_scale=ScaleConfig(value="min(step/ramp, 1)"),
+        ),
+        meaning="post whose branches fade in over the first steps",
+        equation="x' = N(x + b_t f(x)), b_t = min(t / ramp, 1)",
+        source="Liu et al. 2023, arXiv 2305.02790",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="prores",
+            norm_in=True,
+            final_norm=True,
+            parameters={"ramp": 1000.0},
+            branch_scale=ScaleConfig(value="min(step/(ramp*layer), 1)"),
+        ),
+        meaning="pre whose branches fade in over the steps, lower blocks first",
+        equation="x' = x + b_lt f(N(x)), b_lt = min(t / (ramp l), 1)",
+        source="Chen et al. 2026, arXiv 2603.05369",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="mix_ln",
+            norm_in=True,
+            final_norm=True,
+            parameters={"fraction": 0.25},
+            exceptions=[_at("layer <= floor(fraction*depth)", norm_in=False, norm_post=True)],
+        ),
+        meaning="post in the lower part of the blocks, pre in the rest",
+        equation="x' = N(x + f(x)) up to l = floor(fraction depth), then x' = x + f(N(x))",
+        source="Li et al. 2024, arXiv 2412.13795",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="lns", norm_in=True, final_norm=True, in_scale=ScaleConfig(value="layer**-0.5")
+        ),
+        meaning="LayerNorm-Scaling: pre whose normed input shrinks with the block's place",
+        equation="x' = x + f(N(x) / sqrt(l))",
+        source="Sun et al. 2025, arXiv 2502.05795",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="hybridnorm",
+            qk_norm="head",
+            v_norm="head",
+            final_norm=True,
+            exceptions=[_at("1", "ffn", norm_in=True, skip="norm_in")],
+        ),
+        meaning="norms on queries, keys and values, and the feed-forward's norm on the skip too",
+        equation="y = x + A(x) with q, k, v normed in each head; x' = N(y) + F(N(y))",
+        source="Zhuo et al. 2025, arXiv 2503.04598",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="hybridnorm_star",
+            qk_norm="head",
+            v_norm="head",
+            final_norm=True,
+            exceptions=[
+                _at("1", "ffn", norm_in=True, skip="norm_in"),
+                _at("layer == 1", "attn", norm_in=True),
+                _at("layer == 1", "ffn", skip="x"),
+            ],
+        ),
+        meaning="hybridnorm whose first block is pre",
+        equation="as hybridnorm; block 1: y = x + A(N(x)), x' = y + F(N(y))",
+        source="Zhuo et al. 2025, arXiv 2503.04598",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="parallel_shared",
+            norm_in=True,
+            final_norm=True,
+            exceptions=[_at("1", "ffn", reads="block", shared_norm=True)],
+        ),
+        meaning="both branches read one norm of the block's input (GPT-J, PaLM, Falcon-7B)",
+        equation="x' = x + A(N(x)) + F(N(x))",
+        source="Wang, Komatsuzaki 2021 (GPT-J); Chowdhery et al. 2022 (PaLM), arXiv 2204.02311",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="parallel_two", norm_in=True, final_norm=True, exceptions=[_at("1", "ffn", reads="block")]
+        ),
+        meaning="both branches read the block's input, each through its own norm (NeoX, Pythia)",
+        equation="x' = x + A(N_1(x)) + F(N_2(x))",
+        source="Black et al. 2022 (GPT-NeoX), arXiv 2204.06745",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="gemma2", norm_in=True, norm_out=True, final_norm=True, softcap=50.0),
+        meaning="sandwich with capped attention logits; the logits' cap is model.logit_softcap",
+        equation="x' = x + N_out(f(N_in(x))), attention logits 50 tanh(./50)",
+        source="Gemma 2 2024, arXiv 2408.00118",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="gemma3", norm_in=True, norm_out=True, final_norm=True, qk_norm="head"),
+        meaning="sandwich with a norm of each head's queries and keys",
+        equation="x' = x + N_out(f(N_in(x))), q and k normed in each head",
+        source="Gemma 3 2025, arXiv 2503.19786",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="grok1", norm_in=True, norm_out=True, final_norm=True, softcap=30.0),
+        meaning="sandwich with capped attention logits",
+        equation="x' = x + N_out(f(N_in(x))), attention logits 30 tanh(./30)",
+        source="xai-org/grok-1 2024",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="b2t", norm_post=True, exceptions=[_at("1", "ffn", skip="block")]),
+        meaning="post with a path around each block's first norm (bottom-to-top connection)",
+        equation="y = N(x + A(x)), x' = N(x + y + F(y))",
+        source="Takase et al. 2022, arXiv 2206.00330",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="gpas", norm_in=True, final_norm=True, gpas="stream"),
+        meaning="pre whose stream is shrunk by a learned gate that the gradient does not see",
+        equation="z = x + f(N(x)), x' = z - silu(g) * sg(z), one g a block, 0 at the start",
+        source="Chen et al. 2025, arXiv 2506.22049",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="residual_dual", norm_post=True, second_stream=True, final_norm=True),
+        meaning="ResiDual: post, with a second stream of bare branch outputs that joins it before the head",
+        equation="x' = N(x + f(x)), y' = y + rho * f(x), out = x + N(y)",
+        source="Xie et al. 2023, arXiv 2304.14802",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="siamese", norm_post=True, reads="both", second_stream=True, final_norm=True
+        ),
+        meaning="SiameseNorm: a post and a pre stream side by side; branches read the sum of both",
+        equation="o = f(x + N_y(y)), x' = N_x(x + o), y' = y + o, out = x + N(y)",
+        source="Li et al. 2026, arXiv 2602.08064",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="admin",
+            norm_post=True,
+            skip_scale=ScaleConfig(learn="vector"),
+            profile=True,
+        ),
+        meaning="post whose skips grow with the variance that the branches before have added, then learn",
+        equation="x' = N(w_s * x + f(x)), w_1 = 1, w_(s+1)^2 = Var(w_s x) + Var(f_s) on the first batch",
+        source="Liu et al. 2020, arXiv 2004.08249",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="sigma_reparam", norm_post=True, weights="sigma_reparam"),
+        meaning="post whose matrices are divided by their spectral norm, with a learned factor each",
+        equation="x' = N(x + f(x)), W -> gamma / sigma(W) * W in every linear layer",
+        source="Zhai et al. 2023, arXiv 2303.06296",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="ngpt",
+            norm_out=True,
+            norm_post=True,
+            qk_norm="head",
+            qk_scale=True,
+            hidden_scale=True,
+            head_gain=True,
+            weights="unit",
+            skip_scale=ScaleConfig(tie=True),
+            branch_scale=ScaleConfig(value="0.05", learn="vector", stored="width**-0.5"),
+        ),
+        meaning="the stream and every weight vector on the unit sphere; made for norm=l2norm",
+        equation="x' = N(x + a (N(f(x)) - x)), a = 0.05 at the start; |W| = 1 along the width",
+        source="Loshchilov et al. 2024 (nGPT), arXiv 2410.01131",
+        warmup="no",
+    ),
+    PlacementRow(
         config=PlacementConfig(
             name="rezero", branch_scale=ScaleConfig(value="0", learn="scalar", share="block")
         ),
         meaning="no norm; each block's branches start at zero behind one learned scalar",
         equation="x' = x + b * f(x), b = 0 at the start",
         source="Bachlechner et al. 2020, arXiv 2003.04887",
+        warmup="no",
     ),
-    Row(
+    PlacementRow(
+        config=PlacementConfig(name="skipinit", branch_scale=ScaleConfig(value="0", learn="scalar")),
+        meaning="no norm; each branch starts at zero behind a learned scalar of its own",
+        equation="x' = x + b_s * f(x), b_s = 0 at the start",
+        source="De, Smith 2020, arXiv 2002.10444",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="layerscale",
+            norm_in=True,
+            final_norm=True,
+            branch_scale=ScaleConfig(
+                value="max(1e-1*(depth <= 18), 1e-5*(depth <= 24), 1e-6)", learn="vector"
+            ),
+        ),
+        meaning="pre whose branches start small behind a learned factor a channel",
+        equation="x' = x + lam * f(N(x)), lam = 0.1 up to 18 blocks, 1e-5 up to 24, then 1e-6",
+        source="Touvron et al. 2021 (CaiT), arXiv 2103.17239",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="fixup",
+            branch_scale=ScaleConfig(learn="scalar"),
+            gains=_own("fixup"),
+        ),
+        meaning="no norm; branches start at zero by their last matrix. Without the paper's scalar biases",
+        equation="x' = x + b_s * f(x), b_s = 1 at the start; gains 0 on out and head, S^(-1/6) on q, k, v, "
+        "S^(-1/2) on ffn.in, S = 2 depth",
+        source="Zhang et al. 2019, arXiv 1901.09321",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="tfixup",
+            gains=_own("tfixup"),
+        ),
+        meaning="no norm, no warm-up: only smaller weights (the encoder's rule: two sub-layers a block)",
+        equation="x' = x + f(x), gains 0.67 depth^(-1/4) on v, out, ffn and (9 depth)^(-1/4) on embeddings",
+        source="Huang et al. 2020 (T-Fixup, ICML)",
+        warmup="no",
+    ),
+    PlacementRow(
+        config=PlacementConfig(name="ds_init", norm_post=True, gains=_own("ds_init")),
+        meaning="post with weights that shrink with the block's place",
+        equation="x' = N(x + f(x)), gains l^(-1/2) on every matrix",
+        source="Zhang et al. 2019, arXiv 1908.11365",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="stable_res", norm_in=True, final_norm=True, branch_scale=ScaleConfig(value="depth**(-1/2)")
+        ),
+        meaning="pre with branches smaller by depth: the stream keeps its size (Stable ResNet, depth-muP)",
+        equation="x' = x + f(N(x)) / sqrt(depth)",
+        source="Hayou et al. 2021, arXiv 2010.12859; Yang et al. 2023, arXiv 2310.02244",
+    ),
+    PlacementRow(
         config=PlacementConfig(name="none"),
         meaning="bare residual sub-layers without any norm: the control",
         equation="x' = x + f(x)",

@@ -96,6 +96,7 @@ def take_step(job: Job) -> dict[str, Any]:
     """One batch forward and backward, and the update if all is finite; returns the step's row."""
     began, settings, rate = time.perf_counter(), job.config.train, learning_rate(job.step, job.config)
     job.model.train()
+    job.model.set_step(job.step)
     loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
     norms = job.gradients.measure()
     # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
@@ -106,6 +107,7 @@ def take_step(job: Job) -> dict[str, Any]:
         for group in job.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         job.optimizer.step()
+        job.model.constrain()
     job.optimizer.zero_grad(set_to_none=True)
     size = settings.batch_size * job.config.model.context
     row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from normlab.components.attention import Attention
-from normlab.components.positions import Rotary, sinusoids
-from normlab.config import ModelConfig
+from normlab.components.positions import Rotary, alibi, alibi_slopes, sinusoids
+from normlab.config import ConfigError, ModelConfig, SublayerConfig
 from normlab.model import GPT
 
 CONFIG = ModelConfig(width=16, heads=2, context=8)
@@ -38,9 +38,107 @@ def test_sinusoids_are_the_published_ones():
     assert table[7, 3 + 2].item() == pytest.approx(math.cos(7 / 10000 ** (4 / 6)))
 
 
-@pytest.mark.parametrize("positions", ["learned", "rope", "sinusoidal", "none"])
+@pytest.mark.parametrize("positions", ["learned", "rope", "sinusoidal", "alibi", "none"])
 def test_order_matters_just_where_there_are_positions(positions, small):
     model = GPT(small({"model.positions": positions, "depth": 1}), 11).double()
     ids = torch.tensor([[1, 2, 3, 4], [2, 1, 3, 4]])
     last = model(ids)[:, -1]
     assert torch.allclose(last[0], last[1]) == (positions == "none")
+
+
+def written_out(q, k, v, cap=0, slopes=None):
+    """Attention of (B, H, T, K) over earlier positions."""
+    time = q.shape[2]
+    logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    if slopes is not None:
+        for t in range(time):
+            for s in range(t):
+                logits[..., t, s] -= torch.tensor(slopes, dtype=logits.dtype) * (t - s)
+    return logits.masked_fill(torch.ones(time, time).triu(1).bool(), -math.inf).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("cap", [0, 0.3])
+@pytest.mark.parametrize("positions", ["none", "alibi"])
+@pytest.mark.parametrize("kv_heads", [0, 1, 2, 4])
+def test_grouped_heads_caps_and_alibi_equal_the_formula(cap, positions, kv_heads):
+    torch.manual_seed(0)
+    config = ModelConfig(width=32, heads=4, kv_heads=kv_heads, context=9, positions=positions)
+    attention = Attention(config, SublayerConfig(softcap=cap)).double()
+    x, groups = torch.randn(3, 7, 32, dtype=torch.float64), kv_heads or 4
+    assert attention.qkv.weight.shape == (32 + 2 * 8 * groups, 32)
+    parts = attention.qkv(x).split([32, 8 * groups, 8 * groups], -1)
+    q, k, v = (part.view(3, 7, -1, 8).transpose(1, 2) for part in parts)
+    k, v = (torch.stack([part[:, head * groups // 4] for head in range(4)], 1) for part in (k, v))
+    expected = written_out(q, k, v, cap, [0.25, 0.0625, 2**-6, 2**-8] if positions == "alibi" else None)
+    torch.testing.assert_close(attention(x), attention.out(expected.transpose(1, 2).reshape(3, 7, 32)))
+
+
+def test_alibi_slopes_are_the_published_ones():
+    assert alibi_slopes(8) == [2.0**-h for h in range(1, 9)]
+    assert alibi_slopes(1) == [2.0**-8]
+    assert alibi_slopes(12) == [2.0**-h for h in range(1, 9)] + [2 ** -(h + 0.5) for h in range(4)]
+    assert torch.equal(alibi(1, 2), torch.tensor([[[0.0, -math.inf], [-(2.0**-8), 0.0]]]))
+
+
+def test_capped_attention_drops_weights_in_training_alone():
+    config = ModelConfig(width=16, heads=2, context=8, dropout=0.5)
+    attention, x = Attention(config, SublayerConfig(softcap=5.0)), torch.randn(2, 8, 16)
+    assert not torch.equal(attention(x), attention(x))
+    attention.eval()
+    assert torch.equal(attention(x), attention(x))
+
+
+def test_normed_queries_and_keys_bound_the_logits(small):
+    """With RMS norms of gains g, |q . k| / sqrt(K) <= max g_q * max g_k * sqrt(K)."""
+    model = GPT(small(placement="qk_norm", norm="rmsnorm"), 11)
+    attention = model.layers[0].attn.branch
+    with torch.no_grad():
+        attention.q_norm.norm.weight.copy_(torch.rand(8))
+        attention.k_norm.norm.weight.copy_(2 * torch.rand(8))
+    q, k, _ = attention.qkv(1e4 * torch.randn(2, 8, 16)).chunk(3, -1)
+    q, k = (x.view(2, 8, 2, 8).transpose(1, 2) for x in (attention.q_norm(q), attention.k_norm(k)))
+    bound = attention.q_norm.norm.weight.max() * attention.k_norm.norm.weight.max() * 8**0.5
+    logits = q @ k.transpose(-1, -2) / 8**0.5
+    assert bound * 0.2 < logits.abs().max() <= bound
+
+
+def test_partial_rotary_turns_the_first_part_of_a_head_and_leaves_the_rest():
+    x = torch.randn(1, 2, 8, 16)
+    turned = Rotary(8, 4, 10000.0)(x)
+    assert torch.equal(turned[..., 4:], x[..., 4:])
+    assert torch.equal(turned[..., :4], Rotary(8, 4, 10000.0)(x[..., :4].contiguous()))
+    assert not torch.equal(turned[..., 1:, :4], x[..., 1:, :4])
+    half = ModelConfig(width=16, heads=2, positions="rope", rope_fraction=0.5)
+    assert Attention(half).turn.cos.shape == (64, 2)
+
+
+def test_embedding_and_logits_are_scaled_and_capped(small):
+    settings = {
+        "model.embedding_scale": "sqrt(width)",
+        "model.logit_scale": "1/width",
+        "model.logit_softcap": 0.1,
+    }
+    plain, scaled = GPT(small(), 11), GPT(small({**settings, "model.positions": "none"}), 11)
+    ids = torch.randint(11, (2, 8))
+    x = 4 * plain.embedding.tokens(ids)
+    assert torch.equal(scaled.embedding(ids), x)
+    for block in plain.layers:
+        x, _ = block(x)
+    logits = plain.head(plain.final_norm(x)) / 16
+    torch.testing.assert_close(scaled(ids), 0.1 * torch.tanh(logits / 0.1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"kv_heads": 3}, "model.kv_heads: 3 does not divide model.heads=4"),
+        ({"positions": "rope", "rope_fraction": 0.01}, "model.positions: rope turns pairs"),
+        ({"rope_fraction": 1.5}, "model.rope_fraction"),
+        ({"logit_scale": "widht"}, "model.logit_scale: .*Did you mean 'width'"),
+        ({"logit_softcap": -1.0}, "model.logit_softcap"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        ModelConfig(**settings)

@@ -215,3 +215,34 @@ def test_compiled_model_gives_the_same_losses(small, monkeypatch):
     _, compiled = trained(small({"train.steps": 2, "train.compile": True}))
     for a, b in zip(plain.rows, compiled.rows, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+
+
+def test_a_scheduled_scale_follows_the_step_and_a_resumed_run_goes_on_with_it(small):
+    config = small({"placement.parameters.ramp": 4.0, "train.eval_every": 100}, placement="branchnorm")
+    job = job_of(config)
+    factors = []
+    for step in range(6):
+        take_step(job)
+        job.step += 1
+        factors.append(float(job.model.layers[0].attn.branch_scale.factor))
+        if step == 2:
+            state = copy.deepcopy(job.state_dict())
+    assert factors == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    again = job_of(config)
+    again.load_state_dict(state)
+    trained(config, again)
+    assert torch.equal(weights(again), weights(job))
+
+
+def test_the_constraint_holds_after_each_step_and_the_profile_is_taken_from_the_first_batch(small):
+    job = job_of(small(placement="ngpt"))
+    before = weights(job)
+    take_step(job)
+    assert not torch.equal(weights(job), before)
+    assert torch.allclose(job.model.head.weight.norm(dim=1), torch.ones(job.model.head.weight.shape[0]))
+    admin = job_of(small(placement="admin"))
+    scales = [block.ffn.skip_scale.weight for block in admin.model.layers]
+    again = job_of(small(placement="admin"))
+    again.model.profile(torch.from_numpy(again.batches.train(0))[:, :-1])
+    assert torch.equal(weights(admin), weights(again))
+    assert all(scale.min() == scale.max() != 1 for scale in scales)
