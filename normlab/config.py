@@ -236,7 +236,7 @@ class CheckpointConfig:
     #: Steps between checkpoints.
     every: int = 100
     #: How many to keep.
-    keep: int = 1
+    keep: int = 2
 
     def __post_init__(self) -> None:
         _at_least(self.every, 1, "train.checkpoint.every")

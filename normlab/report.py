@@ -25,7 +25,7 @@ class Report:
         self.facts = dict(facts)
         self.tally = Tally()
         self._tokens, self._seconds = 0, 0.0
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() - job.seconds
 
     def open(self, opening: Opening) -> None:
         self.directory = opening.directory
@@ -37,8 +37,12 @@ class Report:
         self.files.write_summary(self.summary("running"))
 
     def close(self, status: str, **more: Any) -> dict[str, Any]:
-        """Close every sink, wandb first, since the summary says where its files are; returns the summary."""
+        """Close every sink; returns the summary.
+
+        It is written before wandb's close, which can take long, and again with what that found.
+        """
         try:
+            self.files.write_summary(self.summary(status, **more))
             self.wandb.close(self.summary(status, **more))
         finally:
             summary = self.summary(status, **more)
@@ -64,6 +68,7 @@ class Report:
     def checkpoint(self, job: Job) -> None:
         keep = job.config.train.checkpoint.keep
         checkpoint.save(self.directory / "checkpoints", job.step, job.state_dict(), keep)
+        self.files.write_summary(self.summary("running"))
 
     def summary(self, status: str, **more: Any) -> dict[str, Any]:
         """`summary.json` as it stands."""

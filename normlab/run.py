@@ -24,7 +24,14 @@ from normlab.naming import flat
 from normlab.report import Report
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
-from normlab.sinks.run_directory import RunDirectory, check_free, read_summary, truncate
+from normlab.sinks.run_directory import (
+    RunDirectory,
+    check_free,
+    hold,
+    read_rows,
+    read_summary,
+    truncate,
+)
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.inits import GAINS, INITS
@@ -36,7 +43,8 @@ from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
 
-#: Settings that a resumed run may take anew: none of them changes a step that was or would have been taken.
+#: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
+#: other threads can round differently; nothing else of them reaches a step.
 MAY_CHANGE = ("train.steps", "train.checkpoint", "train.threads", "tracker")
 
 
@@ -129,9 +137,11 @@ def run(
         UserError: the config cannot be trained, or the directory holds a run.
     """
     check(config)
-    check_free(directory)
-    corpus = load_corpus(config.data, config.model.context)
-    return _train(build(config, corpus), corpus, directory, sweep, plain)
+    with hold(directory), Interrupt() as interrupt:
+        check_free(directory)
+        corpus = load_corpus(config.data, config.model.context)
+        session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
+        return _train(build(config, corpus), corpus, session)
 
 
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
@@ -144,30 +154,48 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
         CheckpointError: its checkpoint cannot be read.
     """
     summary = read_summary(directory)
-    _check_same(config, directory)
-    check(config)
-    state = checkpoint.load_latest(directory / "checkpoints", pick_device(config.train.device))
-    if state["step"] >= config.train.steps:
-        raise RunDirectoryError(
-            f"{directory} has done all its {config.train.steps} steps; "
-            f"give it more with train.steps={2 * state['step']}"
+    warning = _check_same(config, directory)
+    with hold(directory), Interrupt() as interrupt:
+        state = checkpoint.load_latest(directory / "checkpoints", pick_device(config.train.device))
+        # A run that was stopped between its last step and its last word has only that left to do.
+        if state["step"] >= config.train.steps and summary.get("status") == "finished":
+            raise RunDirectoryError(
+                f"{directory} has done all its {config.train.steps} steps; "
+                f"give it more with train.steps={2 * state['step']}"
+            )
+        check(config)
+        corpus = load_corpus(config.data, config.model.context)
+        job = build(config, corpus)
+        if summary.get("batch_order") not in (None, job.batches.order):
+            raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
+        _restore(job, state, directory)
+        session = Session(
+            directory=directory,
+            sweep=summary.get("sweep"),
+            plain=plain,
+            interrupt=interrupt,
+            resumed=True,
+            warning=warning,
         )
-    corpus = load_corpus(config.data, config.model.context)
-    job = build(config, corpus)
-    if summary.get("batch_order") not in (None, job.batches.order):
-        raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
+        return _train(job, corpus, session)
+
+
+def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
+    """Put `job` where the checkpoint was, and the directory's rows with it."""
     try:
         job.load_state_dict(state)
     except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"the checkpoint in {directory} is not of this run's config: {error}"
+            f"the checkpoint in {directory} does not fit this run's config.yaml: {reason}"
         ) from error
     truncate(directory, job.step)
-    return _train(job, corpus, directory, summary.get("sweep"), plain)
+    rows = read_rows(directory)
+    job.seconds = rows[-1]["time/seconds"] if rows else 0.0
 
 
-def _check_same(config: RunConfig, directory: Path) -> None:
-    """Refuse to go on with another experiment than the one in `directory`."""
+def _check_same(config: RunConfig, directory: Path) -> str | None:
+    """Refuse to go on with another experiment than the one in `directory`; returns what to warn of."""
     before = dict(flat(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))))
     for key, value in flat(dataclasses.asdict(config)):
         if value != before.get(key, value) and not key.startswith(MAY_CHANGE):
@@ -176,10 +204,30 @@ def _check_same(config: RunConfig, directory: Path) -> None:
                 f"was {before[key]} when the run was started and cannot become {value} in a resumed one; "
                 f"what may change: {', '.join(MAY_CHANGE)}",
             )
+    old, new = before.get("train.steps", config.train.steps), config.train.steps
+    require(new >= old, "train.steps", f"can only be raised in a resumed run; it was {old}, not {new}")
+    if new > old and SCHEDULES[config.schedule.name].by_steps:
+        name = config.schedule.name
+        return f"the {name} schedule is laid out anew over {new} steps, so the learning rate jumps"
+    return None
 
 
-def _train(job: Job, corpus: Corpus, directory: Path, sweep: str | None, plain: bool) -> dict[str, Any]:
-    config = job.config
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Session:
+    """One attempt at a run: where, in whose name and how it is shown."""
+
+    directory: Path
+    sweep: str | None
+    plain: bool
+    interrupt: Interrupt
+    #: Whether the directory already holds this run, which now goes on.
+    resumed: bool = False
+    warning: str | None = None
+
+
+def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
+    """Open the sinks, train and close them, whatever happens; returns the summary."""
+    config, directory, sweep = job.config, session.directory, session.sweep
     facts: dict[str, Any] = {
         "name": _name(directory),
         "sweep": sweep,
@@ -196,27 +244,30 @@ def _train(job: Job, corpus: Corpus, directory: Path, sweep: str | None, plain: 
         floors=facts["floors"],
         parameters=facts["parameters"],
         first_step=job.step,
-        resumed=(directory / "metrics.jsonl").exists(),
+        resumed=session.resumed,
         events=[event.record() for event in job.watch.events],
     )
-    console = ConsoleSink(plain=plain)
+    console = ConsoleSink(plain=session.plain)
     files = RunDirectory(environment.describe(config, job.device))
     wandb = WandbSink(config.tracker, pictures, console.warn)
     report = Report(job, files, wandb, console, facts)
     status = "failed"
     more: dict[str, Any] = {}
     try:
-        with Interrupt() as interrupt:
-            report.open(opening)
-            train(job, report, lambda: interrupt.signal is not None)
-        stopped = interrupt.signal is not None and job.step < config.train.steps
-        status, more = ("interrupted", {"signal": interrupt.signal}) if stopped else ("finished", {})
+        report.open(opening)
+        if session.warning:
+            console.warn(session.warning)
+        train(job, report, lambda: session.interrupt.signal is not None)
+        signal = session.interrupt.signal
+        stopped = signal is not None and job.step < config.train.steps
+        status, more = ("interrupted", {"signal": signal}) if stopped else ("finished", {})
     except BaseException as error:
         more = {"error": f"{type(error).__name__}: {error}"}
         raise
     finally:
         summary = report.close(status, **more)
-    return summary
+    # A signal that came too late for this run still ends the sweep around it.
+    return summary | {"signal": session.interrupt.signal}
 
 
 def _name(directory: Path) -> str:

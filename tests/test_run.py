@@ -16,6 +16,7 @@ import yaml
 from normlab.data import load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.run import check, resume, run
+from normlab.sinks.wandb import WandbSink
 from normlab.training import loop
 
 
@@ -157,6 +158,82 @@ def test_a_signal_ends_the_run_in_order_and_it_can_go_on(number, small, tmp_path
     assert resume(small({"train.steps": 8}), tmp_path / "run", plain=True)["status"] == "finished"
     run(small({"train.steps": 8}), tmp_path / "whole", plain=True)
     assert list(map(untimed, rows_of(tmp_path / "run"))) == list(map(untimed, rows_of(tmp_path / "whole")))
+
+
+def test_a_signal_after_the_last_step_loses_nothing(small, tmp_path, monkeypatch):
+    """While wandb uploads, say: the run is finished, and only the sweep around it hears of the signal."""
+    closed = WandbSink.close
+
+    def slow(self, summary):
+        os.kill(os.getpid(), signal.SIGINT)
+        closed(self, summary)
+
+    monkeypatch.setattr(WandbSink, "close", slow)
+    summary = run(small(), tmp_path / "run", plain=True)
+    assert summary["signal"] == signal.SIGINT
+    assert summary_of(tmp_path / "run")["status"] == "finished" and summary_of(tmp_path / "run")["steps"] == 6
+
+
+def test_a_run_killed_after_its_last_step_can_be_closed(small, tmp_path):
+    run(small(), tmp_path / "run", plain=True)
+    whole, path = summary_of(tmp_path / "run"), tmp_path / "run" / "summary.json"
+    path.write_text(json.dumps(whole | {"status": "running", "outcome": None}))
+    resume(small(), tmp_path / "run", plain=True)
+    again = summary_of(tmp_path / "run")
+    assert again["status"] == "finished" and again["outcome"] == "stable"
+    assert again["loss/final"] == whole["loss/final"] and len(rows_of(tmp_path / "run")) == 6
+
+
+def test_the_summary_of_a_killed_run_is_as_old_as_its_checkpoint(small, tmp_path, monkeypatch):
+    taken = loop.take_step
+    seen = []
+
+    def watched(job):
+        seen.append(summary_of(tmp_path / "run"))
+        return taken(job)
+
+    monkeypatch.setattr(loop, "take_step", watched)
+    run(small({"train.checkpoint.every": 2}), tmp_path / "run", plain=True)
+    assert [summary["steps"] for summary in seen] == [0, 0, 2, 2, 4, 4]
+    assert {summary["status"] for summary in seen} == {"running"}
+
+
+def test_two_processes_cannot_train_in_one_directory(small, tmp_path):
+    config = small({"train.steps": 2000, "train.checkpoint.every": 5})
+    child = start_child(config, tmp_path / "run")
+    wait_for_rows(tmp_path / "run", 10)
+    for attempt in (run, resume):
+        with pytest.raises(RunDirectoryError, match="being trained by another process"):
+            attempt(config, tmp_path / "run", plain=True)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert resume(config, tmp_path / "run", plain=True)["status"] == "finished"
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == list(range(2000))
+
+
+def test_time_goes_on_in_a_resumed_run(small, tmp_path):
+    run(small(), tmp_path / "run", plain=True)
+    resume(small({"train.steps": 9}), tmp_path / "run", plain=True)
+    seconds = [row["time/seconds"] for row in rows_of(tmp_path / "run")]
+    assert seconds == sorted(seconds)
+    assert summary_of(tmp_path / "run")["seconds"] >= round(seconds[-1], 2) - 0.01
+
+
+def test_more_steps_under_a_schedule_that_ends_with_them_are_warned_of(small, tmp_path, capsys):
+    run(small(schedule="cosine"), tmp_path / "run", plain=True)
+    resume(small({"train.steps": 9}, schedule="cosine"), tmp_path / "run", plain=True)
+    assert "the cosine schedule is laid out anew over 9 steps" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"), [({"train.steps": 4}, "train.steps"), ({"optimizer.lr": 1e-3}, "optimizer.lr")]
+)
+def test_a_resumed_run_stays_the_same_experiment(changes, key, small, tmp_path):
+    run(small(), tmp_path / "run", plain=True)
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=key):
+        resume(small(changes), tmp_path / "run", plain=True)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
 def test_a_failure_keeps_the_rows_and_says_so(small, tmp_path, monkeypatch):

@@ -8,11 +8,13 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from normlab.errors import RunDirectoryError
 from normlab.sinks.base import Opening, Row, event_key
@@ -23,6 +25,7 @@ EVENTS = "events.jsonl"
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -36,6 +39,27 @@ def check_free(directory: Path) -> None:
                 f"{directory} already holds a run ({name}). "
                 f"Choose another directory, or continue that run with: normlab resume {directory}"
             )
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Make `directory` and keep other processes from training in it meanwhile.
+
+    The lock goes with the process, so a killed run leaves none.
+
+    Raises:
+        RunDirectoryError: another process trains there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunDirectoryError(f"{directory} is being trained by another process; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class RunDirectory:
@@ -110,7 +134,8 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace `summary.json` by `summary`; a reader sees the old or the new one, never a part."""
-        assert self._directory is not None
+        if self._directory is None:  # it could not be opened, and may be another run's
+            return
         _replace(self._directory / SUMMARY, _document(summary))
 
     def close(self, summary: Mapping[str, Any]) -> None:

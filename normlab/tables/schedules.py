@@ -35,6 +35,8 @@ class ScheduleRow(Row[ScheduleConfig]):
 
     #: Function in `normlab.training.schedules`: (step, warmup, steps, config) -> share of the rate.
     function: str
+    #: Whether the rate depends on how many steps there will be.
+    by_steps: bool = False
 
 
 SCHEDULES: dict[str, ScheduleRow] = table(
@@ -50,12 +52,14 @@ SCHEDULES: dict[str, ScheduleRow] = table(
         equation="final + (1 - final) * (1 + cos(pi * t)) / 2, t = (step - warmup) / (steps - warmup)",
         source="Loshchilov, Hutter 2016, arXiv 1608.03983",
         function="cosine",
+        by_steps=True,
     ),
     ScheduleRow(
         config=DecayConfig(name="linear"),
         meaning="a straight line down to `final` at the last step",
         equation="1 - (1 - final) * t, t = (step - warmup) / (steps - warmup)",
         function="linear",
+        by_steps=True,
     ),
     ScheduleRow(
         config=WSDConfig(name="wsd"),
@@ -63,6 +67,7 @@ SCHEDULES: dict[str, ScheduleRow] = table(
         equation="min(1, 1 - (1 - final) * (step - start) / (steps - start)), start = (1 - decay) * steps",
         source="Hu et al. 2024 (MiniCPM), arXiv 2404.06395",
         function="wsd",
+        by_steps=True,
     ),
     ScheduleRow(
         config=ScheduleConfig(name="inverse_sqrt"),

@@ -1,5 +1,6 @@
 """Checkpoints: plain tensors and numbers, written whole or not at all, read with `weights_only`."""
 
+import io
 import os
 import pickle
 import re
@@ -16,12 +17,16 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """Write `step_XXXXXXXX.pt` (the next step to take) and delete all but the `keep` newest."""
     path = folder / f"step_{step:08d}.pt"
     partial = path.with_suffix(".partial")
+    whole = io.BytesIO()  # torch.save hides a full disk behind an error of its own
+    torch.save(state, whole)
     try:
         with partial.open("wb") as file:
-            torch.save(state, file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
     for old in checkpoints(folder)[:-keep]:

@@ -31,6 +31,8 @@ class Job:
     watch: Watch
     #: The next step.
     step: int = 0
+    #: What earlier attempts at this run took.
+    seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on as if nothing had happened."""
@@ -65,7 +67,7 @@ class Listener(Protocol):
 
 def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None:
     """Train from `job.step` to the last step, an interrupt, non-finite parameters or a stop on divergence."""
-    settings, start = job.config.train, time.perf_counter()
+    settings, start = job.config.train, time.perf_counter() - job.seconds
     while job.step < settings.steps:
         last = job.step + 1 == settings.steps
         row = take_step(job)
