@@ -1,0 +1,60 @@
+"""Every norm in every placement takes a step forward and backward, or is refused with a reason."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from normlab.errors import ConfigError
+from normlab.model import GPT
+from normlab.tables.norms import NORMS
+from normlab.tables.placements import PLACEMENTS
+
+ACTIVATIONS = ("gelu", "relu", "swiglu")
+VOCAB = 11
+
+
+def attempt(small, norm, placement, activation):
+    """`trained`, or why the combination is refused; anything else is an error."""
+    torch.manual_seed(0)
+    try:
+        config = small({"norm.allow_leaky": True}, norm=norm, placement=placement, activation=activation)
+        model = GPT(config, VOCAB)
+    except ConfigError as refusal:
+        return str(refusal)
+    ids = torch.randint(VOCAB, (2, 9))
+    model.profile(ids[:, :-1])
+    loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    loss.backward()
+    model.constrain()
+    squares = [parameter.grad.square().sum() for parameter in model.parameters() if parameter.grad is not None]
+    assert math.isfinite(loss.item()) and torch.stack(squares).isfinite().all(), (norm, placement, activation)
+    return "trained"
+
+
+def attempts(small, rows):
+    """How each of `rows` ended, counted."""
+    ends: dict[str, int] = {}
+    for row in rows:
+        end = attempt(small, *row)
+        ends[end] = ends.get(end, 0) + 1
+    return ends
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_norm_trains_in_this_placement(placement, small):
+    """A sample of the matrix: each norm once, the activations in turn."""
+    turns = itertools.cycle(ACTIVATIONS)
+    ends = attempts(small, [(norm, placement, next(turns)) for norm in NORMS])
+    assert ends.pop("trained") + sum(ends.values()) == len(NORMS)
+
+
+@pytest.mark.slow
+def test_the_whole_matrix(small, capsys):
+    rows = list(itertools.product(NORMS, PLACEMENTS, ACTIVATIONS))
+    ends = attempts(small, rows)
+    with capsys.disabled():
+        print(f"\n{len(rows)} combinations of norm, placement and activation: {ends}")
+    assert ends["trained"] >= 0.9 * len(rows)
