@@ -95,8 +95,8 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
         if refusal.__cause__ is not None:
             raise refusal.__cause__ from None
         return _refuse(str(refusal))
-    except messages.KNOWN as error:
-        if raw:
+    except (*messages.KNOWN, ValueError) as error:
+        if raw or not messages.is_known(error):
             raise
         return _refuse(messages.explain(error, overrides))
     except BrokenPipeError:

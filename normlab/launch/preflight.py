@@ -73,7 +73,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if session.raw or not isinstance(error, messages.KNOWN):
+        if session.raw or not messages.is_known(error):
             raise Refused from error
         raise Refused(messages.explain(error)) from None
 
@@ -121,7 +121,9 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
             check_directory(folder)
             planned.append(Planned(directory=folder, overrides=tuple(overrides)))
             built.append((run_config, words))
-        except messages.KNOWN as error:
+        except (*messages.KNOWN, ValueError) as error:
+            if not messages.is_known(error):
+                raise
             problems.setdefault(messages.explain(error, overrides), []).append(words)
     for run_config, words in built if not problems else []:
         try:

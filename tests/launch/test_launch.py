@@ -68,6 +68,9 @@ def test_an_experiment_can_be_a_sweep(fake):
 _BAD = [
     (["sed=1"], "Did you mean 'seed'?"),
     (["depth=0"], "depth: must be 1 or more"),
+    (["norm=null"], "norm=null: an option is a name, not null. There are: layernorm"),
+    (["-m", "placement=post", "norm=null,rmsnorm"], "norm=null: an option is a name"),
+    (["norm=3"], "norm=3: an option is a name, not 3"),
     (["sweep.name=a/b"], "sweep.name: 'a/b' cannot be a folder's name"),
     (["-m", "sweep.name=..", "seed=1,2"], "sweep.name: '..' cannot be"),
     (["-m", "placement=glob(zz*)"], "there is no job to run: nothing matches placement=glob(zz*)"),
