@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's errors in our words: what was typed, why not, and what is nearest."""
 
+import errno
 import re
 import types
 from collections.abc import Callable, Sequence
@@ -76,6 +77,19 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, yaml.YAMLError):
         return "a YAML file: cannot be read: " + " ".join(str(error).split())
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether it says that the disk is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def of_disk(error: OSError, directory: object = None) -> str:
+    """One message for a folder or file that could not be made; it names the path."""
+    path = error.filename or directory or "a file"
+    if is_full(error):
+        return f"{path} cannot be written: the disk is full"
+    return f"{path} cannot be made: {error.strerror or error}"
 
 
 def problem(error: OmegaConfBaseException, word: str = "") -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,16 @@ from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError
 from normlab.launch import messages
 from normlab.launch.schema import to_run_config
+from normlab.launch.signals import import_run
+from normlab.sinks.run_directory import CHECKPOINTS, CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY, check_free
 from normlab.sweep import Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
+
+
+#: What a run and Hydra write into its folder before the first step.
+_MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")
 
 
 class Refused(BaseException):
@@ -39,10 +45,48 @@ class Session:
     #: The sweep's folder and its jobs; None for a single run.
     sweep: Path | None = None
     planned: list[Planned] = field(default_factory=list)
+    #: What was in the folders of the jobs, and of the sweep, before Hydra made them.
+    before: dict[Path, frozenset[Path]] = field(default_factory=dict)
     #: Errors of jobs by folder.
     failures: dict[Path, Exception] = field(default_factory=dict)
     #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
     raw: bool = False
+
+    def watch(self, directory: Path) -> None:
+        """Note what is in `directory`, so that `take_back` leaves it there."""
+        place = directory.absolute()
+        there = [place, *place.glob("*"), *place.glob(".hydra/*")] if place.is_dir() else []
+        self.before[place] = frozenset(there)
+
+    def take_back(self) -> bool:
+        """Remove the folders in which no run began; returns whether one did in any."""
+        sweep = self.sweep.absolute() if self.sweep is not None else None
+        began = bool(self.failures)
+        for place, before in self.before.items():
+            if place != sweep and place not in self.failures:
+                began |= not remove_unstarted(place, before)
+        if sweep in self.before and sweep is not None and not began:
+            _remove(sweep, ("multirun.yaml",), self.before[sweep])
+        return began
+
+
+def remove_unstarted(directory: Path, before: frozenset[Path] = frozenset()) -> bool:
+    """Take back what a run that did not begin has made; returns False where it did begin."""
+    if (directory / SUMMARY).exists():
+        return False
+    _remove(directory / ".hydra", ("*.yaml",), before)
+    _remove(directory / CHECKPOINTS, (), before)
+    _remove(directory, _MADE, before)
+    return True
+
+
+def _remove(directory: Path, patterns: Sequence[str], before: frozenset[Path]) -> None:
+    with suppress(OSError):
+        for path in [path for pattern in patterns for path in directory.glob(pattern)]:
+            if path not in before:
+                path.unlink()
+        if directory not in before:
+            directory.rmdir()
 
 
 session = Session()
@@ -57,6 +101,7 @@ class Preflight(Callback):
             run_config = to_run_config(config)
             check_directory(Path(str(config.hydra.run.dir)))
             _check(run_config)
+            session.watch(Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing(), _hydra_config(config):
@@ -66,6 +111,8 @@ class Preflight(Callback):
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
                 session.planned = _check_jobs(config, directory, _jobs(config))
             session.sweep = directory
+            for place in (directory, *(job.directory for job in session.planned)):
+                session.watch(place)
 
 
 @contextmanager
@@ -90,9 +137,7 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
 
 
 def _check(config: RunConfig) -> None:
-    from normlab import run  # here, because it imports torch
-
-    run.check(config)
+    import_run().check(config)
 
 
 def _jobs(config: DictConfig) -> list[list[str]]:
@@ -169,10 +214,7 @@ def _report(problems: dict[str, list[str]], jobs: int) -> str:
 
 def check_directory(directory: Path) -> None:
     """Raise a RunDirectoryError unless a new run can live in `directory`."""
-    if any((directory / name).exists() for name in ("summary.json", "metrics.jsonl")):
-        raise RunDirectoryError(
-            f"{directory} already holds a run; continue it with: normlab resume {directory}"
-        )
+    check_free(directory)
     _check_parent(directory)
 
 
