@@ -58,6 +58,21 @@ def test_every_example_on_the_pages_composes():
             compose(single)
 
 
+def test_the_sweeps_on_the_train_page_can_be_trained():
+    from fnmatch import fnmatchcase
+
+    from normlab.launch import compose
+    from normlab.run import check
+
+    words = [line.strip("'") for line, _ in pages.train_page().panels[3].lines if "glob(" in line]
+    assert words
+    for group, _, pattern in (word.removesuffix(")").partition("=glob(") for word in words):
+        names = [name for name in groups.options(group) if fnmatchcase(name, pattern)]
+        assert len(names) > 1
+        for name in names:
+            check(compose([f"{group}={name}", "data=markov", "train.device=cpu"]))
+
+
 def test_every_setting_that_the_train_page_names_is_there():
     for line, text in pages.train_page().panels[2].lines:
         group = line.partition("=")[0]

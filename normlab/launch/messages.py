@@ -75,7 +75,7 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     if cause is not None:
         return prefix + _setting(cause, overrides)
     if isinstance(error, yaml.YAMLError):
-        return "a YAML file: cannot be read: " + " ".join(str(error).split())
+        return prefix + _not_yaml(error)
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -169,6 +169,14 @@ def _no_option(overrides: Sequence[str]) -> str:
             known = ", ".join(groups.options(key))
             return f"{key}={value}: an option is a name, not {value}. There are: {known}."
     return "a group takes the name of an option, not null, a number, true or false"
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "a YAML file cannot be read: " + " ".join(str(error).split())
+    where = f"{mark.name}, line {mark.line + 1}: "
+    return where + " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
 
 
 def _swept(overrides: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from normlab.sweep import Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
+_TWICE = "the same job twice"
 
 
 #: What a run and Hydra write into its folder before the first step.
@@ -162,7 +163,7 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
         words = " ".join(overrides)
         try:
             run_config, folder = _compose_job(config, directory, overrides, number)
-            _check_twins(folder, words, planned)
+            _check_twins(folder, overrides, planned)
             check_directory(folder)
             planned.append(Planned(directory=folder, overrides=tuple(overrides)))
             built.append((run_config, words))
@@ -191,8 +192,10 @@ def _compose_job(
         return run_config, directory / str(OmegaConf.select(job, "hydra.sweep.subdir"))
 
 
-def _check_twins(folder: Path, words: str, planned: Sequence[Planned]) -> None:
+def _check_twins(folder: Path, overrides: Sequence[str], planned: Sequence[Planned]) -> None:
     for other in planned:
+        if other.directory == folder and list(other.overrides) == list(overrides):
+            raise RunDirectoryError(f"{_TWICE}: {' '.join(overrides)}")
         if other.directory == folder:
             raise RunDirectoryError(
                 f"two jobs would share the folder {folder.name}; the other is {' '.join(other.overrides)}"
@@ -202,6 +205,8 @@ def _check_twins(folder: Path, words: str, planned: Sequence[Planned]) -> None:
 def _report(problems: dict[str, list[str]], jobs: int) -> str:
     if jobs == 1:
         return next(iter(problems))
+    if all(problem.startswith(_TWICE) for problem in problems):
+        return "\n".join(problems)
     bad = sum(map(len, problems.values()))
     lines = [f"{bad} of {jobs} jobs cannot run, so none was started:"]
     for problem, where in list(problems.items())[:_SHOWN]:

@@ -77,7 +77,8 @@ _BAD = [
     (["-m", "sweep.name=..", "seed=1,2"], "sweep.name: '..' cannot be"),
     (["-m", "placement=glob(zz*)"], "there is no job to run: nothing matches placement=glob(zz*)"),
     (["-m", "seed=1,2", "sed=1"], "sed: there is no such setting. Did you mean 'seed'?"),
-    (["-m", "seed=3,3"], "two jobs would share the folder"),
+    (["-m", "seed=3,3"], "error: the same job twice: seed=3\n"),
+    (["-m", "seed=3,3.0e0,4", "hydra.sweep.subdir=x"], "two jobs would share the folder"),
     (["seed=90"], "the text is too short"),
     (["seed=94"], "the text went away"),
     (["hydra.run.dir=/dev/null/x"], "/dev/null is not a folder"),
@@ -95,6 +96,15 @@ def test_bad_input_gets_one_message_and_leaves_nothing(fake, capsys, words, mess
     assert err.count("error:") == 1 and "Traceback" not in err
     assert left() == [] and not Path("outputs/sweeps").exists()
     assert not any(Path("outputs").glob("runs/*"))
+
+
+def test_a_broken_file_is_named_with_its_line(fake, capsys):
+    Path("mine/placement").mkdir(parents=True)
+    file = Path("mine/placement/broken.yaml").absolute()
+    file.write_text("name: x\n  bad: [\n")
+    assert launch(["-cd", "mine", "placement=broken"]) == REFUSED
+    message = f"error: {file}, line 2: mapping values are not allowed here\n"
+    assert capsys.readouterr().err == message
 
 
 def test_every_bad_job_of_a_sweep_is_shown_and_none_starts(fake, capsys):
@@ -151,6 +161,8 @@ def test_an_interrupt_ends_the_sweep_with_its_table(fake, capsys):
     assert [config.seed for config, *_ in fake.ran] == [92]
     out = capsys.readouterr().out
     assert "1 interrupted, 1 not started" in out
+    assert "1 not started; run again: normlab train seed=2 sweep.name=s\n" in out
+    assert json.loads(Path("outputs/sweeps/s/sweep.json").read_text())["jobs"][0]["outcome"] is None
     assert re.search(r"to continue: normlab resume outputs/sweeps/s/seed-92-[0-9a-f]{8}\n", out)
 
 
