@@ -112,6 +112,23 @@ def test_a_users_folder_can_be_given(run, tmp_path):
         assert done.stdout == "mine\n"
 
 
+def test_two_users_folders_are_refused(run, tmp_path):
+    for flag in ("--config-dir", "-cd"):
+        done = run("train", flag, str(tmp_path), flag, str(tmp_path), "--cfg", "job")
+        assert done.exit_code == 2 and "--config-dir can be given once" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("words", [["list", "norms", "--json"], ["list"], ["--version"]])
+def test_output_that_cannot_be_written_is_told_in_one_line(words):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "normlab", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+    assert done.returncode == 1
+
+
 def loaded_after(*words):
     """The modules that a command has loaded, in a process of its own."""
     code = f"""
