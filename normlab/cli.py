@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -26,6 +26,10 @@ def main() -> None:
     """The `normlab` command."""
     try:
         app(prog_name="normlab")
+    except OSError as error:
+        if error.filename is not None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        _unwritable(error)
     finally:
         _flush()
 
@@ -35,7 +39,19 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard()
+    except OSError as error:
+        _unwritable(error)
+
+
+def _discard() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unwritable(error: OSError) -> NoReturn:
+    _discard()
+    print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _show_main_help(wanted: bool) -> None:
@@ -67,7 +83,8 @@ def _normlab(
 def _complete_train(context: typer.Context, incomplete: str) -> list[str]:
     from normlab.complete import complete
 
-    return complete(context.params.get("words") or [], incomplete)
+    folders = [f"--config-dir={folder}" for folder in context.params.get("config_dir") or []]
+    return complete([*folders, *(context.params.get("words") or [])], incomplete)
 
 
 @app.command(
@@ -80,7 +97,7 @@ def train(
     ] = None,
     multirun: Annotated[bool, typer.Option("--multirun")] = False,
     cfg: Annotated[str | None, typer.Option("--cfg", autocompletion=lambda: ["job", "hydra", "all"])] = None,
-    config_dir: Annotated[str | None, typer.Option("--config-dir")] = None,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir")] = None,
     hydra_help: Annotated[bool, typer.Option("--hydra-help")] = False,
     help_: Annotated[bool, typer.Option("--help")] = False,
 ) -> None:
@@ -88,7 +105,7 @@ def train(
     # The long flags are declared so that shells complete them; the short ones pass through among the words.
     flags = ["--multirun"] * multirun + ["--hydra-help"] * hydra_help
     flags += [f"--cfg={cfg}"] if cfg is not None else []
-    flags += [f"--config-dir={config_dir}"] if config_dir is not None else []
+    flags += [f"--config-dir={folder}" for folder in config_dir or []]
     typed = [*flags, *(words or []), *context.args]
     if help_ or "-h" in typed:
         from normlab.pages import train_page

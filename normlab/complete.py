@@ -47,6 +47,10 @@ def _config_dir(words: Sequence[str]) -> list[Path]:
     for word, value in itertools.pairwise(words):
         if word in ("-cd", "--config-dir") and Path(value).is_dir():
             return [Path(value)]
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag in ("-cd", "--config-dir") and value and Path(value).is_dir():
+            return [Path(value)]
     return []
 
 

@@ -101,7 +101,7 @@ _EXAMPLES: tuple[Line, ...] = (
 _SWEEPS: tuple[Line, ...] = (
     ("warmup=0,50,100", "a list"),
     ("'seed=range(8)'", "a range: 0 to 7"),
-    ("'placement=glob(*)'", "every option of a group; glob(*norm*) by pattern"),
+    ("'placement=glob(p*)'", "the options of a group by a pattern; glob(*) is every one"),
     ("sweep.name=NAME", "the sweep's folder, outputs/sweeps/NAME; else the time"),
     ("hydra/launcher=NAME", "how jobs run; basic is one after another"),
 )

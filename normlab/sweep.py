@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,11 @@ from rich.text import Text
 
 from normlab import naming
 from normlab.errors import RunDirectoryError
-from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.sinks.run_directory import plain, read_rows, read_summary
 
 FILE = "sweep.json"
+#: How many jobs that were not started are named.
+_SHOWN = 3
 #: The table from the fullest layout to the barest: whether with borders and whole keys, and the columns.
 _LAYOUTS = (
     (True, ("outcome", "best loss", "final loss", "first event", "time")),
@@ -151,7 +154,7 @@ def write(directory: Path, jobs: Sequence[Job]) -> Path:
     content = {"sweep": directory.name, "knobs": knobs, "jobs": records}
     path = directory / FILE
     part = path.with_name(f"{FILE}.part")
-    part.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     part.replace(path)
     return path
 
@@ -168,6 +171,8 @@ def _record(directory: Path, job: Job, knobs: Sequence[str]) -> dict[str, Any]:
         "status": job.status,
         "error": job.error,
         **{key: job.summary.get(key) for key in _FIGURES},
+        # Of a run that did not end, how it would have ended is not known.
+        "outcome": job.summary.get("outcome") if job.status == "finished" else None,
     }
 
 
@@ -186,15 +191,6 @@ def _values(job: Job, knobs: Sequence[str]) -> dict[str, Any]:
     return {key: naming.knob(job.config, key) if job.config else words.get(key) for key in knobs}
 
 
-def _strict(value: Any) -> Any:
-    """`value` with the floats that JSON lacks as strings."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    return [_strict(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _print(directory: Path, jobs: Sequence[Job]) -> None:
     console = Console()
     counts = Counter(job.status for job in jobs)
@@ -209,6 +205,16 @@ def _print(directory: Path, jobs: Sequence[Job]) -> None:
             console.print(
                 Text(f"to continue: normlab resume {directory / job.directory.name}"), soft_wrap=True
             )
+    if counts["not started"]:
+        console.print(Text(_again(jobs)), soft_wrap=True)
+
+
+def _again(jobs: Sequence[Job]) -> str:
+    """One line on the jobs that were not started: what to type for the first of them."""
+    left = [shlex.join(job.overrides) for job in jobs if job.status == "not started"]
+    more = f" (and {len(left) - _SHOWN} more, see {FILE})" if len(left) > _SHOWN else ""
+    commands = "; ".join(f"normlab train {words}" for words in left[:_SHOWN])
+    return f"{len(left)} not started; run again: {commands}{more}"
 
 
 def table(jobs: Sequence[Job], width: int = 80) -> Table:

@@ -58,6 +58,21 @@ def test_every_example_on_the_pages_composes():
             compose(single)
 
 
+def test_the_sweeps_on_the_train_page_can_be_trained():
+    from fnmatch import fnmatchcase
+
+    from normlab.launch import compose
+    from normlab.run import check
+
+    words = [line.strip("'") for line, _ in pages.train_page().panels[3].lines if "glob(" in line]
+    assert words
+    for group, _, pattern in (word.removesuffix(")").partition("=glob(") for word in words):
+        names = [name for name in groups.options(group) if fnmatchcase(name, pattern)]
+        assert len(names) > 1
+        for name in names:
+            check(compose([f"{group}={name}", "data=markov", "train.device=cpu"]))
+
+
 def test_every_setting_that_the_train_page_names_is_there():
     for line, text in pages.train_page().panels[2].lines:
         group = line.partition("=")[0]
@@ -95,6 +110,23 @@ def test_a_users_folder_can_be_given(run, tmp_path):
     for flag in (["--config-dir", str(tmp_path)], ["-cd", str(tmp_path)], [f"--config-dir={tmp_path}"]):
         done = run("train", *flag, "placement=mine", "--cfg", "job", "-p", "placement.name")
         assert done.stdout == "mine\n"
+
+
+def test_two_users_folders_are_refused(run, tmp_path):
+    for flag in ("--config-dir", "-cd"):
+        done = run("train", flag, str(tmp_path), flag, str(tmp_path), "--cfg", "job")
+        assert done.exit_code == 2 and "--config-dir can be given once" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("words", [["list", "norms", "--json"], ["list"], ["--version"]])
+def test_output_that_cannot_be_written_is_told_in_one_line(words):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "normlab", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+    assert done.returncode == 1
 
 
 def loaded_after(*words):

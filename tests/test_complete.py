@@ -50,7 +50,8 @@ def test_dots_are_completed_one_at_a_time():
 def test_a_users_folder_adds_options(tmp_path):
     (tmp_path / "placement").mkdir()
     (tmp_path / "placement" / "mine.yaml").touch()
-    assert complete(["-cd", str(tmp_path)], "placement=min") == ["placement=mine"]
+    for words in (["-cd", str(tmp_path)], [f"--config-dir={tmp_path}"], [f"-cd={tmp_path}"]):
+        assert complete(words, "placement=min") == ["placement=mine"]
 
 
 def test_hydras_own_settings_are_asked_of_hydra():

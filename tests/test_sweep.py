@@ -100,6 +100,20 @@ def test_sweep_json_is_strict_and_whole(folder):
     assert not list(folder.glob("*.part"))
 
 
+def test_a_job_that_did_not_end_has_no_outcome(folder):
+    write_job(folder / "f", finished("stable", 2.5) | {"status": "interrupted"})
+    sweep.write(folder, sweep.read_jobs(folder))
+    outcomes = {job["dir"]: job["outcome"] for job in json.loads((folder / sweep.FILE).read_text())["jobs"]}
+    assert outcomes == {"a": "stuck", "b": "nonfinite", "c": None, "d": None, "f": None}
+
+
+def test_jobs_that_were_not_started_are_told_on_one_line(folder, capsys):
+    jobs = [Planned(directory=folder / f"x{n}", overrides=(f"seed={n}", "norm.p=a b")) for n in range(5)]
+    sweep.finish(folder, jobs, {})
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("5 not started")]
+    assert "; normlab train seed=1 'norm.p=a b'; " in line and line.endswith("(and 2 more, see sweep.json)")
+
+
 def render(jobs, width):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     with console.file:

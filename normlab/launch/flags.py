@@ -25,6 +25,8 @@ _SHORT = {
     "-i": "--info",
     "-h": "--help",
 }
+#: Each says what the command does, so one at a time; Hydra has no config of a sweep to show.
+_MODES = ("--run", "--multirun", "--cfg", "--info")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -53,7 +55,8 @@ def split(words: Sequence[str]) -> Words:
     """Sort the words into flags and overrides.
 
     Raises:
-        UsageError: an unknown flag, a flag without its value, a word that is no override.
+        UsageError: an unknown flag, a flag without its value, flags that do not go together, a word that is
+            no override.
     """
     found = Words()
     rest = iter(words)
@@ -66,7 +69,18 @@ def split(words: Sequence[str]) -> Words:
             found.flags.append(word)
         else:
             found.overrides.append(_override(word))
+    _check_together(found.flags)
     return found
+
+
+def _check_together(flags: Sequence[str]) -> None:
+    modes = [mode for mode in _MODES if mode in flags]
+    if len(modes) > 1:
+        raise UsageError(f"{' and '.join(modes)} do not go together; give one of them")
+    if "--resolve" in flags and "--cfg" not in flags:
+        raise UsageError("--resolve goes with --cfg job: normlab train --cfg job --resolve")
+    if flags.count("--config-dir") > 1:
+        raise UsageError("--config-dir can be given once; put your options into one folder")
 
 
 def _flag(word: str, rest: Iterator[str]) -> list[str]:

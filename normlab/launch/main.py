@@ -4,11 +4,9 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -17,7 +15,8 @@ from normlab import groups, sweep
 from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import flags, messages, preflight, resolvers
 from normlab.launch.load import load_config
-from normlab.launch.task import Interrupted, describe, train
+from normlab.launch.signals import Interrupted, import_run, terminable
+from normlab.launch.task import describe, train
 
 #: Exit codes: done (diverged or not), a job failed, not a usable command, and 128 plus the signal.
 OK, FAILED, REFUSED, SIGNALLED = 0, 1, 2, 128
@@ -52,8 +51,7 @@ def resume(directory: Path, overrides: Sequence[str]) -> int:
 
 def _resume(directory: Path, overrides: Sequence[str]) -> int:
     config = load_config(_config_file(directory), overrides)
-    from normlab import run  # here, because it imports torch
-
+    run = import_run()
     try:
         summary = run.resume(config, directory)
     except UserError:
@@ -87,16 +85,20 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
     """The exit code of `action`, its errors told in one message."""
     raw = preflight.session.raw
     try:
-        with _terminable():
+        with terminable():
             return action()
     except (Interrupted, KeyboardInterrupt) as stop:
+        if not preflight.session.take_back():
+            print("interrupted before the first step", file=sys.stderr)
         return SIGNALLED + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
     except preflight.Refused as refusal:
+        if isinstance(refusal.__cause__, OSError) and messages.is_full(refusal.__cause__) and not raw:
+            return _refuse(messages.of_disk(refusal.__cause__))
         if refusal.__cause__ is not None:
             raise refusal.__cause__ from None
         return _refuse(str(refusal))
-    except messages.KNOWN as error:
-        if raw:
+    except (*messages.KNOWN, ValueError) as error:
+        if raw or not messages.is_known(error):
             raise
         return _refuse(messages.explain(error, overrides))
     except BrokenPipeError:
@@ -104,8 +106,8 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
     except OSError as error:  # from the folders and files that Hydra makes
         if raw:
             raise
-        print(f"error: {describe(error)}", file=sys.stderr)
-        return FAILED
+        preflight.session.take_back()
+        return _refuse(messages.of_disk(error))
 
 
 def _refuse(message: str) -> int:
@@ -117,23 +119,6 @@ def _check_config_dir(words: flags.Words) -> None:
     folder = words.value("--config-dir")
     if folder is not None and not Path(folder).is_dir():
         raise UserError(f"--config-dir {folder}: there is no such folder")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM between jobs ends the command in order, as Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

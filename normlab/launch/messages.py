@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's errors in our words: what was typed, why not, and what is nearest."""
 
+import errno
 import re
 import types
 from collections.abc import Callable, Sequence
@@ -46,6 +47,15 @@ _KINDS: dict[Any, str] = {
 }
 
 
+def is_known(error: BaseException) -> bool:
+    """Whether it is for the user to put right: one of `KNOWN`, or a bare ValueError of Hydra's own."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return isinstance(error, KNOWN) or (type(error) is ValueError and module.startswith("hydra."))
+
+
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     """One message for an error of composing a config; `overrides` are the words that were typed."""
     if isinstance(error, UserError):
@@ -57,14 +67,29 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, ConfigCompositionException) and "--multirun" in str(error):
         swept = _swept(overrides)
         return f"{swept}: several values; add -m to run them all, or put [ ] around a list"
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return _no_option(overrides)
     cause = _cause(error)
     where = re.match(r"In '([^']+)'", str(error))
     prefix = f"in {where[1]}.yaml: " if where else ""
     if cause is not None:
         return prefix + _setting(cause, overrides)
     if isinstance(error, yaml.YAMLError):
-        return "a YAML file: cannot be read: " + " ".join(str(error).split())
+        return prefix + _not_yaml(error)
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether it says that the disk is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def of_disk(error: OSError, directory: object = None) -> str:
+    """One message for a folder or file that could not be made; it names the path."""
+    path = error.filename or directory or "a file"
+    if is_full(error):
+        return f"{path} cannot be written: the disk is full"
+    return f"{path} cannot be made: {error.strerror or error}"
 
 
 def problem(error: OmegaConfBaseException, word: str = "") -> str:
@@ -134,6 +159,24 @@ def _no_such_option(error: MissingConfigException) -> str:
     known = list(error.options or [])
     listed = f"There are: {', '.join(known)}." if known else "There is none."
     return f"{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"
+
+
+def _no_option(overrides: Sequence[str]) -> str:
+    """Hydra does not say which group was given null, a number or a truth value."""
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key in groups.GROUPS and re.fullmatch(r"null|true|false|[-+.\d].*", value.strip(), re.I):
+            known = ", ".join(groups.options(key))
+            return f"{key}={value}: an option is a name, not {value}. There are: {known}."
+    return "a group takes the name of an option, not null, a number, true or false"
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "a YAML file cannot be read: " + " ".join(str(error).split())
+    where = f"{mark.name}, line {mark.line + 1}: "
+    return where + " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
 
 
 def _swept(overrides: Sequence[str]) -> str:

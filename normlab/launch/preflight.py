@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,17 @@ from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError
 from normlab.launch import messages
 from normlab.launch.schema import to_run_config
+from normlab.launch.signals import import_run
+from normlab.sinks.run_directory import CHECKPOINTS, CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY, check_free
 from normlab.sweep import Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
+_TWICE = "the same job twice"
+
+
+#: What a run and Hydra write into its folder before the first step.
+_MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")
 
 
 class Refused(BaseException):
@@ -39,10 +46,48 @@ class Session:
     #: The sweep's folder and its jobs; None for a single run.
     sweep: Path | None = None
     planned: list[Planned] = field(default_factory=list)
+    #: What was in the folders of the jobs, and of the sweep, before Hydra made them.
+    before: dict[Path, frozenset[Path]] = field(default_factory=dict)
     #: Errors of jobs by folder.
     failures: dict[Path, Exception] = field(default_factory=dict)
     #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
     raw: bool = False
+
+    def watch(self, directory: Path) -> None:
+        """Note what is in `directory`, so that `take_back` leaves it there."""
+        place = directory.absolute()
+        there = [place, *place.glob("*"), *place.glob(".hydra/*")] if place.is_dir() else []
+        self.before[place] = frozenset(there)
+
+    def take_back(self) -> bool:
+        """Remove the folders in which no run began; returns whether one did in any."""
+        sweep = self.sweep.absolute() if self.sweep is not None else None
+        began = bool(self.failures)
+        for place, before in self.before.items():
+            if place != sweep and place not in self.failures:
+                began |= not remove_unstarted(place, before)
+        if sweep in self.before and sweep is not None and not began:
+            _remove(sweep, ("multirun.yaml",), self.before[sweep])
+        return began
+
+
+def remove_unstarted(directory: Path, before: frozenset[Path] = frozenset()) -> bool:
+    """Take back what a run that did not begin has made; returns False where it did begin."""
+    if (directory / SUMMARY).exists():
+        return False
+    _remove(directory / ".hydra", ("*.yaml",), before)
+    _remove(directory / CHECKPOINTS, (), before)
+    _remove(directory, _MADE, before)
+    return True
+
+
+def _remove(directory: Path, patterns: Sequence[str], before: frozenset[Path]) -> None:
+    with suppress(OSError):
+        for path in [path for pattern in patterns for path in directory.glob(pattern)]:
+            if path not in before:
+                path.unlink()
+        if directory not in before:
+            directory.rmdir()
 
 
 session = Session()
@@ -57,6 +102,7 @@ class Preflight(Callback):
             run_config = to_run_config(config)
             check_directory(Path(str(config.hydra.run.dir)))
             _check(run_config)
+            session.watch(Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing(), _hydra_config(config):
@@ -66,6 +112,8 @@ class Preflight(Callback):
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
                 session.planned = _check_jobs(config, directory, _jobs(config))
             session.sweep = directory
+            for place in (directory, *(job.directory for job in session.planned)):
+                session.watch(place)
 
 
 @contextmanager
@@ -73,7 +121,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if session.raw or not isinstance(error, messages.KNOWN):
+        if session.raw or not messages.is_known(error):
             raise Refused from error
         raise Refused(messages.explain(error)) from None
 
@@ -90,9 +138,7 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
 
 
 def _check(config: RunConfig) -> None:
-    from normlab import run  # here, because it imports torch
-
-    run.check(config)
+    import_run().check(config)
 
 
 def _jobs(config: DictConfig) -> list[list[str]]:
@@ -117,11 +163,13 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
         words = " ".join(overrides)
         try:
             run_config, folder = _compose_job(config, directory, overrides, number)
-            _check_twins(folder, words, planned)
+            _check_twins(folder, overrides, planned)
             check_directory(folder)
             planned.append(Planned(directory=folder, overrides=tuple(overrides)))
             built.append((run_config, words))
-        except messages.KNOWN as error:
+        except (*messages.KNOWN, ValueError) as error:
+            if not messages.is_known(error):
+                raise
             problems.setdefault(messages.explain(error, overrides), []).append(words)
     for run_config, words in built if not problems else []:
         try:
@@ -144,8 +192,10 @@ def _compose_job(
         return run_config, directory / str(OmegaConf.select(job, "hydra.sweep.subdir"))
 
 
-def _check_twins(folder: Path, words: str, planned: Sequence[Planned]) -> None:
+def _check_twins(folder: Path, overrides: Sequence[str], planned: Sequence[Planned]) -> None:
     for other in planned:
+        if other.directory == folder and list(other.overrides) == list(overrides):
+            raise RunDirectoryError(f"{_TWICE}: {' '.join(overrides)}")
         if other.directory == folder:
             raise RunDirectoryError(
                 f"two jobs would share the folder {folder.name}; the other is {' '.join(other.overrides)}"
@@ -155,6 +205,8 @@ def _check_twins(folder: Path, words: str, planned: Sequence[Planned]) -> None:
 def _report(problems: dict[str, list[str]], jobs: int) -> str:
     if jobs == 1:
         return next(iter(problems))
+    if all(problem.startswith(_TWICE) for problem in problems):
+        return "\n".join(problems)
     bad = sum(map(len, problems.values()))
     lines = [f"{bad} of {jobs} jobs cannot run, so none was started:"]
     for problem, where in list(problems.items())[:_SHOWN]:
@@ -167,10 +219,7 @@ def _report(problems: dict[str, list[str]], jobs: int) -> str:
 
 def check_directory(directory: Path) -> None:
     """Raise a RunDirectoryError unless a new run can live in `directory`."""
-    if any((directory / name).exists() for name in ("summary.json", "metrics.jsonl")):
-        raise RunDirectoryError(
-            f"{directory} already holds a run; continue it with: normlab resume {directory}"
-        )
+    check_free(directory)
     _check_parent(directory)
 
 

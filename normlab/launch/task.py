@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,19 +10,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from normlab.errors import UserError
-from normlab.launch import preflight, resolvers
+from normlab.launch import messages, preflight, resolvers
 from normlab.launch.schema import to_run_config
+from normlab.launch.signals import Interrupted, import_run
 
 log = logging.getLogger(__name__)
 resolvers.register()  # a worker process imports this module first
-
-
-class Interrupted(BaseException):
-    """A signal ended a run, which has saved its state. No Exception: the rest of a sweep must not go on."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
 
 
 def train(config: DictConfig) -> float:
@@ -34,8 +26,7 @@ def train(config: DictConfig) -> float:
     Raises:
         Interrupted: a signal ended it.
     """
-    from normlab import run  # here, because it imports torch
-
+    run = import_run()
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     in_turn = hydra.runtime.choices.get("hydra/launcher") == "basic"
@@ -57,9 +48,17 @@ def train(config: DictConfig) -> float:
 def _note(error: Exception, directory: Path) -> None:
     """Say what went wrong, once; the trace goes to the job's log."""
     preflight.session.failures[directory] = error
+    before = preflight.session.before.get(directory, frozenset())
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
-        _remove_unstarted(directory)
+        preflight.remove_unstarted(directory, before)
+        return
+    if (
+        isinstance(error, OSError)
+        and messages.is_full(error)
+        and preflight.remove_unstarted(directory, before)
+    ):
+        print(f"error: {messages.of_disk(error, directory)}", file=sys.stderr)
         return
     log.error("the run failed", exc_info=error)
     print(
@@ -70,14 +69,3 @@ def _note(error: Exception, directory: Path) -> None:
 def describe(error: BaseException) -> str:
     """An exception on one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
-
-
-def _remove_unstarted(directory: Path) -> None:
-    """Take back the folder that Hydra made, if no run began in it."""
-    if (directory / "summary.json").exists():
-        return
-    with suppress(OSError):
-        for path in [*directory.glob(".hydra/*.yaml"), directory / "train.log"]:
-            path.unlink(missing_ok=True)
-        (directory / ".hydra").rmdir()
-        directory.rmdir()

@@ -34,6 +34,9 @@ def test_overrides_end_in_one_block(words, argv):
         (["--cfg"], "--cfg needs a value: job, hydra, all"),
         (["--cfg", "jobs"], "--cfg needs a value"),
         (["placement"], "'placement' is not KEY=VALUE"),
+        (["-m", "--cfg", "job", "placement=post,pre"], "--multirun and --cfg do not go together"),
+        (["--resolve"], "--resolve goes with --cfg job"),
+        (["-cd", "a", "-cd", "b"], "--config-dir can be given once"),
     ],
 )
 def test_what_is_no_command_line_is_refused(words, message):
@@ -43,6 +46,6 @@ def test_what_is_no_command_line_is_refused(words, message):
 
 
 def test_a_flag_gives_its_last_value():
-    words = split(["-cd", "a", "--config-dir", "b"])
-    assert words.value("--config-dir") == "b"
+    words = split(["-p", "a", "--package", "b"])
+    assert words.value("--package") == "b"
     assert words.value("--cfg") is None

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,11 +70,15 @@ def test_an_experiment_can_be_a_sweep(fake):
 _BAD = [
     (["sed=1"], "Did you mean 'seed'?"),
     (["depth=0"], "depth: must be 1 or more"),
+    (["norm=null"], "norm=null: an option is a name, not null. There are: layernorm"),
+    (["-m", "placement=post", "norm=null,rmsnorm"], "norm=null: an option is a name"),
+    (["norm=3"], "norm=3: an option is a name, not 3"),
     (["sweep.name=a/b"], "sweep.name: 'a/b' cannot be a folder's name"),
     (["-m", "sweep.name=..", "seed=1,2"], "sweep.name: '..' cannot be"),
     (["-m", "placement=glob(zz*)"], "there is no job to run: nothing matches placement=glob(zz*)"),
     (["-m", "seed=1,2", "sed=1"], "sed: there is no such setting. Did you mean 'seed'?"),
-    (["-m", "seed=3,3"], "two jobs would share the folder"),
+    (["-m", "seed=3,3"], "error: the same job twice: seed=3\n"),
+    (["-m", "seed=3,3.0e0,4", "hydra.sweep.subdir=x"], "two jobs would share the folder"),
     (["seed=90"], "the text is too short"),
     (["seed=94"], "the text went away"),
     (["hydra.run.dir=/dev/null/x"], "/dev/null is not a folder"),
@@ -90,6 +96,15 @@ def test_bad_input_gets_one_message_and_leaves_nothing(fake, capsys, words, mess
     assert err.count("error:") == 1 and "Traceback" not in err
     assert left() == [] and not Path("outputs/sweeps").exists()
     assert not any(Path("outputs").glob("runs/*"))
+
+
+def test_a_broken_file_is_named_with_its_line(fake, capsys):
+    Path("mine/placement").mkdir(parents=True)
+    file = Path("mine/placement/broken.yaml").absolute()
+    file.write_text("name: x\n  bad: [\n")
+    assert launch(["-cd", "mine", "placement=broken"]) == REFUSED
+    message = f"error: {file}, line 2: mapping values are not allowed here\n"
+    assert capsys.readouterr().err == message
 
 
 def test_every_bad_job_of_a_sweep_is_shown_and_none_starts(fake, capsys):
@@ -111,7 +126,8 @@ def test_a_folder_that_holds_a_run_is_refused(fake, capsys):
     assert launch(["hydra.run.dir=here"]) == OK
     before = {path: path.read_bytes() for path in left()}
     assert launch(["hydra.run.dir=here", "seed=1"]) == REFUSED
-    assert "here already holds a run; continue it with: normlab resume here" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "here already holds a run (summary.json)" in err and "normlab resume here" in err
     assert {path: path.read_bytes() for path in left()} == before and len(fake.ran) == 1
 
 
@@ -145,6 +161,8 @@ def test_an_interrupt_ends_the_sweep_with_its_table(fake, capsys):
     assert [config.seed for config, *_ in fake.ran] == [92]
     out = capsys.readouterr().out
     assert "1 interrupted, 1 not started" in out
+    assert "1 not started; run again: normlab train seed=2 sweep.name=s\n" in out
+    assert json.loads(Path("outputs/sweeps/s/sweep.json").read_text())["jobs"][0]["outcome"] is None
     assert re.search(r"to continue: normlab resume outputs/sweeps/s/seed-92-[0-9a-f]{8}\n", out)
 
 
@@ -160,6 +178,79 @@ def test_a_signal_between_jobs_ends_the_sweep(fake, capsys):
     assert launch(["-m", "seed=1,2"]) == 128 + signal.SIGTERM
     assert len(fake.ran) == 1
     assert "1 finished, 1 not started" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [["hydra.run.dir=here"], ["-m", "seed=1,2", "sweep.name=s"]])
+def test_an_interrupt_before_the_first_step_leaves_nothing(fake, capsys, words, number):
+    def start(config, directory, **rest):
+        (directory / "config.yaml").touch()
+        (directory / "checkpoints").mkdir()
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal came too late")
+
+    fake.run = start
+    assert launch(words) == 128 + number
+    assert "interrupted before the first step" in capsys.readouterr().err
+    assert left() == [] and not Path("here").exists() and not Path("outputs/sweeps/s").exists()
+
+
+def test_an_interrupt_leaves_what_was_there_before(fake):
+    Path("here/.hydra").mkdir(parents=True)
+    mine = [Path("here/notes.txt"), Path("here/train.log"), Path("here/.hydra/mine.yaml")]
+    for path in mine:
+        path.touch()
+
+    def start(config, directory, **rest):
+        raise KeyboardInterrupt
+
+    fake.run = start
+    assert launch(["hydra.run.dir=here"]) == 128 + signal.SIGINT
+    assert left() == sorted(mine)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_amid_the_import_of_torch_waits_for_its_end(number):
+    code = f"""
+import os, sys
+from importlib.abc import MetaPathFinder
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "normlab.run":
+            os.kill(os.getpid(), {int(number)})
+            import ctypes
+            ctypes.pythonapi.PyErr_CheckSignals()
+            print("imported", flush=True)
+            sys.modules["normlab.run"] = sys
+            from importlib.machinery import ModuleSpec
+sys.meta_path.insert(0, Finder())
+import types, normlab
+normlab.__path__ = [*normlab.__path__]
+from normlab.launch import launch
+sys.exit(launch([]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "imported" in done.stdout
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stderr == "interrupted before the first step\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_folder_that_cannot_be_made_is_refused(fake, capsys):
+    assert launch(["hydra.run.dir=/proc/x"]) == REFUSED
+    assert capsys.readouterr().err == "error: /proc/x cannot be made: No such file or directory\n"
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(fake, capsys):
+    def start(config, directory, **rest):
+        (directory / "config.yaml").touch()
+        raise OSError(28, "No space left on device", str(directory / "config.yaml"))
+
+    fake.run = start
+    assert launch(["hydra.run.dir=here"]) == FAILED
+    err = capsys.readouterr().err
+    assert "here/config.yaml cannot be written: the disk is full" in err and "Traceback" not in err
+    assert left() == [] and not Path("here").exists()
 
 
 def test_full_errors_are_let_through_where_wanted(fake, monkeypatch):
@@ -182,7 +273,6 @@ def test_a_fault_of_ours_in_a_check_is_not_hidden(fake):
 
 def test_hydra_leaves_no_trace_in_the_process(fake):
     import logging
-    import sys
 
     before = (sys.argv, os.environ.get("HYDRA_FULL_ERROR"), logging.getLogger().handlers[:], Path.cwd())
     launch(["seed=91"])

@@ -1,0 +1,62 @@
+"""SIGINT and SIGTERM outside the training itself, and the import of torch, which no signal may cut."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, ModuleType
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Interrupted(BaseException):
+    """A signal ended a run or a start. No Exception: the rest of a sweep must not go on."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM between jobs ends the command in order, as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    with _handled(stop, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """A signal is only noted and raised at the end.
+
+    Raises:
+        Interrupted: there was one.
+    """
+    noted: list[int] = []
+    with _handled(lambda number, frame: noted.append(number), signal.SIGINT, signal.SIGTERM):
+        yield
+    if noted:
+        raise Interrupted(noted[0])
+
+
+def import_run() -> ModuleType:
+    """`normlab.run`, and torch with it: an exception from a handler amid torch's C++ ends the process."""
+    with deferred():
+        from normlab import run
+    return run
+
+
+@contextmanager
+def _handled(handler: Handler, *numbers: int) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
