@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,19 @@ import torch
 
 from normlab.config import RunConfig
 
-_PACKAGES = ("torch", "numpy", "datasets", "tokenizers", "hydra-core", "omegaconf", "wandb", "typer", "rich")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "datasets",
+    "tokenizers",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+    "typer",
+    "rich",
+    "matplotlib",
+    "pillow",
+)
 
 
 def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
@@ -22,9 +35,9 @@ def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "git": _git(Path(__file__).resolve().parent),
+        "git": _git(Path(__file__).resolve()),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "seed": config.seed,
@@ -38,9 +51,24 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that normlab runs from, and whether it was changed; None outside one."""
+def _processor() -> str:
+    """The processor's model where the system tells it, else its kind."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(file: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that `file` is tracked in, and whether that was changed; None outside one.
+
+    A package installed below another project's checkout is not a part of it.
+    """
+    folder = file.parent
     try:
+        _run_git(folder, "ls-files", "--error-unmatch", file.name)
         commit = _run_git(folder, "rev-parse", "HEAD")
         return {
             "commit": commit,

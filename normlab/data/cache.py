@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -26,6 +27,9 @@ BUILDING = ".building-"
 STALE = 24 * 3600
 #: What a check reads of each file: so many blocks of this size, evenly over it; all of it up to 16 MiB.
 BLOCKS, BLOCK = 256, 1 << 16
+
+#: Held while the form of warnings, which is one for all threads, is changed.
+_WARNING = threading.Lock()
 
 T = TypeVar("T")
 #: Fills a folder and returns what its meta.json is to hold.
@@ -69,7 +73,7 @@ def fetch(request: Mapping[str, Any], build: Build, open_folder: Open[T]) -> T:
         except FileNotFoundError:
             pass
         except DamagedError as damage:
-            warnings.warn(f"the token cache {place} is damaged ({damage}); making it again", CacheWarning, 2)
+            _warn(f"the token cache {place} is damaged ({damage}); making it again")
             _remove(place)
         try:
             folder = _building(place.parent)
@@ -78,6 +82,17 @@ def fetch(request: Mapping[str, Any], build: Build, open_folder: Open[T]) -> T:
         _fill(folder, build)
         _publish(folder, place)
     raise DataError(f"the token cache {place} does not stay there; set NORMLAB_CACHE to another folder")
+
+
+def _warn(message: str) -> None:
+    """A CacheWarning that, where it is printed, is one line without a piece of this source."""
+    with _WARNING:
+        usual = warnings.formatwarning
+        warnings.formatwarning = lambda text, *more, **named: f"warning: {text}\n"
+        try:
+            warnings.warn(message, CacheWarning, 4)
+        finally:
+            warnings.formatwarning = usual
 
 
 def _check(place: Path) -> dict[str, Any]:
@@ -193,7 +208,7 @@ def _remove(place: Path) -> None:
 def _without_cache(error: OSError, build: Build, open_folder: Open[T]) -> T:
     """Build into a folder of this run alone."""
     problem = f"cannot write the token cache ({error}); the text is read again by every run"
-    warnings.warn(f"{problem}. Set NORMLAB_CACHE to a folder that can be written", CacheWarning, 3)
+    _warn(f"{problem}. Set NORMLAB_CACHE to a folder that can be written")
     folder = Path(tempfile.mkdtemp(prefix="normlab-"))
     try:
         return open_folder(folder, _fill(folder, build))

@@ -125,7 +125,7 @@ def _load(paths: list[Path], ending: str, folder: Path) -> Any:
     try:
         return _dataset(paths, ending, folder)
     except Exception as error:  # `datasets` lets through what pandas, pyarrow and the file system raise
-        _refuse_full_disk(error, folder)
+        _raise_full_disk(error)
         if len(paths) == 1:
             raise _unreadable(paths[0], ending, error) from error
         for path in paths:
@@ -179,8 +179,8 @@ def _bad_line(path: Path) -> str:
     return ""
 
 
-def _refuse_full_disk(error: Exception, folder: Path) -> None:
+def _raise_full_disk(error: Exception) -> None:
+    """A full disk is no fault of the file; the cache, which is what fills it, says so."""
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            problem = f"the disk of {folder} is full; set NORMLAB_CACHE to a folder elsewhere"
-            raise DataError(problem) from error
+            raise cause

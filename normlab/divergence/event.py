@@ -24,7 +24,7 @@ class Facts:
 class Event:
     """One onset of one kind of trouble. (step, kind, metric) names it; its end is filled in later."""
 
-    #: The row at which it was seen; a detector that waits for N rows says in the message when it began.
+    #: The row at which it was seen; a detector that waits for N rows says in the message for how long.
     step: int
     kind: str
     #: The key of the row's number that crossed the threshold.

@@ -42,15 +42,14 @@ class Explosion(Detector):
         state.above = state.above + 1 if loss > limit else 0
         if state.above < self.settings.steps:
             return []
-        step = row["step"]
         state.event = Event(
-            step=step,
+            step=row["step"],
             kind="explosion",
             metric="loss",
             value=loss,
             threshold=limit,
             message=(
-                f"the loss is {loss:.4g} at step {step} and for {state.above} steps on end has been above "
+                f"the loss is {loss:.4g} and for {state.above} steps on end has been above "
                 f"{limit:.4g}, which is {self.settings.margin:g} nats over its start at {start:.4g}"
             ),
         )

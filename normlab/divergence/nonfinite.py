@@ -76,17 +76,17 @@ def backward_rank(site: str) -> tuple[Any, ...]:
 
 def _event(step: int, metric: str, value: float, site: str) -> Event:
     if metric == PARAMETER:
-        told = f"parameters of {site} are not finite from step {step} on"
+        told = f"parameters of {site} are not finite"
     elif metric == "loss":
-        told = f"the loss is {value} at step {step}; the step's update is not applied"
+        told = f"the loss is {value}; the step's update is not applied"
     elif site:
         told = (
-            f"the gradient of {site} is {value} at step {step}, the first in the order of the backward pass; "
+            f"the gradient of {site} is {value}, the first in the order of the backward pass; "
             "the step's update is not applied"
         )
     else:
         told = (
-            f"the global gradient norm is {value} at step {step} and no single layer's is known to be; "
+            f"the global gradient norm is {value} and no single layer's is known to be; "
             "the step's update is not applied"
         )
     return Event(

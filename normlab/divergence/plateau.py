@@ -59,8 +59,8 @@ class Plateau(Detector):
             value=level,
             threshold=floor + self.settings.tolerance,
             message=(
-                f"the median of the last {self.settings.window} losses is {level:.4g} at step {step} and no "
-                f"longer falls; the unigram entropy is {floor:.4g}: the model has learnt how frequent tokens "
+                f"the median of the last {self.settings.window} losses is {level:.4g} and no longer "
+                f"falls; the unigram entropy is {floor:.4g}: the model has learnt how frequent tokens "
                 "are, and nothing more"
             ),
         )

@@ -180,10 +180,10 @@ class Spike(Detector):
         if metric == GRADIENT:
             limit, expected = math.exp(limit), math.exp(expected)
         risen, past = self._risen(row), len(self.tracks[metric].accepted)
+        earlier = f" at step {point.step}" if point.step != row["step"] else ""
         told = (
-            f"the {'loss' if metric == LOSS else 'gradient norm'} jumped to {point.value:.4g} at step "
-            f"{point.step}, where its last {past} values lead to expect {expected:.4g} and {limit:.4g} is "
-            "the limit"
+            f"the {'loss' if metric == LOSS else 'gradient norm'} jumped to {point.value:.4g}{earlier}, "
+            f"where its last {past} values lead to expect {expected:.4g} and {limit:.4g} is the limit"
         )
         if risen:
             told += "; gradients rose most in " + ", ".join(f"{site} (x{ratio:.3g})" for site, ratio in risen)

@@ -65,7 +65,7 @@ class Vanishing(Detector):
             threshold=limit,
             layers=tuple(sites),
             message=(
-                f"at step {step} the gradient RMS of {', '.join(sites)} has been under {limit:.3g}, "
+                f"the gradient RMS of {', '.join(sites)} has been under {limit:.3g}, "
                 f"{self.settings.factor:g} times the optimizer's eps, for {self.settings.steps} steps on end "
                 f"(smallest: {rms[least]:.3g} in {least}): eps begins to hold their updates back"
             ),

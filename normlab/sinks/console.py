@@ -158,7 +158,13 @@ def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[s
     elif summary.get("outcome"):
         outcome.append(f" at step {run.done} of {run.steps}, {summary['outcome']} so far")
     yield "outcome", outcome
-    losses = _values(("first", run.first_loss), *_kinds("loss", summary))
+    kinds = [
+        (kind, value)
+        for kind, value in _kinds("loss", summary)
+        # A mean over steps, which in a run that only rose lies above the first loss.
+        if not (kind == "best" and value is not None and value > run.first_loss)
+    ]
+    losses = _values(("first", run.first_loss), *kinds)
     yield "loss", Text(losses or "none")
     final = summary.get("loss/final")
     if losses and isinstance(final, float):

@@ -104,8 +104,10 @@ def short(value: float) -> str:
 
 
 def fixed(value: float, places: int) -> str:
-    """With so many places after the point: 3.1400, NaN."""
-    return f"{value:.{places}f}" if math.isfinite(value) else short(value)
+    """With so many places after the point, but five digits from 1e4 on: 3.1400, 1.3437e+10, NaN."""
+    if not math.isfinite(value):
+        return short(value)
+    return f"{value:.{places}f}" if abs(value) < 1e4 else f"{value:.5g}"
 
 
 def duration(seconds: float) -> str:
@@ -126,7 +128,7 @@ def against(loss: float, floors: Mapping[str, float]) -> str:
         return "not finite"
     uniform, unigram, bigram = (floors.get(name, math.nan) for name in ("uniform", "unigram", "bigram"))
     if loss > uniform:
-        return f"{loss - uniform:.2f} nat above ln V ({uniform:.2f}): worse than guessing"
+        return f"{fixed(loss - uniform, 2)} nat above ln V ({uniform:.2f}): worse than guessing"
     parts = [_beside(loss, "unigram entropy", unigram)]
     if loss < unigram:
         parts.append(_beside(loss, "bigram entropy", bigram))

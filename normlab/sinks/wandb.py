@@ -17,8 +17,8 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,14 +49,29 @@ _SUMMARISED = ("val", "time")
 _EVENT = ("step", "kind", "metric", "value", "threshold", "layers", "message")
 _LATER = ("end", "recovered", "recovery_steps")
 
+#: What WANDB_MODE may say, and what it means; `dryrun` and `run` are wandb's old words.
+_MODES = {
+    "": "auto",
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+
 _log = logging.getLogger(__name__)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class WandbSink:
     """Mirrors a run in wandb.
 
-    `pictures(run directory)` gives the images for the last row, by key; `warn` takes the one warning. After
-    `open`, `mode` is online, offline or disabled, `directory` the folder in `RUN/wandb/`, `url` the page.
+    `pictures(run directory)` gives the images for the last row, by key; `warn` takes the one warning, `tell`
+    the line before a wait. After `open`, `mode` is online, offline or disabled, `directory` the folder in
+    `RUN/wandb/`, `url` the page.
     """
 
     #: Whether a run of this process found no server: the next ones of a sweep need not wait for it again.
@@ -67,6 +82,7 @@ class WandbSink:
         tracker: TrackerConfig,
         pictures: Callable[[Path], Mapping[str, "Image"]] | None = None,
         warn: Callable[[str], None] = _log.warning,
+        tell: Callable[[str], None] = _say,
     ) -> None:
         self.mode = "disabled"
         self.directory: Path | None = None
@@ -75,6 +91,7 @@ class WandbSink:
         self._tracker = tracker
         self._pictures = pictures
         self._warn = warn
+        self._tell = tell
         self._run: Any = None
         self._lost = False
         self._run_directory = Path()
@@ -99,7 +116,7 @@ class WandbSink:
         """For the run's summary: the mode, and the folder, page, command and problem that there are."""
         directory = self.directory
         with suppress(ValueError):  # a run directory may be moved
-            directory = directory and directory.relative_to(self._run_directory.resolve())
+            directory = directory and directory.resolve().relative_to(self._run_directory.resolve())
         facts = {
             "mode": self.mode,
             "directory": directory,
@@ -110,14 +127,13 @@ class WandbSink:
         return {name: str(fact) for name, fact in facts.items() if fact is not None}
 
     def open(self, opening: Opening) -> None:
-        mode = self._tracker.mode
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE", "").strip().lower() or "auto"
+        mode = self._tracker.mode if self._tracker.mode != "auto" else self._environment_mode()
         if mode == "disabled":
             return  # without importing wandb
         self._run_directory = opening.directory
         try:
-            self._start(mode, opening)
+            with _own_mode():
+                self._start(mode, opening)
         except Exception as error:
             self._lose("wandb did not start, so the run goes on without it", error)
 
@@ -158,8 +174,18 @@ class WandbSink:
         except Exception as error:
             self._lose("wandb did not finish", error)
 
-    def _start(self, mode: str, opening: Opening) -> None:
+    def _environment_mode(self) -> str:
+        """What WANDB_MODE asks for; auto without it."""
+        given = os.environ.get("WANDB_MODE", "").strip()
+        mode = _MODES.get(given.lower())
+        if mode is None:
+            self._complain(
+                f"WANDB_MODE must be online, offline or disabled, not {given[:20]!r}: "
+                "this run is recorded offline"
+            )
+        return mode or "offline"
 
+    def _start(self, mode: str, opening: Opening) -> None:
         self.mode = self._choose(mode)
         note = opening.directory / "wandb" / "attempt.json"
         known = read_note(note) if opening.resumed else {}
@@ -187,7 +213,7 @@ class WandbSink:
         """online or offline, for what was asked for. Never asks the user."""
         import wandb
 
-        if mode in ("offline", "dryrun"):
+        if mode == "offline":
             return "offline"
         _hush()
         # Without this check wandb would ask for a key on a terminal, and wait for ever.
@@ -201,6 +227,8 @@ class WandbSink:
         return "online"
 
     def _init(self, identity: str, opening: Opening) -> Any:
+        if self.mode == "online":
+            self._tell(f"wandb: trying its server for up to {INIT_TIMEOUT:g} s")
         try:
             return self._init_in(self.mode, identity, opening)
         except Exception as error:
@@ -316,6 +344,17 @@ class WandbSink:
         if self.problem is None:
             self.problem = message
             self._warn(message)
+
+
+@contextmanager
+def _own_mode() -> Iterator[None]:
+    """Keep WANDB_MODE from wandb, which is told its mode and fails at a word it does not know."""
+    given = os.environ.pop("WANDB_MODE", None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["WANDB_MODE"] = given
 
 
 def _hush() -> None:

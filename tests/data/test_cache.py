@@ -265,6 +265,36 @@ def test_a_full_disk(cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
+def test_a_full_disk_while_a_file_is_read(text: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = text.with_suffix(".csv")
+    table.write_text("text\nhello\n")
+
+    def full(*words: object) -> None:
+        raise ValueError from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "_dataset", full)
+    with pytest.raises(DataError) as refused:
+        load(table)
+    assert str(refused.value).startswith(
+        f"cannot write the token cache in {cache}: the disk is full; set NORM"
+    )
+
+
+def test_on_the_command_line_the_warning_is_one_line(text: Path, cache: Path) -> None:
+    load(text)
+    cut(entry(cache))
+    script = (
+        "from normlab.data import load_corpus; from normlab.tables.datasets import TextData\n"
+        f"load_corpus(TextData(name='text', source='text', path={str(text)!r}), 8)\n"
+        "import warnings; warnings.warn('other')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    ours, *others = done.stderr.splitlines()
+    assert ours.startswith("warning: the token cache ")
+    assert ours.endswith("making it again")
+    assert "UserWarning: other" in others[0]
+
+
 def test_a_cache_that_cannot_be_written(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = load(text).train.copy()
     blocked = tmp_path / "blocked"

@@ -238,6 +238,19 @@ def test_every_ending_has_its_words(opening_of, made, summary, words):
     assert words in told(console)
 
 
+def test_losses_beyond_all_bounds_stay_short(opening_of, made):
+    console = pipe()
+    sink = ConsoleSink(console)
+    sink.open(opening_of())
+    for step in range(30):
+        sink.row(made.row(step, **({"loss": 13437325312.0} if step else {})))
+    sink.close(made.summary(outcome="exploded", **{"loss/best": 5.6, "loss/final": 11971051417.915}))
+    text = told(console)
+    assert "loss 1.3437e+10" in text
+    assert "5.500 first   1.1971e+10 final" in text  # the best, a mean, is above the first
+    assert "1.1971e+10 nat above ln V" in text
+
+
 def test_a_run_that_did_not_begin_ends_quietly(opening_of, made):
     console = pipe()
     ConsoleSink(console).close({"status": "failed"})

@@ -184,6 +184,43 @@ def test_a_resumed_offline_run_is_complete_and_replaces_the_first(opening_of, ma
     assert logged[-1]["figures/events.nrows"] == 1
 
 
+def test_the_folder_in_the_summary_is_relative_to_the_run_directory(opening_of, made, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for directory in (Path("relative"), tmp_path / "absolute"):
+        for first in (0, 1):
+            sink = WandbSink(TrackerConfig(mode="offline"))
+            opening = opening_of(directory=directory, first_step=first, resumed=first > 0)
+            record = mirror(sink, opening, made, [made.row(first)])
+            assert record["directory"] == f"wandb/{sink.directory.name}"
+            assert (directory / record["directory"]).is_dir()
+
+
+@pytest.mark.parametrize("mode", ["auto", "offline"])
+def test_a_wrong_wandb_mode_costs_at_most_one_line_and_not_wandb(opening_of, made, monkeypatch, mode):
+    import wandb
+
+    wandb.teardown()  # its process has read the environment already
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    warnings = []
+    sink = WandbSink(TrackerConfig(mode=mode), warn=warnings.append)
+    record = mirror(sink, opening_of(), made, [made.row(0)])
+    line = "WANDB_MODE must be online, offline or disabled, not 'bogus': this run is recorded offline"
+    assert warnings == ([line] if mode == "auto" else [])
+    assert record["mode"] == "offline"
+    assert os.environ["WANDB_MODE"] == "bogus"
+    monkeypatch.delenv("WANDB_MODE")  # which the reader refuses
+    assert len(history(inspect(sink.directory))) == 1
+
+
+@pytest.mark.parametrize(("mode", "lines"), [("online", 1), ("offline", 0)])
+def test_before_it_waits_for_its_server_it_says_so(opening_of, made, monkeypatch, mode, lines):
+    opening, told = opening_of(), []
+    stand_in(monkeypatch, opening)
+    sink = WandbSink(TrackerConfig(mode=mode), tell=told.append)
+    mirror(sink, opening, made, [made.row(0)])
+    assert told == ["wandb: trying its server for up to 15 s"] * lines
+
+
 def test_an_earlier_offline_run_that_was_synced_stays(opening_of, made):
     first = WandbSink(TrackerConfig(mode="offline"))
     mirror(first, opening_of(), made, [made.row(0)])
@@ -269,7 +306,7 @@ def test_a_mute_server_costs_one_warning_and_a_short_wait(opening_of, made, monk
     assert (record["mode"], second.mode) == ("offline", "offline")
     assert "cannot reach its server" in warnings[0]
     assert warnings[1:] == ["wandb could not reach its server before, so this run is recorded offline"]
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "wandb: trying its server for up to 1 s\n")
     assert len(history(inspect(sink.directory))) == 3
 
 
