@@ -39,7 +39,8 @@ def train(config: DictConfig) -> float:
             raise
         _note(error, directory)
         return math.inf
-    if summary["status"] == "interrupted":
+    # One that came after this run's last step still ends the sweep around it.
+    if summary.get("signal") and (summary["status"] == "interrupted" or hydra.mode == RunMode.MULTIRUN):
         raise Interrupted(summary["signal"])
     loss = summary.get("loss/final")
     return loss if isinstance(loss, float) and math.isfinite(loss) else math.inf
