@@ -8,6 +8,7 @@ from typing import Any
 
 import rich
 from rich.console import Console
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -66,7 +67,8 @@ class ConsoleSink:
         else:
             self._live = Live(
                 console=self._console,
-                get_renderable=lambda: View(run),
+                # Room for the ^C that a terminal echoes: wrapped, it would leave a line of the view behind.
+                get_renderable=lambda: Constrain(View(run), self._console.width - 3),
                 refresh_per_second=REFRESH,
                 transient=True,
                 vertical_overflow="crop",

@@ -125,7 +125,7 @@ def _bars(gradients: Sequence[tuple[str, float]], width: int, height: int, ascii
         return []
     low, high = sketch.decades([value for _, value in gradients])
     some = f", {len(shown)} of {len(gradients)}" if len(shown) < len(gradients) else ""
-    title = f"gradient norm, log scale 1e{low} to 1e{high}{some}"
+    title = f"gradient norm, log 1e{low} to 1e{high}{some}"
     lines = [Text(title, "bold", no_wrap=True, overflow="ellipsis")]
     name_width = max(len(name) for name, _ in shown)
     for name, value in shown:
