@@ -125,7 +125,7 @@ def test_a_users_yaml_is_checked(tmp_path):
     for words, message in (
         ("placement=bad", r"in placement/bad.yaml: placement.norm_outt: .* 'placement.norm_out'"),
         ("placement=nameless", r"placement: has no name"),
-        ("placement=torn", r"a YAML file: cannot be read: .*torn.yaml"),
+        ("placement=torn", r"torn.yaml, line 2: "),
         ("experiment=bare", r"must begin with the line '# @package _global_'"),
     ):
         with pytest.raises(ConfigError, match=message):
