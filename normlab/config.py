@@ -98,8 +98,12 @@ class ModelConfig:
     #: Share the embedding's matrix with the output head.
     tie: bool = False
     dropout: float = 0.0
-    #: Biases on linear layers; norms have their own.
+    #: Biases on the linear layers of the blocks; norms have their own.
     bias: bool = False
+    #: Biases on attention's; null for `bias`.
+    attention_bias: bool | None = None
+    #: A bias on the output head.
+    head_bias: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self.width, 1, "model.width")
@@ -133,6 +137,10 @@ class ModelConfig:
                 raise ConfigError(f"model.{key}", str(error)) from None
         _positive(self.rope_base, "model.rope_base")
         require(0 <= self.dropout < 1, "model.dropout", f"must be 0 or more and below 1, got {self.dropout}")
+
+    @property
+    def has_attention_bias(self) -> bool:
+        return self.bias if self.attention_bias is None else self.attention_bias
 
     @property
     def head_width(self) -> int:

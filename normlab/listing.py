@@ -70,16 +70,17 @@ def _group(name: str) -> list[Entry]:
 
 
 def _file(group: str, option: str, path: Path) -> Entry:
-    repository = groups.values(group)[option]["name"] if group == "data" else ""
-    source = f"huggingface.co/datasets/{repository}" if repository else ""
-    return Entry(name=option, meaning=_first_comment(path), source=source)
+    comments = _comments(path)
+    source = next((line.removeprefix("Source: ") for line in comments if line.startswith("Source: ")), "")
+    if group == "data":
+        source = f"huggingface.co/datasets/{groups.values(group)[option]['name']}"
+    return Entry(name=option, meaning=next(iter(comments), ""), source=source)
 
 
-def _first_comment(path: Path) -> str:
-    """The first comment line of a YAML file that is not one of Hydra's `# @...` lines."""
-    with path.open(encoding="utf-8") as file:
-        comments = (line.lstrip("# ").strip() for line in file if re.match(r"\s*#\s*[^@\s]", line))
-        return next(comments, "")
+def _comments(path: Path) -> list[str]:
+    """The comment lines of a YAML file that are not Hydra's `# @...` lines."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.lstrip("# ").strip() for line in lines if re.match(r"\s*#\s*[^@\s]", line)]
 
 
 def _detectors() -> list[Entry]:

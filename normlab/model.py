@@ -145,7 +145,7 @@ class GPT(nn.Module):
         self.final_norm = norm_maker(config)(model.width) if config.placement.final_norm else nn.Identity()
         rho = laws.value(config.placement.second_scale, _at(config))
         self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()
-        self.head = nn.Linear(model.width, vocab, bias=model.bias)
+        self.head = nn.Linear(model.width, vocab, bias=model.head_bias)
         gain = config.placement.head_gain
         self.head_gain = HeadGain(vocab, model.width) if gain else nn.Identity()
         self.logit_scale = build_scale(ScaleConfig(value=model.logit_scale), model.width, _at(config))

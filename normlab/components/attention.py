@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.components.positions import Rotary, alibi
+from normlab.components.positions import Alibi, NoBias, Rotary
 from normlab.components.residual import MakeNorm, no_norm
 from normlab.config import ModelConfig, SublayerConfig
 
@@ -71,6 +71,7 @@ Mix = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
 def fused(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, bias_HTT: Tensor | None, dropout: float) -> Tensor:
     """softmax(q k^T / sqrt(K) + bias) v over earlier positions, by torch's own kernel."""
+    bias_HTT = None if bias_HTT is None else bias_HTT.to(q_BHTK.dtype)
     return F.scaled_dot_product_attention(
         q_BHTK, k_BHTK, v_BHTK, bias_HTT, dropout_p=dropout, is_causal=bias_HTT is None
     )
@@ -90,8 +91,6 @@ def capped(
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(K)) v over earlier positions (1706.03762). (B, T, D) -> (B, T, D)."""
 
-    alibi: Tensor | None
-
     def __init__(
         self, config: ModelConfig, record: SublayerConfig | None = None, norm: MakeNorm = no_norm
     ) -> None:
@@ -100,7 +99,7 @@ class Attention(nn.Module):
         self.heads, self.dropout = config.heads, config.dropout
         self.head_width = config.head_width
         self.widths = [config.width, config.kv_width, config.kv_width]
-        self.qkv = nn.Linear(config.width, sum(self.widths), bias=config.bias)
+        self.qkv = nn.Linear(config.width, sum(self.widths), bias=config.has_attention_bias)
         self.q_norm, self.k_norm, self.v_norm = (
             self._norm(kind, width, norm)
             for kind, width in zip([record.qk_norm, record.qk_norm, record.v_norm], self.widths, strict=True)
@@ -108,11 +107,11 @@ class Attention(nn.Module):
         self.qk_scale = QKScale(config.width, config.head_width) if record.qk_scale else as_they_are
         rotary = config.positions == "rope"
         self.turn = Rotary(config.context, config.rotary_width, config.rope_base) if rotary else nn.Identity()
-        bias = alibi(config.heads, config.context) if config.positions == "alibi" else None
-        self.register_buffer("alibi", bias, persistent=False)
+        distance = config.positions == "alibi"
+        self.bias = Alibi(config.heads, config.context) if distance else NoBias()
         self.head_scale = HeadScale(config.heads) if record.head_scale else nn.Identity()
         self.mid_norm = norm(config.width) if record.mid_norm else nn.Identity()
-        self.out = nn.Linear(config.width, config.width, bias=config.bias)
+        self.out = nn.Linear(config.width, config.width, bias=config.has_attention_bias)
         self.mix: Mix = partial(capped, cap=record.softcap) if record.softcap else fused
 
     def _norm(self, kind: str, width: int, norm: MakeNorm) -> nn.Module:
@@ -128,8 +127,7 @@ class Attention(nn.Module):
         q_BTD, k_BTD = self.qk_scale(self.q_norm(q_BTD), self.k_norm(k_BTD))
         q_BHTK, k_BHTK = self.turn(self._split(q_BTD)), self.turn(self._split(k_BTD))
         v_BHTK = self._split(self.v_norm(v_BTD))
-        time, dropout = x_BTD.shape[1], self.dropout if self.training else 0.0
-        bias_HTT = None if self.alibi is None else self.alibi[:, :time, :time].to(q_BHTK.dtype)
+        dropout, bias_HTT = self.dropout if self.training else 0.0, self.bias(x_BTD.shape[1])
         mixed_BHTK = self.mix(q_BHTK, self._repeat(k_BHTK), self._repeat(v_BHTK), bias_HTT, dropout)
         out: Tensor = self.out(self.mid_norm(self.head_scale(mixed_BHTK).transpose(1, 2).flatten(2)))
         return out

@@ -142,3 +142,25 @@ def test_embedding_and_logits_are_scaled_and_capped(small):
 def test_wrong_settings_are_refused(settings, says):
     with pytest.raises(ConfigError, match=says):
         ModelConfig(**settings)
+
+
+@pytest.mark.parametrize("positions", ["rope", "alibi", "sinusoidal"])
+def test_tables_of_a_float64_model_are_rounded_to_float64(config_of, positions):
+    changes = {"depth": 1, "model.width": 48, "model.heads": 3, "model.positions": positions}
+    model = GPT(config_of(changes), 5).to(torch.float64)
+    buffers = dict(model.named_buffers())
+    assert buffers
+    model.to(torch.float32).to(torch.float64)  # and so they are after a detour
+    for name, table in model.named_buffers():
+        assert torch.equal(table, buffers[name])
+        assert not torch.equal(table, table.float().double())
+
+
+def test_attention_s_biases_are_their_own(config_of):
+    names = {"model.bias": True, "model.attention_bias": False, "model.head_bias": True, "depth": 1}
+    linear = {
+        name
+        for name, module in GPT(config_of(names), 5).named_modules()
+        if isinstance(module, torch.nn.Linear) and module.bias is not None
+    }
+    assert linear == {"layers.0.ffn.branch.w_in", "layers.0.ffn.branch.w_out", "head"}

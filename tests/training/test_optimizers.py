@@ -15,7 +15,12 @@ from normlab.training.loop import take_step
 from normlab.training.optimizers import SPARED, Lion, build_optimizer, kind_of
 
 #: A model with parameters of every kind: biases, norms, positions, learned scales and a learned slope.
-RICH = {"model.bias": True, "placement.branch_scale.learn": "vector", "activation.learn": "scalar"}
+RICH = {
+    "model.bias": True,
+    "model.head_bias": True,
+    "placement.branch_scale.learn": "vector",
+    "activation.learn": "scalar",
+}
 
 
 def rich(small, changes=None, **rows):
