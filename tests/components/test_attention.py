@@ -146,7 +146,7 @@ def test_wrong_settings_are_refused(settings, says):
 
 @pytest.mark.parametrize("positions", ["rope", "alibi", "sinusoidal"])
 def test_tables_of_a_float64_model_are_rounded_to_float64(config_of, positions):
-    changes = {"depth": 1, "model.width": 48, "model.heads": 3, "model.positions": positions}
+    changes = {"depth": 1, "model.width": 48, "model.heads": 12, "model.positions": positions}
     model = GPT(config_of(changes), 5).to(torch.float64)
     buffers = dict(model.named_buffers())
     assert buffers
