@@ -22,6 +22,8 @@ POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
+#: What `measure` has a cadence for.
+MEASURED = ("grad_norm", "grad_stream", "stream", "update", "attention", "hidden", "output")
 #: Which parameters `optimizer.weight_decay` takes hold of.
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 
@@ -304,11 +306,27 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
-    """Which instruments run. None of them changes the training."""
+    """Steps from one measurement of each kind to the next, 0 for never. None of them changes the training."""
 
     name: str = "standard"
-    #: Gradient norm of every layer and kind of parameter, each step.
-    grad_norm: bool = True
+    #: Gradient norm of every layer and kind of parameter.
+    grad_norm: int = 1
+    #: Norm of the gradient with respect to the residual stream, at every block.
+    grad_stream: int = 20
+    #: Size and shape of the residual stream after each sub-layer, share of the branch, likeness of blocks.
+    stream: int = 20
+    #: Relative size of the updates, their direction, gradients against the optimizer's eps.
+    update: int = 20
+    #: Largest attention logits and entropy.
+    attention: int = 20
+    #: Dead, dormant and saturated units of the feed-forward layers.
+    hidden: int = 20
+    #: Normalizer and largest of the output's logits, tail of the token losses.
+    output: int = 10
+
+    def __post_init__(self) -> None:
+        for key in MEASURED:
+            _at_least(getattr(self, key), 0, f"measure.{key}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,8 @@ GROUPS: dict[str, Group] = {
     "measure": _single(
         "instruments",
         settings.MeasureConfig(),
-        settings.MeasureConfig(name="minimal", grad_norm=False),
+        settings.MeasureConfig(name="minimal", **dict.fromkeys(settings.MEASURED, 0)),
+        settings.MeasureConfig(name="full", **dict.fromkeys(settings.MEASURED, 5) | {"grad_norm": 1}),
     ),
     "divergence": _single("what counts as a divergence event", settings.DivergenceConfig()),
     "tracker": _single("wandb", settings.TrackerConfig()),

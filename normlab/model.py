@@ -27,6 +27,7 @@ from normlab.components.residual import (
     build_scale,
     share,
 )
+from normlab.components.site import StreamSite
 from normlab.components.weights import WEIGHTS
 from normlab.config import RunConfig, ScaleConfig
 from normlab.tables import inits
@@ -55,9 +56,11 @@ class Embedding(nn.Module):
         self.positions = kind(model.context, model.width) if kind else nn.Identity()
         self.norm = norm_maker(config)(model.width) if config.placement.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(model.dropout) if model.dropout else nn.Identity()
+        self.site = StreamSite()
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        return cast(Tensor, self.dropout(self.norm(self.positions(self.scale(self.tokens(ids_BT))))))
+        x_BTD = self.dropout(self.norm(self.positions(self.scale(self.tokens(ids_BT)))))
+        return cast(Tensor, self.site(x_BTD))
 
 
 class Block(nn.Module):
@@ -74,11 +77,12 @@ class Block(nn.Module):
             for branch, record, at in zip(branches, (attn, ffn), here, strict=True)
         )
         share(self.attn, self.ffn)
+        self.site = StreamSite()
 
     def forward(self, x_BTD: Tensor, y_BTD: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Both streams after the block; y is None where there is one stream."""
-        streams = self.attn(x_BTD, y_BTD, x_BTD)
-        return cast(tuple[Tensor, Tensor | None], self.ffn(*streams, x_BTD))
+        z_BTD, y_BTD = self.ffn(*self.attn(x_BTD, y_BTD, x_BTD), x_BTD)
+        return self.site(z_BTD, x_BTD), y_BTD
 
 
 class OneStream(nn.Module):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from normlab.divergence import Event, outcome
@@ -37,20 +38,20 @@ class Report:
         self.files.write_summary(self.summary("running"))
 
     def close(self, status: str, **more: Any) -> dict[str, Any]:
-        """Close every sink; returns the summary.
+        """Close every sink, whatever becomes of the others; returns the summary.
 
         It is written before wandb's close, which can take long, and again with what that found.
         """
-        try:
-            self.files.write_summary(self.summary(status, **more))
-            self.wandb.close(self.summary(status, **more))
-        finally:
-            summary = self.summary(status, **more)
-            try:
-                self.files.close(summary)
-            finally:
-                self.console.close(summary)
-        return summary
+
+        def summary() -> dict[str, Any]:
+            return self.summary(status, **more)
+
+        with ExitStack() as last_comes_first:
+            last_comes_first.callback(lambda: self.console.close(summary()))
+            last_comes_first.callback(lambda: self.files.close(summary()))
+            last_comes_first.callback(lambda: self.wandb.close(summary()))
+            self.files.write_summary(summary())
+        return summary()
 
     def row(self, row: dict[str, Any]) -> None:
         self.tally.row(row)

@@ -18,7 +18,10 @@ from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require, require_one_of
+from normlab.instruments import build_instruments
 from normlab.measure.gradients import GradientNorms
+from normlab.measure.layout import Layout
+from normlab.measure.updates import Updates
 from normlab.model import GPT, site
 from normlab.naming import flat
 from normlab.report import Report
@@ -103,13 +106,13 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         model.profile(torch.from_numpy(batches.train(0)).to(device)[:, :-1])
     if config.train.compile:
         model.compile()
-    gradients = GradientNorms(model, site, detail=config.measure.grad_norm)
+    layout, eps = Layout(model, site), getattr(config.optimizer, "eps", None)
     facts = Facts(
         floors=corpus.floors.as_dict(),
         warmup=config.warmup,
         steps=config.train.steps,
-        eps=getattr(config.optimizer, "eps", None),
-        sizes=gradients.sizes,
+        eps=eps,
+        sizes=layout.sizes,
     )
     return Job(
         config=config,
@@ -117,7 +120,10 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         batches=batches,
         model=model,
         optimizer=build_optimizer(model.named_parameters(), config.optimizer),
-        gradients=gradients,
+        layout=layout,
+        gradients=GradientNorms(layout),
+        updates=Updates(layout, eps),
+        instruments=build_instruments(config, model),
         watch=Watch(config.divergence, facts),
     )
 
@@ -232,8 +238,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         "name": _name(directory),
         "sweep": sweep,
         "floors": corpus.floors.as_dict(),
-        "parameters": sum(job.gradients.sizes.values()),
-        "sizes": job.gradients.sizes,
+        "parameters": sum(job.layout.sizes.values()),
+        "sizes": job.layout.sizes,
         "batch_order": job.batches.order,
     }
     opening = Opening(

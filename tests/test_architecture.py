@@ -28,6 +28,7 @@ OWNERS = {
     "torch": (
         "normlab.components",
         "normlab.model",
+        "normlab.sites",
         "normlab.training",
         "normlab.measure",
         "normlab.run",

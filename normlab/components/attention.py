@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from normlab.components.positions import Alibi, NoBias, Rotary
 from normlab.components.residual import MakeNorm, no_norm
+from normlab.components.site import Site
 from normlab.config import ModelConfig, SublayerConfig
 
 
@@ -112,6 +113,8 @@ class Attention(nn.Module):
         self.head_scale = HeadScale(config.heads) if record.head_scale else nn.Identity()
         self.mid_norm = norm(config.width) if record.mid_norm else nn.Identity()
         self.out = nn.Linear(config.width, config.width, bias=config.has_attention_bias)
+        self.site = Site()
+        self.cap = record.softcap
         self.mix: Mix = partial(capped, cap=record.softcap) if record.softcap else fused
 
     def _norm(self, kind: str, width: int, norm: MakeNorm) -> nn.Module:
@@ -128,9 +131,17 @@ class Attention(nn.Module):
         q_BHTK, k_BHTK = self.turn(self._split(q_BTD)), self.turn(self._split(k_BTD))
         v_BHTK = self._split(self.v_norm(v_BTD))
         dropout, bias_HTT = self.dropout if self.training else 0.0, self.bias(x_BTD.shape[1])
-        mixed_BHTK = self.mix(q_BHTK, self._repeat(k_BHTK), self._repeat(v_BHTK), bias_HTT, dropout)
+        k_BHTK = self._repeat(k_BHTK)
+        self.site(q_BHTK, k_BHTK)
+        mixed_BHTK = self.mix(q_BHTK, k_BHTK, self._repeat(v_BHTK), bias_HTT, dropout)
         out: Tensor = self.out(self.mid_norm(self.head_scale(mixed_BHTK).transpose(1, 2).flatten(2)))
         return out
+
+    def finish(self, logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:
+        """What the softmax gets of q.k / sqrt(K), before the mask, for the queries at these positions."""
+        capped_BHQT = softcap(logits_BHQT, self.cap) if self.cap else logits_BHQT
+        bias_HTT = self.bias(logits_BHQT.shape[-1])
+        return capped_BHQT if bias_HTT is None else capped_BHQT + bias_HTT[:, rows_Q]
 
     def _split(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.view(*x_BTD.shape[:2], -1, self.head_width).transpose(1, 2)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from normlab.components.activations import build_activation
 from normlab.components.residual import MakeNorm, no_norm
+from normlab.components.site import Site
 from normlab.config import ActivationConfig, ModelConfig, SublayerConfig
 from normlab.tables.activations import ACTIVATIONS
 
@@ -56,12 +57,15 @@ class FeedForward(nn.Module):
         self.mid_norm = norm(hidden) if record.mid_norm else nn.Identity()
         self.w_out = nn.Linear(hidden, config.width, bias=config.bias)
         self.act = build_activation(activation)
+        self.site = Site()
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         h_BTF = self.in_scale(self.w_in(x_BTD))
         if self.w_gate is None:
-            h_BTF = self.act(h_BTF)
+            h_BTF = act_BTF = self.act(h_BTF)
         else:
-            h_BTF = self.act(self.gate_scale(self.w_gate(x_BTD))) * h_BTF
+            act_BTF = self.act(self.gate_scale(self.w_gate(x_BTD)))
+            h_BTF = act_BTF * h_BTF
+        self.site(act_BTF, h_BTF)
         out: Tensor = self.w_out(self.mid_norm(h_BTF))
         return out

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab import laws
+from normlab.components.site import Site
 from normlab.config import ScaleConfig, SublayerConfig
 
 #: Width -> norm module.
@@ -212,14 +213,17 @@ class Residual(nn.Module):
         self.stream_gate = gate_or_nothing(record.gpas == "stream")
         self.carry = carry
         self.record = record
+        self.site = Site()
 
     def forward(self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
         """Both streams after this sub-layer; `start_BTD` is the x that the block was given."""
         u_BTD = self.norm_in(self.read(x_BTD, y_BTD, start_BTD))
         h_BTD = self.dropout(self.norm_out(self.branch(self.in_scale(u_BTD))))
         skip_BTD = self.skip_gate(_SKIPS[self.record.skip](x_BTD, start_BTD, u_BTD))
-        z_BTD = self.norm_post(self.skip_scale(skip_BTD) + self.branch_scale(h_BTD))
-        return self.stream_gate(z_BTD), self.carry(y_BTD, h_BTD)
+        skip_BTD, branch_BTD = self.skip_scale(skip_BTD), self.branch_scale(h_BTD)
+        z_BTD = self.stream_gate(self.norm_post(skip_BTD + branch_BTD))
+        self.site(skip_BTD, branch_BTD, z_BTD)
+        return z_BTD, self.carry(y_BTD, h_BTD)
 
 
 def share(first: Residual, second: Residual) -> None:

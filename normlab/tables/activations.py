@@ -57,6 +57,8 @@ class ActivationRow(Row[ActivationConfig]):
     #: Function in `normlab.components.activations`, (z, config) -> tensor of z's shape, or module (config).
     function: str
     gated: bool = False
+    #: The ends of its range, where both are finite.
+    bounds: tuple[float, float] | None = None
 
     @property
     def facts(self) -> dict[str, str]:
@@ -80,6 +82,7 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         equation="1 / (1 + exp(-z))",
         source="Rumelhart, Hinton, Williams 1986",
         function="sigmoid",
+        bounds=(0, 1),
     ),
     ActivationRow(
         config=ActivationConfig(name="tanh"),
@@ -87,6 +90,7 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         equation="tanh(z)",
         source="LeCun et al. 1998",
         function="tanh",
+        bounds=(-1, 1),
     ),
     ActivationRow(
         config=ActivationConfig(name="relu"),
@@ -150,6 +154,7 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         equation="2/sqrt(pi) * integral of exp(-t^2) from 0 to z",
         source="Williams 1998",
         function="erf",
+        bounds=(-1, 1),
     ),
     ActivationRow(
         config=ActivationConfig(name="mish"),
@@ -171,6 +176,7 @@ ACTIVATIONS: dict[str, ActivationRow] = table(
         equation="sigmoid(x W_gate) * (x W_in)",
         source=f"Dauphin et al. 2016, arXiv 1612.08083; {_GLU}",
         function="sigmoid",
+        bounds=(0, 1),
         gated=True,
     ),
     ActivationRow(

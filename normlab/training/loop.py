@@ -14,6 +14,9 @@ from normlab.config import RunConfig
 from normlab.data import Batches
 from normlab.divergence import Event, Watch, outcome
 from normlab.measure.gradients import GradientNorms
+from normlab.measure.instrument import Instruments, due
+from normlab.measure.layout import Layout
+from normlab.measure.updates import Updates
 from normlab.model import GPT
 from normlab.training.schedules import learning_rate
 
@@ -27,7 +30,10 @@ class Job:
     batches: Batches
     model: GPT
     optimizer: torch.optim.Optimizer
+    layout: Layout
     gradients: GradientNorms
+    updates: Updates
+    instruments: Instruments
     watch: Watch
     #: The next step.
     step: int = 0
@@ -73,7 +79,7 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
         row = take_step(job)
         if last or (job.step + 1) % settings.eval_every == 0:
             row["val/loss"] = evaluate(job)
-        if not _finite(row) and (name := job.gradients.nonfinite_parameter()):
+        if not _finite(row) and (name := job.layout.nonfinite()):
             row["nonfinite/parameter"] = name
         row["time/seconds"] = time.perf_counter() - start
         job.step += 1
@@ -99,23 +105,36 @@ def take_step(job: Job) -> dict[str, Any]:
     began, settings, rate = time.perf_counter(), job.config.train, learning_rate(job.step, job.config)
     job.model.train()
     job.model.set_step(job.step)
+    job.instruments.begin(job.step)
     loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
-    norms = job.gradients.measure()
+    norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
     # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
-    values = torch.cat([loss.view(1).to(norms.dtype), norms]).tolist()
-    if math.isfinite(values[0]) and math.isfinite(values[1]):
-        if settings.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(job.gradients.parameters, settings.clip, norms[0].float())
-        for group in job.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        job.optimizer.step()
-        job.model.constrain()
-    job.optimizer.zero_grad(set_to_none=True)
+    seen = [value.to(norms.dtype) for value in (loss.view(1), norms, *job.instruments.values())]
+    values = torch.cat(seen).tolist()
     size = settings.batch_size * job.config.model.context
     row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}
-    row.update(zip(job.gradients.names, values[1:], strict=True))
+    names = job.gradients.names[: len(norms)] + job.instruments.names()
+    row.update(zip(names, values[1:], strict=True))
+    if math.isfinite(values[0]) and math.isfinite(values[1]):
+        row.update(update(job, rate, norms[0]))
+    job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
     return row
+
+
+def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:
+    """Clip, step and constrain; returns what was measured of it. `norm` (0-d) is that of all gradients."""
+    clip, measured = job.config.train.clip, due(job.config.measure.update, job.step)
+    if clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(job.layout.parameters, clip, norm.float())
+    for group in job.optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    if measured:
+        job.updates.before()
+    job.optimizer.step()
+    job.model.constrain()
+    # A second copy from the device, in these steps alone: the first had to decide on the update.
+    return dict(zip(job.updates.names, job.updates.after().tolist(), strict=True)) if measured else {}
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
@@ -127,6 +146,7 @@ def backward(job: Job, ids_BT: Tensor) -> Tensor:
         loss = F.cross_entropy(logits_NV, targets_N) / parts
         extra = job.config.train.z_loss
         torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
+        job.instruments.micro(logits_NV, targets_N)
         total = total + loss.detach()
     return total
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from normlab import run as composition
+from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.tables.optimizers import OPTIMIZERS
@@ -58,7 +59,7 @@ def test_rows_hold_the_promised_keys(small):
         f"layer_0{i}/{kind}" for i in (0, 1) for kind in ("attn.qkv", "attn.out", "ffn.in", "ffn.out", "norm")
     }
     assert {key for key in row if key.startswith("grad_norm/")} == {
-        f"grad_norm/{name}" for name in places | kinds
+        f"grad_norm/{name}" for name in places | kinds | {"first_to_last"}
     }
     assert [row["step"] for row in listener.rows if "val/loss" in row] == [2, 5]
 
@@ -132,9 +133,12 @@ def test_a_bad_z_loss_is_named(value, small):
 def test_measuring_does_not_change_training(small):
     """Bit for bit, with clipping and dropout on, and evaluation and logging at another cadence."""
     changes = {"train.clip": 0.5, "model.dropout": 0.1}
-    full, a = trained(small(changes))
-    other = {"measure.grad_norm": False, "train.eval_every": 2, "train.log_every": 2}
+    changes |= {"train.accumulation": 2}
+    full, a = trained(small(changes | {f"measure.{kind}": 1 for kind in MEASURED}))
+    assert {"stream/rms/layer_00", "update/ratio/head", "grad_stream/embedding"} <= set(a.rows[0])
+    other = {f"measure.{kind}": 0 for kind in MEASURED} | {"train.eval_every": 2, "train.log_every": 2}
     brief, b = trained(small(changes | other))
+    assert not [key for key in b.rows[0] if key.startswith(("stream", "update", "attention"))]
     assert torch.equal(weights(full), weights(brief))
     losses = {row["step"]: row["loss"] for row in b.rows}
     assert set(losses) == {0, 1, 2, 3, 4, 5} - {row for row in (1, 3) if row not in losses}

@@ -1,0 +1,105 @@
+"""What an instrument is, and all of a run's together."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+#: Tensors that pass a site -> 1-D tensor of what is kept of them.
+Look = Callable[..., Tensor]
+
+
+class Site(Protocol):
+    """A place in the model that shows tensors to its `looks` and keeps what they return in `seen`."""
+
+    looks: dict[str, Look]
+    seen: dict[str, Tensor]
+
+
+class StreamSite(Site, Protocol):
+    """A place on the residual stream x, which takes up dL/dx in the gradient of `probe`."""
+
+    probe: Tensor | None
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least float32: sums of many bf16 numbers are worth nothing."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def over(x: Tensor, y: Tensor) -> Tensor:
+    """x / y for y >= 0; finite where both are, 0 for 0 / 0: a ratio to nothing is no broken number."""
+    return x / y.clamp(min=torch.finfo(y.dtype).tiny)
+
+
+class Instrument:
+    """Measures at some steps. Its `names` and `values` are metrics and their numbers, in one order.
+
+    In such a step the loop calls `begin`, then `micro` after the backward pass of each micro-batch, then
+    `values`; an instrument that measures updates has `before_update` and `updated` besides.
+    """
+
+    names: list[str]
+
+    def begin(self) -> None:
+        """Before the first forward pass of the step."""
+
+    def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
+        """After each micro-batch; N = B*T tokens."""
+
+    def values(self) -> Tensor:
+        """(len(names),), float64 or float32, on the model's device; forgets the step."""
+        raise NotImplementedError
+
+
+class Looking(Instrument):
+    """An instrument that keeps a 1-D tensor of what passes each of its sites, for each micro-batch."""
+
+    def __init__(self, family: str, sites: Mapping[str, Site], look: Look) -> None:
+        self.family, self.sites, self.look = family, list(sites.values()), look
+        self._parts: list[Tensor] = []
+
+    def begin(self) -> None:
+        for site in self.sites:
+            site.looks[self.family] = self.look
+
+    def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
+        self._parts.append(torch.stack([site.seen[self.family] for site in self.sites]))
+
+    def parts(self) -> Tensor:
+        """(micro-batches, sites, figures); forgets them and looks no more."""
+        for site in self.sites:
+            del site.looks[self.family]
+        parts, self._parts = torch.stack(self._parts), []
+        return parts
+
+
+def due(every: int, step: int) -> bool:
+    """Whether there is a measurement at this step; never where `every` is 0."""
+    return every > 0 and step % every == 0
+
+
+class Instruments:
+    """The instruments of a run, each with the number of steps from one measurement to the next."""
+
+    def __init__(self, instruments: Iterable[tuple[int, Instrument]]) -> None:
+        self.every = list(instruments)
+        self.due: list[Instrument] = []
+
+    def begin(self, step: int) -> None:
+        self.due = [instrument for every, instrument in self.every if due(every, step)]
+        for instrument in self.due:
+            instrument.begin()
+
+    def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
+        for instrument in self.due:
+            instrument.micro(logits_NV.detach(), targets_N)
+
+    def names(self) -> list[str]:
+        """Of what is due at this step."""
+        return [name for instrument in self.due for name in instrument.names]
+
+    def values(self) -> list[Tensor]:
+        """Numbers for `names`, still on the device."""
+        return [instrument.values() for instrument in self.due]

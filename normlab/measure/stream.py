@@ -1,0 +1,109 @@
+"""The residual stream: its size and shape after each sub-layer, and the gradient with respect to it."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.measure.instrument import Instrument, Looking, Site, StreamSite, over, wide
+
+
+def moments(skip_BTD: Tensor, branch_BTD: Tensor, z_BTD: Tensor) -> Tensor:
+    """(8,): of z sum, sum of squares and of fourth powers, largest size, non-finite values and their number;
+    sums of squares of skip and branch."""
+    z = wide(z_BTD)
+    broken = z.numel() - z.isfinite().sum()
+    size = torch.full_like(broken, z.numel())
+    powers = [torch.linalg.vector_norm(z, order).pow(order) for order in (2, 4)]
+    squares = [torch.linalg.vector_norm(wide(x)).square() for x in (skip_BTD, branch_BTD)]
+    return torch.stack([z.sum(), *powers, z.abs().amax(), broken.to(z.dtype), size.to(z.dtype), *squares])
+
+
+class Stream(Looking):
+    """The stream after each sub-layer, over all tokens and channels of the batch.
+
+    `rms`; `variance` about the mean of all; `max`, the largest size; `kurtosis` E[x^4] / E[x^2]^2, 3 for a
+    Gaussian and large where few channels hold it all; `branch_ratio` = rms(branch) / rms(skip), both as they
+    are added, before a post norm (Takase et al. 2023, 2312.16903); `nonfinite`, how many values.
+    """
+
+    def __init__(self, residual: Mapping[str, Site]) -> None:
+        super().__init__("stream", residual, moments)
+        kinds = ("rms", "variance", "max", "kurtosis")
+        after = [place.removesuffix("/ffn") for place in residual]
+        self.names = [f"stream/{kind}/{place}" for kind in kinds for place in after]
+        self.names += [f"stream/branch_ratio/{place}" for place in residual]
+        self.names += [f"nonfinite/stream/{place}" for place in after]
+
+    def values(self) -> Tensor:
+        parts = self.parts()
+        total, square, fourth, _, broken, size, skip, branch = parts.sum(0).unbind(-1)
+        largest = parts[..., 3].amax(0)
+        mean = square / size
+        variance = mean - (total / size).square()
+        kurtosis = over(fourth / size, mean.square())
+        return torch.cat([mean.sqrt(), variance, largest, kurtosis, over(branch, skip).sqrt(), broken])
+
+
+def likeness(z_BTD: Tensor, x_BTD: Tensor) -> Tensor:
+    """(3,): sum over tokens of cos(z, x), the number of tokens, massive activations in the first sequence.
+
+    Massive: above 100 and above 1000 times the median size (Sun et al. 2024, 2402.17762).
+    """
+    z, x = wide(z_BTD), wide(x_BTD)
+    cosine = F.cosine_similarity(z, x, dim=-1)
+    sizes = z[0].abs()
+    massive = (sizes > (1000 * sizes.median()).clamp(min=100)).sum()
+    return torch.stack([cosine.sum(), torch.full_like(cosine.sum(), cosine.numel()), massive.to(z.dtype)])
+
+
+class Blocks(Looking):
+    """What a block does to the stream.
+
+    `cosine`, the mean over tokens of cos(x_in, x_out) (its arccos over pi is the angular distance of Gromov
+    et al. 2024, 2403.17887); `massive`, how many massive activations its output has in one sequence.
+    """
+
+    def __init__(self, stream: Mapping[str, Site]) -> None:
+        blocks = {name: site for name, site in stream.items() if name != "embedding"}
+        super().__init__("blocks", blocks, likeness)
+        self.names = [f"stream/{kind}/{layer}" for kind in ("cosine", "massive") for layer in blocks]
+
+    def values(self) -> Tensor:
+        cosine, tokens, massive = self.parts().sum(0).unbind(-1)
+        return torch.cat([cosine / tokens, massive])
+
+
+class StreamGradient(Instrument):
+    """`grad_stream`: the norm of dL/dx over the batch, x the stream after the embedding and each block.
+
+    x goes on as x + 0 in such a step, and the zeros' gradient is that of x.
+    """
+
+    def __init__(self, stream: Mapping[str, StreamSite], zeros_BTD: Tensor) -> None:
+        self.sites = list(stream.values())
+        self.names = [f"grad_stream/{place}" for place in stream]
+        self._zeros = zeros_BTD
+        self._squares: Tensor | None = None
+
+    def begin(self) -> None:
+        self._squares = None
+        for site in self.sites:
+            site.probe = self._zeros.detach().requires_grad_()
+
+    def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
+        norms = []
+        for site in self.sites:
+            assert site.probe is not None
+            assert site.probe.grad is not None
+            norms.append(torch.linalg.vector_norm(site.probe.grad))
+            site.probe.grad = None
+        squares = torch.stack(norms).square()
+        self._squares = squares if self._squares is None else self._squares + squares
+
+    def values(self) -> Tensor:
+        assert self._squares is not None
+        for site in self.sites:
+            site.probe = None
+        return self._squares.sqrt()

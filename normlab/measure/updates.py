@@ -1,0 +1,56 @@
+"""What a step of the optimizer does to the weights, from a copy taken just before it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from normlab.measure.instrument import over
+from normlab.measure.layout import Layout
+
+
+class Updates:
+    """For each place (`embedding`, `layer_03` ...), weight decay and constraints included:
+
+    `update/ratio`, ||dW|| / ||W|| with W before the step, exact for any optimizer; `update/cosine`, between
+    dW and the downhill direction -g; with an optimizer that has an eps also `update/eps_ratio`, the RMS of
+    the gradient over eps: where it is near 1 or below, Adam's step shrinks (Wortsman et al. 2023,
+    2309.14322, section 3.4).
+    """
+
+    def __init__(self, layout: Layout, eps: float | None) -> None:
+        self.parameters, places = layout.parameters, list(layout.places)
+        device = self.parameters[0].device
+        self._place = torch.tensor([places.index(place) for place, _ in layout.where], device=device)
+        self._sizes, self.eps = torch.tensor(list(layout.sizes.values()), device=device), eps
+        # Squares of large float32 norms overflow float32; mps has nothing wider.
+        self._wide = torch.float32 if device.type == "mps" else torch.float64
+        kinds = ("ratio", "cosine", *(("eps_ratio",) if eps else ()))
+        self.names = [f"update/{kind}/{place}" for kind in kinds for place in places]
+
+    def before(self) -> None:
+        """Just before the optimizer's step."""
+        self._old = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def after(self) -> Tensor:
+        """(len(names),), after the step and what the placement does to the weights, gradients still there."""
+        moves = [new - old for new, old in zip(self.parameters, self._old, strict=True)]
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        moved, were, slope = (self._squares(several) for several in (moves, self._old, gradients))
+        products = [(move * gradient).sum() for move, gradient in zip(moves, gradients, strict=True)]
+        along = self._by_place(torch.stack(products))
+        self._old = []
+        cosine = over(-along, (moved * slope).sqrt())
+        values = [over(moved, were).sqrt(), cosine]
+        if self.eps:
+            values.append((slope / self._sizes).sqrt() / self.eps)
+        return torch.cat(values)
+
+    def _squares(self, tensors: Sequence[Tensor]) -> Tensor:
+        """(places,): squares of the norms."""
+        return self._by_place(torch.stack(torch._foreach_norm(list(tensors))).to(self._wide).square())
+
+    def _by_place(self, each: Tensor) -> Tensor:
+        places = torch.zeros(len(self._sizes), dtype=self._wide, device=each.device)
+        return places.index_add_(0, self._place, each.to(self._wide))

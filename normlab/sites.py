@@ -1,0 +1,47 @@
+"""Where in a GPT the instruments look."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor
+
+from normlab.components.attention import Attention
+from normlab.components.ffn import FeedForward
+from normlab.components.residual import Residual
+from normlab.components.site import Site, StreamSite
+from normlab.model import GPT, Block
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """The sites of a model by the names that their metrics end in."""
+
+    #: The residual stream (B, T, D): after the embedding, and after each block with what the block was given.
+    stream: dict[str, StreamSite]
+    #: In each sub-layer, `layer_03/attn`: skip, branch and their sum after any norm, each (B, T, D).
+    residual: dict[str, Site]
+    #: In each layer: queries and keys (B, H, T, K) as the attention logits are made of them.
+    attention: dict[str, Site]
+    #: In each layer: what becomes of raw attention logits before the softmax.
+    finish: dict[str, Callable[[Tensor, Tensor], Tensor]]
+    #: In each layer: what the activation gave and the hidden layer, each (B, T, F).
+    hidden: dict[str, Site]
+
+
+def sites(model: GPT) -> Sites:
+    """The sites of `model`, layers in order."""
+    blocks = {f"layer_{index:02d}": cast(Block, block) for index, block in enumerate(model.layers)}
+    parts = {
+        f"{layer}/{name}": cast(Residual, getattr(block, name))
+        for layer, block in blocks.items()
+        for name in ("attn", "ffn")
+    }
+    attention = {layer: cast(Attention, block.attn.branch) for layer, block in blocks.items()}
+    return Sites(
+        stream={"embedding": model.embedding.site} | {layer: block.site for layer, block in blocks.items()},
+        residual={name: part.site for name, part in parts.items()},
+        attention={layer: part.site for layer, part in attention.items()},
+        finish={layer: part.finish for layer, part in attention.items()},
+        hidden={layer: cast(FeedForward, block.ffn.branch).site for layer, block in blocks.items()},
+    )

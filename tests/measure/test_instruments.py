@@ -1,0 +1,212 @@
+"""Each instrument against the plain definition, on tensors that hooks took from the model."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from normlab import run as composition
+from normlab.config import MEASURED
+from normlab.data import load_corpus
+from normlab.training.loop import predict, take_step
+
+EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
+
+
+def job_of(config):
+    return composition.build(config, load_corpus(config.data, config.model.context))
+
+
+def close(x):
+    return pytest.approx(float(x), rel=1e-5, abs=1e-9)
+
+
+@pytest.fixture
+def measured(small):
+    """A step's row, and for each module of the model what it got and gave in that step's forward pass."""
+
+    def build(changes=None, **rows):
+        job = job_of(small(EVERY | {"train.precision": "fp64"} | (changes or {}), **rows))
+        got, gave = {}, {}
+        for name, module in job.model.named_modules():
+
+            def hook(module, inputs, output, name=name):
+                out = output[0] if isinstance(output, tuple) else output
+                if isinstance(out, torch.Tensor) and out.requires_grad:
+                    out.retain_grad()
+                got[name], gave[name] = inputs, out
+
+            module.register_forward_hook(hook)
+        before = {name: p.detach().clone() for name, p in job.model.named_parameters()}
+        row = take_step(job)
+        return job, row, got, gave, before
+
+    return build
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "sandwich", "parallel_shared", "residual_dual", "gpas"])
+def test_the_stream(placement, measured):
+    _, row, got, gave, _ = measured(placement=placement)
+    for layer in (0, 1):
+        for part, after in (("attn", f"layer_0{layer}/attn"), ("ffn", f"layer_0{layer}")):
+            z = gave[f"layers.{layer}.{part}"].detach().numpy()
+            assert row[f"stream/rms/{after}"] == close(np.sqrt((z**2).mean()))
+            assert row[f"stream/variance/{after}"] == close(z.var())
+            assert row[f"stream/max/{after}"] == close(abs(z).max())
+            assert row[f"stream/kurtosis/{after}"] == close((z**4).mean() / (z**2).mean() ** 2)
+            assert row[f"nonfinite/stream/{after}"] == 0
+            skip, branch = (
+                gave[f"layers.{layer}.{part}.{path}_scale"].detach().numpy() for path in ("skip", "branch")
+            )
+            ratio = row[f"stream/branch_ratio/layer_0{layer}/{part}"]
+            assert ratio == close(np.sqrt((branch**2).mean() / (skip**2).mean()))
+        x, z = got[f"layers.{layer}"][0].detach(), gave[f"layers.{layer}"].detach()
+        assert row[f"stream/cosine/layer_0{layer}"] == close(F.cosine_similarity(x, z, dim=-1).mean())
+        assert row[f"stream/massive/layer_0{layer}"] == 0
+
+
+def test_massive_activations_are_counted(small):
+    job = job_of(small(EVERY))
+    with torch.no_grad():
+        job.model.embedding.positions.weight[3, 5] = 1e4
+        job.model.embedding.positions.weight[4, 5] = 90.0
+    row = take_step(job)
+    assert row["stream/massive/layer_00"] == 1
+    assert row["stream/kurtosis/layer_00"] > 100
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "residual_dual"])
+def test_the_gradient_of_the_stream(placement, measured):
+    _, row, _, gave, _ = measured(placement=placement)
+    assert row["grad_stream/embedding"] == close(gave["embedding"].grad.norm())
+    for layer in (0, 1):
+        assert row[f"grad_stream/layer_0{layer}"] == close(gave[f"layers.{layer}"].grad.norm())
+
+
+@pytest.mark.parametrize("changes", [{}, {"model.positions": "alibi"}, {"placement.softcap": 2.0}])
+def test_attention_against_the_dense_weights(changes, measured):
+    job, row, _, gave, _ = measured(changes)
+    attention = job.model.layers[0].attn.branch
+    q, k, _ = (
+        part.view(4, 8, 2, 8).transpose(1, 2)
+        for part in gave["layers.0.attn.branch.qkv"].detach().chunk(3, -1)
+    )
+    logits = q @ k.transpose(-1, -2) / math.sqrt(8)
+    logits = 2 * torch.tanh(logits / 2) if "placement.softcap" in changes else logits
+    if "model.positions" in changes:
+        logits = logits + attention.bias.table
+    logits = logits.masked_fill(torch.ones(8, 8).triu(1).bool(), -math.inf)
+    weights = logits.softmax(-1)
+    entropy = -(weights * weights.clamp(min=1e-300).log()).sum(-1)[:2, :, 1:]
+    assert row["attention/entropy/layer_00"] == close(entropy.mean())
+    share = entropy / torch.arange(2, 9).log()
+    assert row["attention/entropy_share/layer_00"] == close(share.mean())
+    for head in (0, 1):
+        largest = logits[:2, head, 1:].max()
+        assert row[f"attention/max_logit/layer_00/head_{head}"] == close(largest)
+    assert row["attention/max_logit/layer_00"] == close(logits[:2, :, 1:].max())
+
+
+def test_the_output(measured):
+    job, row, _, gave, _ = measured()
+    logits = gave["head"].detach().flatten(0, 1)
+    targets = torch.from_numpy(job.batches.train(0))[:, 1:].flatten()
+    assert row["output/log_z"] == close(logits.logsumexp(-1).mean())
+    assert row["output/max_logit"] == close(logits.max())
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    assert row["output/loss_p99"] == close(losses.sort().values[int(0.99 * len(losses))])
+
+
+def test_dead_and_dormant_units(small):
+    job = job_of(small({"model.bias": True} | EVERY, activation="relu"))
+    given = []
+    for layer in (0, 1):
+        ffn = job.model.layers[layer].ffn.branch
+        with torch.no_grad():
+            ffn.w_in.bias[: 16 * layer] = -100.0  # of 64 units
+            ffn.w_in.weight[16 : 16 + 8 * layer] *= 1e-4
+        ffn.w_in.register_forward_hook(lambda module, inputs, output: given.append(output.detach()))
+    row = take_step(job)
+    for layer, pre in enumerate(given):
+        units = pre.relu().flatten(0, 1)
+        dead, sizes = (units.amax(0) <= 0).double().mean(), units.mean(0)
+        assert row[f"ffn/dead/layer_0{layer}"] == close(dead)
+        assert row[f"ffn/dormant/layer_0{layer}"] == close((sizes <= 0.025 * sizes.mean()).double().mean())
+    assert row["ffn/dead/layer_01"] >= 16 / 64 and row["ffn/dormant/layer_01"] >= 24 / 64
+    assert row["ffn/dead/layer_00"] < 0.1
+    assert "ffn/saturated/layer_01" not in row
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "erf"])
+def test_saturated_units(activation, small):
+    job = job_of(small({"model.bias": True} | EVERY, activation=activation))
+    with torch.no_grad():
+        job.model.layers[0].ffn.branch.w_in.bias[:16] = 100.0
+        job.model.layers[0].ffn.branch.w_in.bias[16:32] = -100.0
+    row = take_step(job)
+    assert row["ffn/saturated/layer_00"] == pytest.approx(0.5, abs=0.1)
+    assert row["ffn/saturated/layer_01"] < 0.2
+
+
+def test_updates(measured):
+    job, row, _, _, before = measured({"optimizer.weight_decay": 0.1, "warmup": 2})
+    after = dict(job.model.named_parameters())
+    moved = {name: (after[name] - before[name]).detach() for name in before}
+    head = moved["head.weight"]
+    assert row["update/ratio/head"] == close(head.norm() / before["head.weight"].norm())
+    layer = [name for name in before if name.startswith("layers.1.")]
+    square = sum(moved[name].square().sum() for name in layer)
+    weight = sum(before[name].square().sum() for name in layer)
+    assert row["update/ratio/layer_01"] == close((square / weight).sqrt())
+    assert row["update/eps_ratio/head"] == close(row["grad_rms/head"] / 1e-8)
+
+
+def test_the_direction_of_an_update(small):
+    job = job_of(small(EVERY, optimizer="sgd"))
+    row = take_step(job)
+    assert row["update/cosine/layer_00"] == pytest.approx(1, abs=1e-5)
+    assert -1 <= row["update/cosine/head"] <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_micro_batches_give_the_figures_of_the_batch(placement, small):
+    changes = EVERY | {"train.precision": "fp64", "placement.final_norm": True}
+    whole, parts = (
+        take_step(job_of(small(changes | {"train.accumulation": n}, placement=placement))) for n in (1, 4)
+    )
+    assert whole.keys() == parts.keys()
+    # Those of some sequences of each micro-batch see others.
+    sampled = ("attention/", "stream/massive", "time/")
+    for key in whole:
+        if not key.startswith(sampled):
+            assert parts[key] == pytest.approx(whole[key], rel=1e-6, abs=1e-9), key
+
+
+def test_each_has_a_cadence_of_its_own(small):
+    job = job_of(small({**dict.fromkeys(EVERY, 0), "measure.stream": 2, "measure.output": 3}))
+    rows = []
+    for job.step in range(5):
+        rows.append(take_step(job))
+    having = {
+        family: [row["step"] for row in rows if any(key.startswith(family) for key in row)]
+        for family in ("stream/", "output/", "attention/", "update/", "grad_norm/layer")
+    }
+    assert having == {
+        "stream/": [0, 2, 4],
+        "output/": [0, 3],
+        "attention/": [],
+        "update/": [],
+        "grad_norm/layer": [],
+    }
+
+
+def test_looking_leaves_nothing_behind(small):
+    job = job_of(small(EVERY))
+    take_step(job)
+    logits, _ = predict(job, torch.from_numpy(job.batches.train(0)))
+    for module in job.model.modules():
+        assert not getattr(module, "looks", None)
+        assert getattr(module, "probe", None) is None
+    assert logits.requires_grad
