@@ -271,6 +271,8 @@ class TrainConfig:
     precision: str = "fp32"
     device: str = "auto"
     compile: bool = False
+    #: Keep only each block's input for the backward pass and run the block again there: memory for time.
+    activation_checkpointing: bool = False
     #: CPU threads, or `auto` for torch's own choice.
     threads: int | str = "auto"
     #: Steps between evaluations; the last step always has one.

@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from normlab import laws
 from normlab.components.attention import Attention, softcap
@@ -109,6 +110,17 @@ class TwoStreams(nn.Module):
         return x_BTD + cast(Tensor, norm(y_BTD))
 
 
+def once(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The streams after a layer, with all that its backward pass needs kept."""
+    return cast(tuple[Tensor, Tensor | None], layer(*streams))
+
+
+def again(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """As `once`, with only the streams kept: the layer runs again for its backward pass (1604.06174)."""
+    passed = checkpoint(layer, *streams, use_reentrant=False)
+    return cast(tuple[Tensor, Tensor | None], passed)
+
+
 def build_carry(config: RunConfig) -> nn.Module:
     """How a sub-layer carries the second stream on."""
     placement = config.placement
@@ -156,6 +168,7 @@ class GPT(nn.Module):
         self.logit_softcap = Softcap(model.logit_softcap) if model.logit_softcap else nn.Identity()
         if model.tie:
             self.head.weight = self.embedding.tokens.weight
+        self.pass_through = again if config.train.activation_checkpointing else once
         self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
         self._weights = WEIGHTS[config.placement.weights]
         self._weights.build(self.layers)
@@ -165,7 +178,7 @@ class GPT(nn.Module):
     def forward(self, ids_BT: Tensor) -> Tensor:
         streams = self.streams.start(self.embedding(ids_BT))
         for layer in self.layers:
-            streams = layer(*streams)
+            streams = self.pass_through(layer, *streams)
         logits_BTV = self.head(self.streams.end(self.final_norm, *streams))
         return cast(Tensor, self.logit_softcap(self.logit_scale(self.head_gain(logits_BTV))))
 

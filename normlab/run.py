@@ -38,7 +38,7 @@ from normlab.sinks.run_directory import (
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.inits import GAINS, INITS
-from normlab.tables.norms import leak
+from normlab.tables.norms import NORMS, leak
 from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
@@ -70,6 +70,13 @@ def check(config: RunConfig) -> None:
         "norm",
         f"{config.norm.name} lets predictions see the future: {leaks}. "
         "Set norm.allow_leaky=true to train it all the same",
+    )
+    running = NORMS[config.norm.name].running or config.placement.weights == "sigma_reparam"
+    require(
+        not (running and config.train.activation_checkpointing),
+        "train.activation_checkpointing",
+        "runs a block twice, and what this norm or placement carries from batch to batch would move twice; "
+        "use train.activation_checkpointing=false",
     )
     pick_device(config.train.device)
     load_corpus(config.data, config.model.context)

@@ -145,6 +145,31 @@ def test_measuring_does_not_change_training(small):
     assert all(row["loss"] == losses[row["step"]] for row in a.rows if row["step"] in losses)
 
 
+@pytest.mark.parametrize("placement", ["pre", "residual_dual"])
+def test_running_blocks_again_changes_nothing_but_what_is_kept(placement, small):
+    changes = {"model.dropout": 0.2} | {f"measure.{kind}": 1 for kind in MEASURED}
+    kept, rows = [], []
+    for again in (False, True):
+        job, held = (
+            job_of(small(changes | {"train.activation_checkpointing": again}, placement=placement)),
+            [],
+        )
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, held=held: held.append(x.numel()) or x, lambda x: x
+        ):
+            rows += untimed([take_step(job)])
+        kept.append(sum(held))
+    assert rows[0] == rows[1]
+    assert kept[1] < kept[0] / 3
+
+
+@pytest.mark.parametrize(("norm", "placement"), [("batchnorm", "pre"), ("layernorm", "sigma_reparam")])
+def test_what_moves_in_the_forward_pass_is_not_run_again(norm, placement, small):
+    changes = {"train.activation_checkpointing": True, "norm.allow_leaky": True}
+    with pytest.raises(ConfigError, match=r"train\.activation_checkpointing: runs a block twice"):
+        composition.check(small(changes, norm=norm, placement=placement))
+
+
 def test_accumulation_gives_the_gradient_of_the_whole_batch(small):
     whole, parts = (job_of(small({"train.accumulation": n, "train.precision": "fp64"})) for n in (1, 4))
     one, other = take_step(whole), take_step(parts)
