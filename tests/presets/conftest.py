@@ -99,6 +99,17 @@ def sizes() -> type[Sizes]:
     return Sizes
 
 
+@pytest.fixture
+def ungrouped() -> Callable[[Tensor, int, int], Tensor]:
+    """Megatron's rows of attention, some queries then their key and value, group by group, as q, k, v."""
+
+    def split(rows: Tensor, groups: int, head_width: int) -> Tensor:
+        grouped = rows.view(groups, -1, head_width, *rows.shape[1:])
+        return torch.cat([part.flatten(0, 2) for part in grouped.tensor_split([-2, -1], dim=1)])
+
+    return split
+
+
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
