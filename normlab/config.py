@@ -432,6 +432,29 @@ class TrackerConfig:
         require_one_of(self.mode, TRACKER_MODES, "tracker.mode")
 
 
+#: What `fault.kind` may be.
+FAULT_KINDS = ("none", "nan_activation", "nan_gradient", "gradient_scale", "lr_jump", "frozen_embedding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultConfig:
+    """A fault put into the run on purpose, to see whether it is found."""
+
+    kind: str = "none"
+    #: When it happens; a frozen embedding stays so.
+    step: int = 100
+    #: The block, from 0, of the kinds that have one.
+    layer: int = 0
+    #: What gradient_scale and lr_jump multiply by.
+    factor: float = 1000.0
+
+    def __post_init__(self) -> None:
+        require_one_of(self.kind, FAULT_KINDS, "fault.kind")
+        _at_least(self.step, 0, "fault.step")
+        _at_least(self.layer, 0, "fault.layer")
+        _positive(self.factor, "fault.factor")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """The sweep a run belongs to."""
@@ -461,6 +484,7 @@ class RunConfig:
     measure: MeasureConfig
     divergence: DivergenceConfig
     tracker: TrackerConfig
+    fault: FaultConfig = field(default_factory=FaultConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
@@ -472,6 +496,8 @@ class RunConfig:
             "warmup",
             f"{self.warmup} is more than train.steps={self.train.steps}",
         )
+        last = f"there is none; the last of depth={self.depth} is {self.depth - 1}"
+        require(self.fault.layer < self.depth, "fault.layer", last)
         self._check_laws()
 
     def _check_laws(self) -> None:

@@ -98,6 +98,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "init.gains": ("placement", "none", *GAINS),
     "data.val_split": ("auto", "document", "tail"),
     "divergence.action": ("record", "stop"),
+    "fault.kind": settings.FAULT_KINDS,
     "placement.weights": settings.WEIGHTS,
     **{f"placement.{name}": words for name, words in settings.SUBLAYER_WORDS.items()},
     "train.threads": ("auto",),

@@ -158,6 +158,7 @@ class GPT(nn.Module):
         self.embedding = Embedding(config, vocab)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(1, config.depth + 1))
         model = config.model
+        self.context = model.context
         self.final_norm = norm_maker(config)(model.width) if config.placement.final_norm else nn.Identity()
         rho = laws.value(config.placement.second_scale, _at(config))
         self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()

@@ -42,6 +42,7 @@ from normlab.tables.norms import NORMS, leak
 from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
+from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
@@ -132,6 +133,7 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         updates=Updates(layout, eps),
         instruments=build_instruments(config, model),
         watch=Watch(config.divergence, facts),
+        fault=FAULTS[config.fault.kind](config.fault, model),
     )
 
 

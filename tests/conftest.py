@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from normlab.config import DivergenceConfig, MeasureConfig, ModelConfig, RunConfig, TrackerConfig, TrainConfig
+from normlab.config import (
+    DivergenceConfig,
+    FaultConfig,
+    MeasureConfig,
+    ModelConfig,
+    RunConfig,
+    TrackerConfig,
+    TrainConfig,
+)
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.datasets import DATASETS
 from normlab.tables.inits import INITS
@@ -62,6 +70,7 @@ def build_config(changes: dict[str, Any], **rows: str) -> RunConfig:
         "measure": MeasureConfig(),
         "divergence": DivergenceConfig(),
         "tracker": TrackerConfig(),
+        "fault": FaultConfig(),
     }
     nested: dict[str, Any] = {}
     for key, value in changes.items():

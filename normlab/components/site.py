@@ -31,13 +31,15 @@ class StreamSite(Site):
     """A site on the residual stream, which passes on x and can also have its gradient taken.
 
     While `probe` is zeros of x's shape that require a gradient, x goes on as x + 0, the same to the bit, and
-    the backward pass leaves dL/dx in `probe.grad`.
+    the backward pass leaves dL/dx in `probe.grad`. A `fault` is added to x too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.probe: Tensor | None = None
+        self.fault: Tensor | None = None
 
     def forward(self, x_BTD: Tensor, *others: Tensor) -> Tensor:  # type: ignore[override]
+        x_BTD = x_BTD if self.fault is None else x_BTD + self.fault
         super().forward(x_BTD, *others)
         return x_BTD if self.probe is None else x_BTD + self.probe

@@ -96,6 +96,10 @@ class Instruments:
         for instrument in self.due:
             instrument.micro(logits_NV.detach(), targets_N)
 
+    def rest(self) -> None:
+        """Look no more at this step."""
+        self.due = []
+
     def names(self) -> list[str]:
         """Of what is due at this step."""
         return [name for instrument in self.due for name in instrument.names]

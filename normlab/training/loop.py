@@ -18,6 +18,8 @@ from normlab.measure.instrument import Instruments, due
 from normlab.measure.layout import Layout
 from normlab.measure.updates import Updates
 from normlab.model import GPT
+from normlab.training.autopsy import autopsy
+from normlab.training.fault import Fault
 from normlab.training.schedules import learning_rate
 
 
@@ -35,6 +37,7 @@ class Job:
     updates: Updates
     instruments: Instruments
     watch: Watch
+    fault: Fault
     #: The next step.
     step: int = 0
     #: What earlier attempts at this run took.
@@ -102,11 +105,13 @@ def _finite(row: dict[str, Any]) -> bool:
 
 def take_step(job: Job) -> dict[str, Any]:
     """One batch forward and backward, and the update if all is finite; returns the step's row."""
-    began, settings, rate = time.perf_counter(), job.config.train, learning_rate(job.step, job.config)
+    began, settings, dice = time.perf_counter(), job.config.train, rng_state(job.device)
+    rate = job.fault.rate(job.step, learning_rate(job.step, job.config))
     job.model.train()
     job.model.set_step(job.step)
     job.instruments.begin(job.step)
-    loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
+    job.fault.forward(job.step)
+    loss = forward_and_backward(job)
     norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
     # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
     seen = [value.to(norms.dtype) for value in (loss.view(1), norms, *job.instruments.values())]
@@ -117,6 +122,9 @@ def take_step(job: Job) -> dict[str, Any]:
     row.update(zip(names, values[1:], strict=True))
     if math.isfinite(values[0]) and math.isfinite(values[1]):
         row.update(update(job, rate, norms[0]))
+    elif not any(event.kind == "nonfinite" and event.end is None for event in job.watch.events):
+        row.update(repeat(job, dice))
+    job.fault.over()
     job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
     return row
@@ -133,8 +141,36 @@ def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:
         job.updates.before()
     job.optimizer.step()
     job.model.constrain()
+    job.fault.updated(job.step)
     # A second copy from the device, in these steps alone: the first had to decide on the update.
     return dict(zip(job.updates.names, job.updates.after().tolist(), strict=True)) if measured else {}
+
+
+def forward_and_backward(job: Job) -> Tensor:
+    """The gradients of the step's batch, with any fault; returns the loss (0-d)."""
+    loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
+    job.fault.gradients(job.step)
+    return loss
+
+
+def rng_state(device: torch.device) -> list[Tensor]:
+    """Of the host and, if that is another, of the device."""
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def repeat(job: Job, dice: list[Tensor]) -> dict[str, Any]:
+    """Where this step, taken again with the same random numbers, is first not finite."""
+
+    def again() -> None:
+        torch.set_rng_state(dice[0])
+        if job.device.type == "cuda":
+            torch.cuda.set_rng_state(dice[1], job.device)
+        job.optimizer.zero_grad(set_to_none=True)
+        forward_and_backward(job)
+
+    job.instruments.rest()
+    return autopsy(job.model, job.layout, again)
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
