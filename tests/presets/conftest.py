@@ -6,7 +6,7 @@ attention. Its weights go through a mapping kept beside each test; so do its gra
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -92,6 +92,14 @@ class Sizes:
         f"model.heads={HEADS}",
         f"model.context={CONTEXT}",
     )
+    #: The same in LLaMA's config, whose names most of the library's decoders have.
+    llama: ClassVar[dict[str, Any]] = {
+        "vocab_size": VOCAB,
+        "num_hidden_layers": DEPTH,
+        "hidden_size": WIDTH,
+        "num_attention_heads": HEADS,
+        "attn_implementation": "eager",
+    }
 
 
 @pytest.fixture
@@ -108,6 +116,36 @@ def ungrouped() -> Callable[[Tensor, int, int], Tensor]:
         return torch.cat([part.flatten(0, 2) for part in grouped.tensor_split([-2, -1], dim=1)])
 
     return split
+
+
+@pytest.fixture
+def llama_names() -> Callable[..., Mapped]:
+    """`llama_names({"attn.norm_in": "input_layernorm"})`: the mapping of a model with LLaMA's names.
+
+    The norms of a layer are given; biases, a gate and a head of its own are mapped where it has them.
+    `rows(part, weight)` may put the rows of a `q`, `k` or `v` projection in another order.
+    """
+    projections = {"attn.branch.out": "self_attn.o_proj", "ffn.branch.w_gate": "mlp.gate_proj"}
+    projections |= {"ffn.branch.w_in": "mlp.up_proj", "ffn.branch.w_out": "mlp.down_proj"}
+
+    def build(
+        norms: Mapping[str, str], rows: Callable[[str, Tensor], Tensor] = lambda part, weight: weight
+    ) -> Mapped:
+        def mapping(theirs: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:
+            pairs = {"embedding.tokens": "model.embed_tokens", "final_norm": "model.norm", "head": "lm_head"}
+            for layer in range(depth):
+                here, there = f"layers.{layer}", f"model.layers.{layer}"
+                qkv = [rows(part, theirs[f"{there}.self_attn.{part}_proj.weight"]) for part in "qkv"]
+                yield f"{here}.attn.branch.qkv.weight", torch.cat(qkv)
+                pairs |= {f"{here}.{a}": f"{there}.{b}" for a, b in (projections | dict(norms)).items()}
+            for ours, name in pairs.items():
+                for kind in ("weight", "bias"):
+                    if f"{name}.{kind}" in theirs:
+                        yield f"{ours}.{kind}", theirs[f"{name}.{kind}"]
+
+        return mapping
+
+    return build
 
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
