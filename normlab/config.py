@@ -325,9 +325,11 @@ class MeasureConfig:
     hidden: int = 20
     #: Normalizer and largest of the output's logits, tail of the token losses.
     output: int = 10
+    #: Latest steps that are kept in memory, and written to `events/` when an event comes; 0 for none.
+    ring: int = 64
 
     def __post_init__(self) -> None:
-        for key in MEASURED:
+        for key in (*MEASURED, "ring"):
             _at_least(getattr(self, key), 0, f"measure.{key}")
 
 

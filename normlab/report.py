@@ -1,7 +1,7 @@
 """What the loop says, passed on to every sink, with the running summary."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,11 +19,17 @@ class Report:
     """The loop's listener. `facts` are the summary's fixed keys: floors, parameters and so on."""
 
     def __init__(
-        self, job: Job, files: RunDirectory, wandb: WandbSink, console: ConsoleSink, facts: Mapping[str, Any]
+        self,
+        job: Job,
+        files: RunDirectory,
+        wandb: WandbSink,
+        console: ConsoleSink,
+        facts: Mapping[str, Any],
+        decode: Callable[[Iterable[int]], str],
     ) -> None:
         self.job, self.files, self.wandb, self.console = job, files, wandb, console
         self.sinks = (files, wandb, console)
-        self.facts = dict(facts)
+        self.facts, self.decode = dict(facts), decode
         self.tally = Tally()
         self._tokens, self._seconds = 0, 0.0
         self._began = time.perf_counter() - job.seconds
@@ -65,6 +71,20 @@ class Report:
         for event in events:
             for sink in self.sinks:
                 sink.event(event.record())
+            if self.job.config.measure.ring and event.step == self.job.step - 1:
+                self.files.snapshot(event.record(), self._moment)
+
+    def _moment(self) -> dict[str, Any]:
+        """The latest steps, and what the very latest was made of."""
+        step = self.job.step - 1
+        batch_BT = self.job.batches.train(step)
+        return {
+            **self.job.ring.arrays(),
+            "batch/step": step,
+            "batch/ids": batch_BT,
+            "batch/text": [self.decode(ids_T.tolist()) for ids_T in batch_BT],
+            **{f"rng/{index}": state.numpy() for index, state in enumerate(self.job.dice)},
+        }
 
     def checkpoint(self, job: Job) -> None:
         keep = job.config.train.checkpoint.keep

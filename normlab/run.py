@@ -21,6 +21,7 @@ from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, requ
 from normlab.instruments import build_instruments
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
+from normlab.measure.ring import MOST_BYTES, Ring, ring_bytes
 from normlab.measure.updates import Updates
 from normlab.model import GPT, site
 from normlab.naming import flat
@@ -79,6 +80,13 @@ def check(config: RunConfig) -> None:
         "runs a block twice, and what this norm or placement carries from batch to batch would move twice; "
         "use train.activation_checkpointing=false",
     )
+    size = ring_bytes(config.measure.ring, config.depth, config.model.heads)
+    require(
+        size <= MOST_BYTES,
+        "measure.ring",
+        f"{config.measure.ring} steps of all metrics can take {size / 2**30:.1f} GiB of memory; "
+        f"use at most {int(config.measure.ring * MOST_BYTES / max(size, 1))}",
+    )
     pick_device(config.train.device)
     load_corpus(config.data, config.model.context)
 
@@ -134,6 +142,7 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         instruments=build_instruments(config, model),
         watch=Watch(config.divergence, facts),
         fault=FAULTS[config.fault.kind](config.fault, model),
+        ring=Ring(config.measure.ring),
     )
 
 
@@ -206,6 +215,7 @@ def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
         ) from error
     truncate(directory, job.step)
     rows = read_rows(directory)
+    job.ring.fill(rows)
     job.seconds = rows[-1]["time/seconds"] if rows else 0.0
 
 
@@ -265,7 +275,7 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
     console = ConsoleSink(plain=session.plain)
     files = RunDirectory(environment.describe(config, job.device))
     wandb = WandbSink(config.tracker, pictures, console.warn)
-    report = Report(job, files, wandb, console, facts)
+    report = Report(job, files, wandb, console, facts, corpus.decode)
     status = "failed"
     more: dict[str, Any] = {}
     try:

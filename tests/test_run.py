@@ -45,7 +45,9 @@ def test_a_run_leaves_what_is_promised(small, tmp_path):
     }
     written = yaml.safe_load((directory / "config.yaml").read_text())
     assert written["depth"] == 2 and written["optimizer"]["lr"] == 2.5e-3
-    groups = [node for key, node in written.items() if isinstance(node, dict) and key != "sweep"]
+    groups = [
+        node for key, node in written.items() if isinstance(node, dict) and key not in ("fault", "sweep")
+    ]
     assert len(groups) == 12 and all("name" in node for node in groups)
 
     rows = rows_of(directory)

@@ -7,12 +7,13 @@ strings "NaN", "Infinity" and "-Infinity", and `read_rows` turns them back.
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
@@ -25,6 +26,9 @@ EVENTS = "events.jsonl"
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
+SNAPSHOT_FOLDER = "events"
+#: How many events of a run have the steps before them written.
+SNAPSHOTS = 20
 LOCK = ".lock"
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -131,6 +135,19 @@ class RunDirectory:
         else:
             with path.open("ab", buffering=0) as file:
                 _write(file, _line(event))
+
+    def snapshot(self, event: Mapping[str, Any], moment: Callable[[], Mapping[str, Any]]) -> None:
+        """Write `moment`'s arrays to events/STEP-KIND.npz, for the first `SNAPSHOTS` events of a run."""
+        assert self._directory is not None
+        folder = self._directory / SNAPSHOT_FOLDER
+        path = folder / f"{event['step']:06d}-{event['kind']}.npz"
+        if path.exists() or len(list(folder.glob("*.npz"))) >= SNAPSHOTS:
+            return
+        folder.mkdir(exist_ok=True)
+        content = BytesIO()
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in moment().items()}
+        np.savez_compressed(content, **arrays)
+        _replace(path, content.getvalue())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace `summary.json` by `summary`; a reader sees the old or the new one, never a part."""

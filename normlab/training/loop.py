@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from normlab.divergence import Event, Watch, outcome
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.instrument import Instruments, due
 from normlab.measure.layout import Layout
+from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT
 from normlab.training.autopsy import autopsy
@@ -38,6 +39,9 @@ class Job:
     instruments: Instruments
     watch: Watch
     fault: Fault
+    ring: Ring
+    #: The state of the random numbers before the latest step.
+    dice: list[Tensor] = field(default_factory=list)
     #: The next step.
     step: int = 0
     #: What earlier attempts at this run took.
@@ -86,6 +90,7 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
             row["nonfinite/parameter"] = name
         row["time/seconds"] = time.perf_counter() - start
         job.step += 1
+        job.ring.add(row)
         events = job.watch.update(row)
         if last or row["step"] % settings.log_every == 0 or "val/loss" in row or events:
             listener.row(row)
@@ -105,7 +110,7 @@ def _finite(row: dict[str, Any]) -> bool:
 
 def take_step(job: Job) -> dict[str, Any]:
     """One batch forward and backward, and the update if all is finite; returns the step's row."""
-    began, settings, dice = time.perf_counter(), job.config.train, rng_state(job.device)
+    began, settings, job.dice = time.perf_counter(), job.config.train, rng_state(job.device)
     rate = job.fault.rate(job.step, learning_rate(job.step, job.config))
     job.model.train()
     job.model.set_step(job.step)
@@ -123,7 +128,7 @@ def take_step(job: Job) -> dict[str, Any]:
     if math.isfinite(values[0]) and math.isfinite(values[1]):
         row.update(update(job, rate, norms[0]))
     elif not any(event.kind == "nonfinite" and event.end is None for event in job.watch.events):
-        row.update(repeat(job, dice))
+        row.update(repeat(job))
     job.fault.over()
     job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
@@ -159,13 +164,13 @@ def rng_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *cuda]
 
 
-def repeat(job: Job, dice: list[Tensor]) -> dict[str, Any]:
+def repeat(job: Job) -> dict[str, Any]:
     """Where this step, taken again with the same random numbers, is first not finite."""
 
     def again() -> None:
-        torch.set_rng_state(dice[0])
+        torch.set_rng_state(job.dice[0])
         if job.device.type == "cuda":
-            torch.cuda.set_rng_state(dice[1], job.device)
+            torch.cuda.set_rng_state(job.dice[1], job.device)
         job.optimizer.zero_grad(set_to_none=True)
         forward_and_backward(job)
 
