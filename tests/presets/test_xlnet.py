@@ -1,8 +1,8 @@
 """XLNet's block from left to right against transformers' XLNetLMHeadModel with attn_type="uni".
 
-Left out of the library's model, as constants of 0: what it knows of positions (`r`, `r_r_bias`, `r_w_bias`) and
-of sentences (`r_s_bias`, `seg_embed`), and the vector of masked tokens, which it does not use here. Compared
-without positions: the preset's rotary ones stand in for the library's.
+Left out of the library's model, as constants of 0: what it knows of positions (`r`, `r_r_bias`, `r_w_bias`)
+and of sentences (`r_s_bias`, `seg_embed`), and the vector of masked tokens, which it does not use here.
+Compared without positions: the preset's rotary ones stand in for the library's.
 """
 
 import torch
