@@ -13,7 +13,7 @@ import yaml
 
 from normlab import environment
 from normlab.analysis.figures import pictures
-from normlab.components.norms import check_norm
+from normlab.check import check_parts
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
@@ -52,15 +52,15 @@ def check(config: RunConfig) -> None:
     """Refuse what cannot be trained, before anything is written.
 
     Raises:
-        UserError: an unknown variant, a leaky norm, a device that is not there, a text that cannot be read or
-            is too short.
+        UserError: an unknown variant, parts that contradict each other, a leaky norm, a device that is not
+            there, a text that cannot be read or is too short.
     """
-    check_norm(config.norm, config.model.width, config.model.context)
     require_one_of(config.activation.name, ACTIVATIONS, "activation")
     require_one_of(config.init.name, INITS, "init")
     require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
     require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
     require_one_of(config.schedule.name, SCHEDULES, "schedule")
+    check_parts(config)
     leaks = leak(config.norm)
     require(
         not leaks or config.norm.allow_leaky,
