@@ -211,6 +211,35 @@ def ngpt(w, ids):
     return h @ w["head.weight"].T * w["head_gain.weight"] / stored
 
 
+def swin_v2(w, ids):
+    """2111.09883, section 3: x + LN(f(x)), logits tau cos(q, k) + bias, tau at most 100; ALiBi's bias."""
+    x = layer_norm(w["embedding.tokens.weight"][ids], w, "embedding.norm")
+    distance = torch.arange(TIME)[:, None] - torch.arange(TIME)
+    bias = torch.stack([-(2 ** (-8 * (head + 1) / HEADS)) * distance for head in range(HEADS)])
+    for attn, ffn in blocks():
+        q, k, v = qkv(x, w, f"{attn}.branch")
+        tau = w[f"{attn}.branch.qk_scale.weight"].clamp(max=math.log(100)).exp()[:, None, None]
+        a = linear(mix(tau * unit(q) @ unit(k).mT + bias, v), w, f"{attn}.branch.out")
+        x = x + layer_norm(a, w, f"{attn}.norm_out")
+        h = linear(gelu(linear(x, w, f"{ffn}.branch.w_in")), w, f"{ffn}.branch.w_out")
+        x = x + layer_norm(h, w, f"{ffn}.norm_out")
+    return linear(layer_norm(x, w, "final_norm"), w, "head")
+
+
+def dyt_llama(w, ids):
+    """2503.10622, section 4: gamma * tanh(alpha x) for each norm of LLaMA, a learned scalar on embeddings."""
+
+    def dyt(x, name):
+        return w[f"{name}.weight"] * torch.tanh(w[f"{name}.alpha"] * x)
+
+    x = w["embedding.scale.weight"] * w["embedding.tokens.weight"][ids]
+    for attn, ffn in blocks():
+        q, k, v = qkv(dyt(x, f"{attn}.norm_in"), w, f"{attn}.branch")
+        x = x + linear(attend(rope(q), rope(k), v), w, f"{attn}.branch.out")
+        x = x + gated_ffn(dyt(x, f"{ffn}.norm_in"), w, f"{ffn}.branch", silu)
+    return linear(dyt(x, "final_norm"), w, "head")
+
+
 EQUATIONS = {
     "transformer": transformer,
     "deepnet": deepnet,
@@ -219,6 +248,8 @@ EQUATIONS = {
     "cogview": cogview,
     "grok1": grok1,
     "ngpt": ngpt,
+    "swin_v2": swin_v2,
+    "dyt_llama": dyt_llama,
 }
 
 

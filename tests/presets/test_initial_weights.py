@@ -50,7 +50,10 @@ EXPECTED = {
     "bert": same(CUT * 0.02) | {"positions": CUT * 0.02},
     "roberta": same(0.02) | {"positions": 0.02},
     "xlnet": same(0.02),
+    "swin_v2": same(0.02) | {"head": 0.02},
+    "dyt_llama": same(0.02) | {"ffn.gate": 0.02, "head": 0.02},
 }
+UNTIED = {"swin_v2", "dyt_llama"}
 
 
 def drawn(preset):
@@ -70,13 +73,23 @@ def drawn(preset):
 @pytest.mark.parametrize("preset", EXPECTED)
 def test_initial_deviations_are_the_paper_s(preset):
     found = drawn(preset)
-    assert found["head"] is found["embedding"]
+    assert (found["head"] is found["embedding"]) == (preset not in UNTIED)
     for part, std in EXPECTED[preset].items():
         assert found[part].std().item() == pytest.approx(std, rel=0.04), part
 
 
 def test_bert_draws_nothing_further_out_than_twice_its_deviation():
     assert 0.039 < max(matrix.abs().max().item() for matrix in drawn("bert").values()) <= 0.04
+
+
+def test_swin_v2_starts_with_silent_branches_and_dyt_llama_with_the_slopes_of_its_narrowest_model():
+    words = [f"depth={DEPTH}", f"model.width={WIDTH}"]
+    swin = GPT(compose(["preset=swin_v2", *words]), VOCAB).state_dict()
+    dyt = GPT(compose(["preset=dyt_llama", *words]), VOCAB).state_dict()
+    out_norms = [value for name, value in swin.items() if "norm_out" in name]
+    assert len(out_norms) == 2 * 2 * DEPTH and not any(value.any() for value in out_norms)
+    assert {value.item() for name, value in dyt.items() if name.endswith("alpha")} == {1.0}
+    assert dyt["embedding.scale.weight"].item() == pytest.approx(WIDTH**0.5)
 
 
 def test_every_vector_of_ngpt_starts_at_length_1():
