@@ -35,8 +35,9 @@ from normlab.sinks.run_directory import (
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.inits import GAINS, INITS
-from normlab.tables.norms import leak
+from normlab.tables.norms import leak, leak_in_evaluation
 from normlab.tables.optimizers import OPTIMIZERS
+from normlab.tables.placement_row import norms
 from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
 from normlab.training.interrupt import Interrupt
@@ -235,6 +236,7 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         "parameters": sum(job.gradients.sizes.values()),
         "sizes": job.gradients.sizes,
         "batch_order": job.batches.order,
+        **_caveat(config),
     }
     opening = Opening(
         directory=directory,
@@ -268,6 +270,12 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         summary = report.close(status, **more)
     # A signal that came too late for this run still ends the sweep around it.
     return summary | {"signal": session.interrupt.signal}
+
+
+def _caveat(config: RunConfig) -> dict[str, str]:
+    """What the summary says of a validation loss that has seen the future; nothing of any other."""
+    leaks = leak_in_evaluation(config.norm) if norms(config.placement, config.depth) else ""
+    return {"val/caveat": f"optimistic with norm={config.norm.name}: {leaks}"} if leaks else {}
 
 
 def _name(directory: Path) -> str:

@@ -62,6 +62,12 @@ def leak(config: NormConfig) -> str:
     return "" if causal else NORMS[config.name].leak
 
 
+def leak_in_evaluation(config: NormConfig) -> str:
+    """What leaks in evaluation too, or an empty string; no setting heals it."""
+    row = NORMS[config.name]
+    return "" if row.running else row.leak
+
+
 _LN = "Ba, Kiros, Hinton 2016, arXiv 1607.06450"
 _RMS = "Zhang, Sennrich 2019, arXiv 1910.07467"
 _GAIN = "g=1 (D)"

@@ -16,11 +16,7 @@ class PlacementRow(Row[PlacementConfig]):
 
     def norms(self, depth: int = 12) -> int:
         """Norm modules on the stream and in the branches of a whole model."""
-        config, total = self.config, self.config.embedding_norm + self.config.final_norm
-        for layer in range(1, depth + 1):
-            for place in (0, 1):
-                total += _norms(config, laws.variables(depth, 64, layer, place), place)
-        return total
+        return norms(self.config, depth)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -66,6 +62,15 @@ def _learned(record: SublayerConfig, place: int) -> list[tuple[str, int]]:
     }
     # Before the projections, before the activation and before the output projection.
     return [*found, *own[place], ("1", (2, 3)[place] * record.scalar_biases)]
+
+
+def norms(config: PlacementConfig, depth: int) -> int:
+    """Norm modules on the stream and in the branches of a whole model."""
+    total = config.embedding_norm + config.final_norm
+    for layer in range(1, depth + 1):
+        for place in (0, 1):
+            total += _norms(config, laws.variables(depth, 64, layer, place), place)
+    return total
 
 
 def _times(count: int, unit: str) -> str:
