@@ -6,17 +6,18 @@ of variants (`norm`, `placement`, ...) take a row of it; `conf/config.yaml` name
 
 import math
 from dataclasses import dataclass, field
+from typing import Self
 
 from normlab import laws
 from normlab.errors import ConfigError, require, require_one_of
 from normlab.placement import PROJECTIONS as PROJECTIONS
-from normlab.placement import SCALES as SCALES
-from normlab.placement import SUBLAYER_WORDS as SUBLAYER_WORDS
 from normlab.placement import WEIGHTS as WEIGHTS
 from normlab.placement import ExceptionConfig as ExceptionConfig
 from normlab.placement import PlacementConfig as PlacementConfig
-from normlab.placement import ScaleConfig as ScaleConfig
-from normlab.placement import SublayerConfig as SublayerConfig
+from normlab.sublayer import SCALES as SCALES
+from normlab.sublayer import SUBLAYER_WORDS as SUBLAYER_WORDS
+from normlab.sublayer import ScaleConfig as ScaleConfig
+from normlab.sublayer import SublayerConfig as SublayerConfig
 
 POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
@@ -56,6 +57,10 @@ class NormConfig:
     def __post_init__(self) -> None:
         _not_negative(self.eps, "norm.eps")
 
+    def at(self, site: str) -> Self:
+        """The settings of the norms at a site: `attn`, `ffn`, `embedding` or `final`."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationConfig:
@@ -94,6 +99,8 @@ class ModelConfig:
     rope_fraction: float = 1.0
     #: Laws (of depth and width) that multiply the token embedding and the logits.
     embedding_scale: str = "1"
+    #: Whether the embedding's factor is one learned number, with that law's value at the start.
+    embedding_scale_learn: bool = False
     logit_scale: str = "1"
     #: Logits become cap * tanh(logits / cap); 0 for no cap.
     logit_softcap: float = 0.0
@@ -500,21 +507,4 @@ class RunConfig:
         )
         last = f"there is none; the last of depth={self.depth} is {self.depth - 1}"
         require(self.fault.layer < self.depth, "fault.layer", last)
-        self._check_laws()
-
-    def _check_laws(self) -> None:
-        """Every law of the placement at every layer and at the ends of the training."""
-        placement = self.placement
-        last = self.train.steps - 1
-        for layer in range(1, self.depth + 1):
-            for place in (0, 1):
-                at = laws.variables(self.depth, self.model.width, layer, place)
-                where = f"at layer {layer} of {self.depth}"
-                try:
-                    record = placement.sublayer_at(at, place)
-                    texts = [getattr(record, name).value for name in SCALES] + list(placement.gains.values())
-                    for text in [*texts, placement.second_scale]:
-                        for step in {0, last} if laws.STEP in laws.names(text) else {0}:
-                            laws.value(text, {**at, **placement.parameters, laws.STEP: step})
-                except laws.LawError as error:
-                    raise ConfigError("placement", f"{where}: {error}") from None
+        self.placement.check(self.depth, self.model.width, self.train.steps)

@@ -27,16 +27,19 @@ from normlab.components.residual import (
     ScheduledScale,
     build_scale,
     share,
+    shift,
 )
 from normlab.components.site import StreamSite
 from normlab.components.weights import WEIGHTS
 from normlab.config import RunConfig, ScaleConfig
+from normlab.placement import PLACES
 from normlab.tables import inits
 
 
-def norm_maker(config: RunConfig) -> MakeNorm:
-    """Width -> a norm module of the run's kind."""
-    return lambda width: build_norm(config.norm, width, config.model.context)
+def norm_maker(config: RunConfig, site: str) -> MakeNorm:
+    """Makes norms of the run's kind for a site: `attn`, `ffn`, `embedding` or `final`."""
+    own = config.norm.at(site)
+    return lambda width, gain=1.0: build_norm(own, width, config.model.context, gain)
 
 
 def _at(config: RunConfig, layer: int = 1, place: int = 0) -> dict[str, float]:
@@ -51,11 +54,14 @@ class Embedding(nn.Module):
         super().__init__()
         model = config.model
         self.tokens = nn.Embedding(vocab, model.width)
-        self.scale = build_scale(ScaleConfig(value=model.embedding_scale), model.width, _at(config))
+        learn = "scalar" if model.embedding_scale_learn else "none"
+        scale = ScaleConfig(value=model.embedding_scale, learn=learn)
+        self.scale = build_scale(scale, model.width, _at(config))
         kinds: dict[str, type[nn.Module]] = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
         kind = kinds.get(model.positions)  # the others act inside attention
         self.positions = kind(model.context, model.width) if kind else nn.Identity()
-        self.norm = norm_maker(config)(model.width) if config.placement.embedding_norm else nn.Identity()
+        norm = norm_maker(config, "embedding")
+        self.norm = norm(model.width) if config.placement.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(model.dropout) if model.dropout else nn.Identity()
         self.site = StreamSite()
 
@@ -69,13 +75,13 @@ class Block(nn.Module):
 
     def __init__(self, config: RunConfig, layer: int) -> None:
         super().__init__()
-        model, norm = config.model, norm_maker(config)
+        model, norms = config.model, [norm_maker(config, place) for place in PLACES]
         here = [_at(config, layer, place) for place in (0, 1)]
         attn, ffn = (config.placement.sublayer_at(at, place) for place, at in enumerate(here))
-        branches = [Attention(model, attn, norm), FeedForward(model, config.activation, ffn, norm)]
+        branches = [Attention(model, attn, norms[0]), FeedForward(model, config.activation, ffn, norms[1])]
         self.attn, self.ffn = (
             Residual(branch, record, norm, model.width, at, model.dropout, build_carry(config))
-            for branch, record, at in zip(branches, (attn, ffn), here, strict=True)
+            for branch, record, norm, at in zip(branches, (attn, ffn), norms, here, strict=True)
         )
         share(self.attn, self.ffn)
         self.site = StreamSite()
@@ -159,7 +165,9 @@ class GPT(nn.Module):
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(1, config.depth + 1))
         model = config.model
         self.context = model.context
-        self.final_norm = norm_maker(config)(model.width) if config.placement.final_norm else nn.Identity()
+        norm = norm_maker(config, "final")
+        self.final_norm = norm(model.width) if config.placement.final_norm else nn.Identity()
+        self.head_shift = shift(config.placement.scalar_biases)
         rho = laws.value(config.placement.second_scale, _at(config))
         self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()
         self.head = nn.Linear(model.width, vocab, bias=model.head_bias)
@@ -180,7 +188,7 @@ class GPT(nn.Module):
         streams = self.streams.start(self.embedding(ids_BT))
         for layer in self.layers:
             streams = self.pass_through(layer, *streams)
-        logits_BTV = self.head(self.streams.end(self.final_norm, *streams))
+        logits_BTV = self.head(self.head_shift(self.streams.end(self.final_norm, *streams)))
         return cast(Tensor, self.logit_softcap(self.logit_scale(self.head_gain(logits_BTV))))
 
     def set_step(self, step: int) -> None:
@@ -263,18 +271,18 @@ def site(parameter: str) -> tuple[str, str]:
     """Where a parameter's gradient is reported: (place, kind), the kind empty outside the blocks.
 
     Places (`embedding`, `layer_00` ..., `final_norm`, `head`) partition the parameters, and so do the kinds
-    of a layer: `attn.qkv`, `attn.out`, `ffn.in` (with its gate), `ffn.out`, `norm`, `scale` (with what an
-    activation learns).
+    of a layer: `attn.qkv`, `attn.out`, `ffn.in` (with its gate), `ffn.out`, `norm`, `scale` (with scalar
+    biases and what an activation learns).
     """
     match = re.match(r"layers\.(\d+)\.(attn|ffn)\.(.*)$", parameter)
     if not match:
-        return parameter.split(".")[0].removesuffix("_gain"), ""
+        return re.sub("_(gain|shift)$", "", parameter.split(".")[0]), ""
     place, rest = f"layer_{int(match[1]):02d}", match[3]
     if rest.startswith("branch.act."):
         return place, "scale"
     if rest.startswith("branch."):
         kind = rest.split(".")[1].removeprefix("w_").replace("gate", "in")
-        if kind.endswith(("norm", "scale")):
-            return place, kind[-5:].lstrip("_")
+        if kind.endswith(("norm", "scale", "shift")):
+            return place, "norm" if kind.endswith("norm") else "scale"
         return place, f"{match[2]}.{kind}"
     return place, "norm" if "norm" in rest else "scale"

@@ -1,117 +1,17 @@
-"""The record of a placement: what one residual sub-layer is, exceptions from it, the ends of the model."""
+"""The record of a placement: a sub-layer, exceptions from it, the ends of the model."""
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from normlab import laws
-from normlab.errors import ConfigError, require, require_one_of
+from normlab.errors import ConfigError, nearest, require, require_one_of
+from normlab.sublayer import ONLY_IN, SCALE_WORDS, SCALES, SUBLAYER_WORDS, ScaleConfig, SublayerConfig
 
 #: The matrices whose initial scale a placement may set.
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.in", "ffn.out", "embedding", "head")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScaleConfig:
-    """A factor on one path of a residual sub-layer."""
-
-    #: A law of depth and layer (`normlab.laws`), at the start if it is learned, else also of the `step`.
-    value: str = "1"
-    #: `none`, or a learned `scalar` or `vector` (one entry a channel).
-    learn: str = "none"
-    #: Whether a learned factor belongs to the `sublayer` or is shared in its `block`.
-    share: str = "sublayer"
-    #: A law of what a learned factor is stored as: then factor = value * |weight| / stored. Empty: as it is.
-    stored: str = ""
-    #: Only for skip_scale: one minus the branch's scale.
-    tie: bool = False
-
-
-#: What the words of a sub-layer may be.
-SUBLAYER_WORDS = {
-    "reads": ("x", "block", "both"),
-    "skip": ("x", "norm_in", "block"),
-    "gpas": ("none", "stream", "skip"),
-    "qk_norm": ("none", "head", "width"),
-    "v_norm": ("none", "head"),
-}
 WEIGHTS = ("free", "sigma_reparam", "unit")
-SCALES = ("skip_scale", "branch_scale", "in_scale")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SublayerConfig:
-    """One residual sub-layer: x' = N_post(a*skip + b*N_out(f(c*N_in(x)))), skip = x or N_in(x)."""
-
-    norm_in: bool = False
-    norm_out: bool = False
-    norm_post: bool = False
-    #: What N_in and the branch read: the stream `x`, what the `block` was given (parallel sub-layers), or
-    #: `both` streams, x + N(y), where placement.second_stream=true.
-    reads: str = "x"
-    #: Take attention's N_in instead of one's own (for a feed-forward sub-layer that reads the block).
-    shared_norm: bool = False
-    #: What the skip path carries: `x`, `norm_in` for N_in(x), or `block` for x + what the block was given.
-    skip: str = "x"
-    skip_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    branch_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    in_scale: ScaleConfig = field(default_factory=ScaleConfig)
-    #: GPAS: x - silu(gate) * x, with the gradient of x, on the `stream` or the `skip`; one gate a block.
-    gpas: str = "none"
-    #: Norm of queries and keys, before any rotation: of each `head`, or over the `width` of all.
-    qk_norm: str = "none"
-    #: Norm of the values of each `head`.
-    v_norm: str = "none"
-    #: Norm before the output projection: of what attention mixed, or of the hidden feed-forward layer.
-    mid_norm: bool = False
-    #: One learned factor for each head's output.
-    head_scale: bool = False
-    #: A learned factor a channel on queries and keys; logits are then q.k * sqrt(K), not over it (nGPT).
-    qk_scale: bool = False
-    #: A learned factor a channel, times sqrt(width), on what the activation and the gate are given (nGPT).
-    hidden_scale: bool = False
-    #: Attention logits become cap * tanh(logits / cap); 0 for no cap.
-    softcap: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, words in SUBLAYER_WORDS.items():
-            require_one_of(getattr(self, name), words, f"placement.{name}")
-        require(
-            self.skip != "norm_in" or self.norm_in, "placement.skip", "norm_in needs placement.norm_in=true"
-        )
-        require(
-            self.skip != "norm_in" or self.reads == "x",
-            "placement.skip",
-            f"norm_in would lose the stream where placement.reads={self.reads}; use placement.skip=x",
-        )
-        require(
-            self.gpas != "stream" or not self.norm_post,
-            "placement.gpas",
-            "stream would rescale what placement.norm_post has just normed; use placement.gpas=skip",
-        )
-        require(
-            not self.shared_norm or (self.norm_in and self.reads == "block"),
-            "placement.shared_norm",
-            "needs placement.norm_in=true and placement.reads=block: the norm of what attention reads too",
-        )
-        for name in SCALES:
-            scale: ScaleConfig = getattr(self, name)
-            require_one_of(scale.learn, ("none", "scalar", "vector"), f"placement.{name}.learn")
-            require_one_of(scale.share, ("sublayer", "block"), f"placement.{name}.share")
-            key = f"placement.{name}"
-            require(not scale.stored or scale.learn != "none", f"{key}.stored", "needs a learned scale")
-            require(not scale.tie or name == "skip_scale", f"{key}.tie", "only skip_scale can be tied")
-            require(
-                not scale.tie or scale.learn == "none", f"{key}.tie", "needs learn=none: b is what learns"
-            )
-            require(
-                scale.learn == "none" or name != "in_scale",
-                f"placement.{name}.learn",
-                "this scale cannot be learned; use placement.branch_scale",
-            )
-        ok = math.isfinite(self.softcap) and self.softcap >= 0
-        require(ok, "placement.softcap", f"must be a finite number, 0 or more, got {self.softcap}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,47 +65,133 @@ class PlacementConfig(SublayerConfig, _Named):
             require(math.isfinite(number), key, f"must be a finite number, got {number}")
             ok = name != "fraction" or 0 <= number <= 1
             require(ok, key, f"a fraction lies between 0 and 1, got {number}")
-        self._check_scales(self, "placement")
-        for projection, law in self.gains.items():
-            require_one_of(projection, PROJECTIONS, "placement.gains")
-            self._check_law(law, f"placement.gains.{projection}")
-        for index, exception in enumerate(self.exceptions):
-            key = f"placement.exceptions[{index}]"
-            self._check_law(exception.where, f"{key}.where")
-            require_one_of(exception.sublayer, ("both", "attn", "ffn"), f"{key}.sublayer")
-            self._check_scales(apply(exception, self.common, key), f"{key}.set", exception.set)
-        self._check_law(self.second_scale, "placement.second_scale")
         require_one_of(self.weights, WEIGHTS, "placement.weights")
-        own = self.skip_scale.learn != "none" and self.skip_scale.share == "sublayer"
-        require(
-            not self.profile or (own and not self.skip_scale.stored),
-            "placement.profile",
-            "sets a learned scale of each sub-layer; use placement.skip_scale.learn=vector",
-        )
+        for projection in self.gains:
+            require_one_of(projection, PROJECTIONS, "placement.gains")
+        for index, exception in enumerate(self.exceptions):
+            check_fields(exception, f"placement.exceptions[{index}]")
+        for key, law in self._laws():
+            follows = key.endswith(".value")
+            self._value(law, key, laws.variables(depth=2, width=64) | ({laws.STEP: 0} if follows else {}))
+        self._check_parameters_are_used()
+        self._check_streams()
+
+    def _check_streams(self) -> None:
+        """The second stream, and what is measured before the first step."""
         require(
             not self.second_stream or self.final_norm,
             "placement.second_stream",
             "ends in x + N(y); set placement.final_norm=true",
         )
-        for record in self._variants(0) + self._variants(1):
+        require(
+            self.second_stream or self.second_scale.strip() == "1",
+            "placement.second_scale",
+            "is rho of the second stream; set placement.second_stream=true",
+        )
+
+    def _check_parameters_are_used(self) -> None:
+        used = {name for _, law in self._laws() for name in laws.names(law)}
+        for name in self.parameters:
+            others = [other for other in (*self.parameters, *used) if other != name]
             require(
-                record.reads != "both" or self.second_stream,
-                "placement.reads",
-                "both needs placement.second_stream=true; use x",
+                name in used,
+                f"placement.parameters.{name}",
+                f"no law of this placement speaks of it.{nearest(name, dict.fromkeys(others))} "
+                f"~placement.parameters.{name} takes it away",
             )
+
+    def _laws(self) -> Iterator[tuple[str, str]]:
+        """Every law here, under the key that it is typed as."""
+        records: list[tuple[str, Any]] = [("placement", vars(self))]
+        records += [(f"placement.exceptions[{i}].set", each.set) for i, each in enumerate(self.exceptions)]
+        for key, record in records:
+            for name in SCALES:
+                scale = record.get(name, {})
+                scale = vars(scale) if isinstance(scale, ScaleConfig) else scale
+                yield from ((f"{key}.{name}.{part}", str(scale[part])) for part in _LAWS if scale.get(part))
+        yield "placement.second_scale", self.second_scale
+        yield from ((f"placement.gains.{name}", law) for name, law in self.gains.items())
+        yield from (
+            (f"placement.exceptions[{i}].where", each.where) for i, each in enumerate(self.exceptions)
+        )
+
+    def _value(self, law: str, key: str, at: Mapping[str, float], where: str = "") -> float:
+        try:
+            return laws.value(law, {**at, **self.parameters})
+        except laws.LawError as error:
+            raise ConfigError(key, f"{where}{error}") from None
+
+    def check(self, depth: int, width: int, steps: int) -> None:
+        """Refuse what contradicts itself, or has no value, at some layer of a model or some step.
+
+        Raises:
+            ConfigError: with the key that was typed, and the layer.
+        """
+        posts = False
+        for layer in range(1, depth + 1):
+            at = [laws.variables(depth, width, layer, place) for place in (0, 1)]
+            where = f"at layer {layer} of {depth}: "
+            try:
+                attn, ffn = (self.sublayer_at(here, place) for place, here in enumerate(at))
+                _check_block(attn, ffn)
+                self._check_record(attn)
+                self._check_record(ffn)
+            except ConfigError as error:
+                raise ConfigError(error.key, f"{where if self.exceptions else ''}{error.problem}") from None
+            for record, here in zip((attn, ffn), at, strict=True):
+                self._check_values(record, here, steps, where)
+            posts |= attn.norm_post or ffn.norm_post
+        require(
+            posts or not self.second_stream,
+            "placement.second_stream",
+            "is a sum of branches, and so is the first if no norm is on it; set placement.norm_post=true",
+        )
+
+    def _check_record(self, record: SublayerConfig) -> None:
+        """One sub-layer against what the whole model has."""
+        require(
+            record.reads != "both" or self.second_stream,
+            "placement.reads",
+            "both needs placement.second_stream=true; use x",
+        )
+        require(
+            record.gpas == "none" or self.weights != "unit",
+            "placement.gpas",
+            "would shrink a stream that placement.weights=unit (nGPT) keeps at one length; use gpas=none",
+        )
+        skip = record.skip_scale
+        own = skip.learn != "none" and skip.share == "sublayer" and not skip.stored
+        require(
+            not self.profile or own,
+            "placement.profile",
+            "sets a learned scale of each sub-layer; use placement.skip_scale.learn=vector",
+        )
+        require(
+            not self.profile or record.norm_post,
+            "placement.profile",
+            "follows the sizes of skips that a norm has set to 1 (Admin); set placement.norm_post=true",
+        )
+
+    def _check_values(self, record: SublayerConfig, at: Mapping[str, float], steps: int, where: str) -> None:
+        """Every law has a value at this sub-layer, at the first and the last step."""
+        for name in SCALES:
+            scale: ScaleConfig = getattr(record, name)
+            key = f"placement.{name}"
+            follows = laws.STEP in laws.names(scale.value)
             require(
-                record.gpas == "none" or self.weights != "unit",
-                "placement.gpas",
-                "would shrink a stream that placement.weights=unit (nGPT) keeps at one length; use gpas=none",
+                not follows or scale.learn == "none",
+                f"{key}.value",
+                "a learned scale starts from its value and cannot follow the step; use learn=none",
             )
-        for attn in self._variants(0):
-            for ffn in self._variants(1):
-                require(
-                    ffn.reads != "block" or not attn.norm_post,
-                    "placement.norm_post",
-                    "parallel sub-layers (reads=block) have one sum and no norm within it; "
-                    "use norm_out, or reads=x",
-                )
+            for step in (0, steps - 1) if follows else (0,):
+                self._value(scale.value, f"{key}.value", {**at, laws.STEP: step}, where)
+            if scale.stored:
+                stored = self._value(scale.stored, f"{key}.stored", at, where)
+                require(stored > 0, f"{key}.stored", f"{where}must be above 0, got {stored:g}")
+        self._value(self.second_scale, "placement.second_scale", at, where)
+        for projection, law in self.gains.items():
+            gain = self._value(law, f"placement.gains.{projection}", at, where)
+            require(gain >= 0, f"placement.gains.{projection}", f"{where}must be 0 or more, got {gain:g}")
 
     @property
     def common(self) -> SublayerConfig:
@@ -222,30 +208,6 @@ class PlacementConfig(SublayerConfig, _Named):
                 record = apply(exception, record, f"placement.exceptions[{index}]")
         return record
 
-    def _variants(self, place: int) -> list[SublayerConfig]:
-        """What the sub-layer may be somewhere: without exceptions, and with those so far."""
-        records = [self.common]
-        for index, exception in enumerate(self.exceptions):
-            if exception.sublayer in ("both", PLACES[place]):
-                always = laws.names(exception.where) == set()
-                kept = [] if always else records
-                records = [*kept, apply(exception, records[-1], f"placement.exceptions[{index}]")]
-        return records
-
-    def _check_scales(self, record: SublayerConfig, key: str, only: Container[str] = SCALES) -> None:
-        for name in SCALES:
-            if name in only:
-                scale: ScaleConfig = getattr(record, name)
-                self._check_law(scale.value, f"{key}.{name}.value", step=scale.learn == "none")
-                self._check_law(scale.stored or "1", f"{key}.{name}.stored")
-
-    def _check_law(self, law: str, key: str, step: bool = False) -> None:
-        at = {**laws.variables(depth=2, width=64), **self.parameters, **({laws.STEP: 0} if step else {})}
-        try:
-            laws.value(law, at)
-        except laws.LawError as error:
-            raise ConfigError(key, str(error)) from None
-
 
 #: The sub-layers of a block.
 PLACES = ("attn", "ffn")
@@ -255,40 +217,84 @@ def apply(exception: ExceptionConfig, record: SublayerConfig, key: str) -> Subla
     """`record` with the fields that `exception` sets.
 
     Raises:
-        ConfigError: a field that is unknown, of another type, or contradicts the others.
+        ConfigError: they contradict each other.
     """
-    changes: dict[str, Any] = {}
-    for name, value in exception.set.items():
-        where = f"{key}.set.{name}"
-        require_one_of(name, [item.name for item in fields(SublayerConfig)], f"{key}.set")
-        before = getattr(record, name)
-        if isinstance(before, ScaleConfig):
-            changes[name] = _scale_with(value, before, where)
-        else:
-            fits = (
-                isinstance(value, int | float)
-                if isinstance(before, float)
-                else isinstance(value, type(before))
-            )
-            fits = fits and isinstance(value, bool) == isinstance(before, bool)
-            require(fits, where, f"must be {_KINDS[type(before)]}, got {value}")
-            changes[name] = value
+    changes = {
+        name: replace(getattr(record, name), **_texts(value)) if name in SCALES else value
+        for name, value in exception.set.items()
+    }
     try:
         return replace(record, **changes)
     except ConfigError as error:
-        problem = str(error).removeprefix(f"{error.key}: ")
-        raise ConfigError(f"{key}.set.{error.key.removeprefix('placement.')}", problem) from None
+        own = error.key.removeprefix("placement.")
+        if own.partition(".")[0] in changes:
+            raise ConfigError(f"{key}.set.{own}", error.problem) from None
+        raise ConfigError(f"{key}.set", f"contradicts {error.key}, which says: {error.problem}") from None
+
+
+def check_fields(exception: ExceptionConfig, key: str) -> None:
+    """Refuse fields that are unknown, of another type, or mean nothing where the exception holds."""
+    kinds = (*PLACES, "both")
+    require_one_of(exception.sublayer, kinds, f"{key}.sublayer")
+    known = {item.name: item.default for item in fields(SublayerConfig)}
+    require(len(exception.set) > 0, f"{key}.set", "is empty; name what differs, e.g. {norm_in: false}")
+    for name, value in exception.set.items():
+        require_one_of(name, known, f"{key}.set")
+        if name in SCALES:
+            _check_scale_fields(value, f"{key}.set.{name}")
+            continue
+        before: Any = known[name]
+        fits = isinstance(value, int | float if isinstance(before, float) else type(before))
+        fits = fits and isinstance(value, bool) == isinstance(before, bool)
+        require(fits, f"{key}.set.{name}", f"must be {_KINDS[type(before)]}, got {value}")
+        if name in SUBLAYER_WORDS:
+            require_one_of(value, SUBLAYER_WORDS[name], f"{key}.set.{name}")
+        for place, names in ONLY_IN.items():
+            ok = name not in names or exception.sublayer in (place, "both")
+            require(ok, f"{key}.set.{name}", f"acts in {_NAMES[place]} alone; use sublayer: {place}")
 
 
 _KINDS = {bool: "true or false", str: "a word", float: "a number"}
+_NAMES = {"attn": "attention", "ffn": "the feed-forward layer"}
+_LAWS = ("value", "stored")
 
 
-def _scale_with(value: Any, before: ScaleConfig, key: str) -> ScaleConfig:
+def _check_scale_fields(value: Any, key: str) -> None:
     require(isinstance(value, Mapping), key, f"must be a mapping such as {{value: 2}}, got {value}")
-    names = [item.name for item in fields(ScaleConfig)]
-    for name in value:
-        require_one_of(name, names, key)
-    ok = isinstance(value.get("tie", False), bool)
-    require(ok, f"{key}.tie", f"must be true or false, got {value.get('tie')}")
-    changes: dict[str, Any] = {name: text if name == "tie" else str(text) for name, text in value.items()}
-    return replace(before, **changes)
+    for name, part in value.items():
+        require_one_of(name, [item.name for item in fields(ScaleConfig)], key)
+        ok = name != "tie" or isinstance(part, bool)
+        require(ok, f"{key}.tie", f"must be true or false, got {part}")
+        if name in SCALE_WORDS:
+            require_one_of(part, SCALE_WORDS[name], f"{key}.{name}")
+
+
+def _texts(scale: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value if name == "tie" else str(value) for name, value in scale.items()}
+
+
+def _check_block(attn: SublayerConfig, ffn: SublayerConfig) -> None:
+    """The two sub-layers of a block against each other."""
+    require(
+        ffn.reads != "block" or not attn.norm_post,
+        "placement.norm_post",
+        "parallel sub-layers (reads=block) have one sum and no norm within it; use norm_out, or reads=x",
+    )
+    require(
+        not ffn.shared_norm or attn.norm_in,
+        "placement.shared_norm",
+        "attention has no N_in to share; set placement.norm_in=true for it too",
+    )
+    require(
+        attn.skip != "block",
+        "placement.skip",
+        "block would carry the stream twice in attention, which is what the block was given; set it for "
+        "sublayer: ffn alone, as placement=b2t does",
+    )
+    for name in ("skip_scale", "branch_scale"):
+        ours, theirs = getattr(attn, name), getattr(ffn, name)
+        require(
+            ours == theirs or "block" not in (ours.share, theirs.share),
+            f"placement.{name}.share",
+            "block means one scale for both sub-layers, and theirs differ; use share=sublayer",
+        )

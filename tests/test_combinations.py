@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from normlab.check import check_parts
 from normlab.errors import ConfigError
 from normlab.model import GPT
 from normlab.tables.norms import NORMS
@@ -15,16 +16,19 @@ from normlab.tables.placements import PLACEMENTS
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
 VOCAB = 11
+#: How many norms a placement refuses, under which key.
+REFUSED = {"swin_v2": {"placement.norm_out_gain": 5}, "ngpt": {"placement.qk_scale": len(NORMS) - 1}}
 
 
 def attempt(small, norm, placement, activation):
-    """`trained`, or why the combination is refused; anything else is an error."""
+    """`trained`, or the key that is refused; anything else is an error."""
     torch.manual_seed(0)
     try:
         config = small({"norm.allow_leaky": True}, norm=norm, placement=placement, activation=activation)
-        model = GPT(config, VOCAB)
+        check_parts(config)
     except ConfigError as refusal:
-        return str(refusal)
+        return refusal.key
+    model = GPT(config, VOCAB)
     ids = torch.randint(VOCAB, (2, 9))
     model.profile(ids[:, :-1])
     loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
@@ -51,7 +55,8 @@ def test_every_norm_trains_in_this_placement(placement, small):
     """A sample of the matrix: each norm once, the activations in turn."""
     turns = itertools.cycle(ACTIVATIONS)
     ends = attempts(small, [(norm, placement, next(turns)) for norm in NORMS])
-    assert ends.pop("trained") + sum(ends.values()) == len(NORMS)
+    assert sum(ends.values()) == len(NORMS)
+    assert {key: count for key, count in ends.items() if key != "trained"} == REFUSED.get(placement, {})
 
 
 @pytest.mark.slow
@@ -60,7 +65,9 @@ def test_the_whole_matrix(small, capsys):
     ends = attempts(small, rows)
     with capsys.disabled():
         print(f"\n{len(rows)} combinations of norm, placement and activation: {ends}")
-    assert ends["trained"] >= 0.9 * len(rows)
+    assert len(rows) - ends["trained"] == len(ACTIVATIONS) * sum(
+        sum(row.values()) for row in REFUSED.values()
+    )
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -72,10 +79,13 @@ def test_the_future_reaches_the_past_just_where_the_norm_leaks(placement, small)
     used = PLACEMENTS[placement].norms(depth=2) > 0
     for norm, row in NORMS.items():
         torch.manual_seed(0)
-        model = GPT(small({"norm.allow_leaky": True}, norm=norm, placement=placement), VOCAB).train()
+        config = small({"norm.allow_leaky": True}, norm=norm, placement=placement)
+        if placement in REFUSED and (attempt(small, norm, placement, "gelu") != "trained"):
+            continue
+        model = GPT(config, VOCAB).train()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if "scale" in name:  # rezero's branches, and their norms, would not be heard
+                if "scale" in name or "norm_out" in name:  # branches that start at 0 would not be heard
                     parameter.add_(0.5)
             twin = copy.deepcopy(
                 model

@@ -70,6 +70,28 @@ def test_a_run_leaves_what_is_promised(small, tmp_path):
     assert environment["packages"]["torch"] and environment["threads"] >= 1 and environment["seed"] == 0
 
 
+@pytest.mark.parametrize(
+    ("norm", "placement", "seen"),
+    [
+        ("instancenorm_time", "pre", True),
+        ("layernorm_TC", "post", True),
+        ("instancenorm_time", "rezero", False),  # which has no norm
+        ("batchnorm", "pre", False),  # which evaluates by running statistics
+        ("layernorm", "pre", False),
+    ],
+)
+def test_a_validation_loss_that_saw_the_future_says_so(norm, placement, seen, small, tmp_path, capsys):
+    config = small({"norm.allow_leaky": True, "train.steps": 1}, norm=norm, placement=placement)
+    run(config, tmp_path / "run", plain=True)
+    said = summary_of(tmp_path / "run").get("val/caveat", "")
+    assert bool(said) == seen
+    lines = [line for line in capsys.readouterr().out.splitlines() if f"optimistic with norm={norm}" in line]
+    assert len(lines) == seen
+    if seen:
+        assert said.startswith(f"optimistic with norm={norm}: its statistics run over all tokens")
+        assert said.endswith("evaluation has no other statistics and leaks too")
+
+
 def test_the_same_seed_gives_the_same_rows_whatever_is_measured(small, tmp_path):
     run(small(), tmp_path / "full", plain=True)
     run(small({"measure.grad_norm": False}), tmp_path / "brief", plain=True)

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from normlab.components.norms.base import wide
 from normlab.components.positions import Alibi, NoBias, Rotary
-from normlab.components.residual import MakeNorm, no_norm
+from normlab.components.residual import MakeNorm, no_norm, shift
 from normlab.components.site import Site
 from normlab.config import ModelConfig, SublayerConfig
 
@@ -62,6 +64,27 @@ class QKScale(nn.Module):
         return q_BTD * (factor * self.head_width), k_BTD * factor[: k_BTD.shape[-1]]
 
 
+class CosineScale(nn.Module):
+    """Queries and keys such that q.k / sqrt(K) = tau cos(q, k), tau learned for each head (2111.09883).
+
+    (B, T, H*K) -> (B, T, H*K). tau is exp(weight), 10 at the start and never above 100.
+    """
+
+    def __init__(self, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((heads,), math.log(10)))
+        self.head_width = head_width
+
+    def forward(self, q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        tau_H1 = self.weight.clamp(max=math.log(100)).exp()[:, None]
+        # sqrt(K), because attention itself will divide by it.
+        return self._unit(q_BTD, tau_H1 * math.sqrt(self.head_width)), self._unit(k_BTD)
+
+    def _unit(self, x_BTD: Tensor, length: Tensor | float = 1.0) -> Tensor:
+        x_BTHK = wide(x_BTD).view(*x_BTD.shape[:2], -1, self.head_width)
+        return (F.normalize(x_BTHK, dim=-1) * length).flatten(2).to(x_BTD.dtype)
+
+
 def as_they_are(q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
     return q_BTD, k_BTD
 
@@ -105,11 +128,12 @@ class Attention(nn.Module):
             self._norm(kind, width, norm)
             for kind, width in zip([record.qk_norm, record.qk_norm, record.v_norm], self.widths, strict=True)
         )
-        self.qk_scale = QKScale(config.width, config.head_width) if record.qk_scale else as_they_are
+        self.qk_scale = self._scale(record)
         rotary = config.positions == "rope"
         self.turn = Rotary(config.context, config.rotary_width, config.rope_base) if rotary else nn.Identity()
         distance = config.positions == "alibi"
         self.bias = Alibi(config.heads, config.context) if distance else NoBias()
+        self.in_shift, self.out_shift = shift(record.scalar_biases), shift(record.scalar_biases)
         self.head_scale = HeadScale(config.heads) if record.head_scale else nn.Identity()
         self.mid_norm = norm(config.width) if record.mid_norm else nn.Identity()
         self.out = nn.Linear(config.width, config.width, bias=config.has_attention_bias)
@@ -125,8 +149,18 @@ class Attention(nn.Module):
         }
         return kinds[kind]()
 
+    def _scale(self, record: SublayerConfig) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What sets the size of queries and keys after their norms."""
+        kinds: dict[tuple[bool, bool], Callable[[], Any]] = {
+            (False, False): lambda: as_they_are,
+            (True, False): lambda: QKScale(self.heads * self.head_width, self.head_width),
+            (False, True): lambda: CosineScale(self.heads, self.head_width),
+        }
+        made: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = kinds[record.qk_scale, record.cosine]()
+        return made
+
     def forward(self, x_BTD: Tensor) -> Tensor:
-        q_BTD, k_BTD, v_BTD = torch.split(self.qkv(x_BTD), self.widths, dim=-1)
+        q_BTD, k_BTD, v_BTD = torch.split(self.qkv(self.in_shift(x_BTD)), self.widths, dim=-1)
         q_BTD, k_BTD = self.qk_scale(self.q_norm(q_BTD), self.k_norm(k_BTD))
         q_BHTK, k_BHTK = self.turn(self._split(q_BTD)), self.turn(self._split(k_BTD))
         v_BHTK = self._split(self.v_norm(v_BTD))
@@ -134,7 +168,8 @@ class Attention(nn.Module):
         k_BHTK = self._repeat(k_BHTK)
         self.site(q_BHTK, k_BHTK)
         mixed_BHTK = self.mix(q_BHTK, k_BHTK, self._repeat(v_BHTK), bias_HTT, dropout)
-        out: Tensor = self.out(self.mid_norm(self.head_scale(mixed_BHTK).transpose(1, 2).flatten(2)))
+        mixed_BTD = self.mid_norm(self.head_scale(mixed_BHTK).transpose(1, 2).flatten(2))
+        out: Tensor = self.out(self.out_shift(mixed_BTD))
         return out
 
     def finish(self, logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.components.activations import build_activation
-from normlab.components.residual import MakeNorm, no_norm
+from normlab.components.residual import MakeNorm, no_norm, shift
 from normlab.components.site import Site
 from normlab.config import ActivationConfig, ModelConfig, SublayerConfig
 from normlab.tables.activations import ACTIVATIONS
@@ -52,6 +52,7 @@ class FeedForward(nn.Module):
         hidden = ffn_width(config, gated)
         self.w_in = nn.Linear(config.width, hidden, bias=config.bias)
         self.w_gate = nn.Linear(config.width, hidden, bias=config.bias) if gated else None
+        self.in_shift, self.act_shift, self.out_shift = (shift(record.scalar_biases) for _ in range(3))
         self.in_scale = scale(hidden, record.hidden_scale)
         self.gate_scale = scale(hidden, record.hidden_scale and gated)
         self.mid_norm = norm(hidden) if record.mid_norm else nn.Identity()
@@ -60,12 +61,13 @@ class FeedForward(nn.Module):
         self.site = Site()
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = self.in_shift(x_BTD)
         h_BTF = self.in_scale(self.w_in(x_BTD))
         if self.w_gate is None:
-            h_BTF = act_BTF = self.act(h_BTF)
+            h_BTF = act_BTF = self.act(self.act_shift(h_BTF))
         else:
-            act_BTF = self.act(self.gate_scale(self.w_gate(x_BTD)))
+            act_BTF = self.act(self.act_shift(self.gate_scale(self.w_gate(x_BTD))))
             h_BTF = act_BTF * h_BTF
         self.site(act_BTF, h_BTF)
-        out: Tensor = self.w_out(self.mid_norm(h_BTF))
+        out: Tensor = self.w_out(self.out_shift(self.mid_norm(h_BTF)))
         return out

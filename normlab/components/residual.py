@@ -1,6 +1,7 @@
 """The residual sub-layer that every placement is a setting of."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +11,33 @@ from normlab import laws
 from normlab.components.site import Site
 from normlab.config import ScaleConfig, SublayerConfig
 
-#: Width -> norm module.
-MakeNorm = Callable[[int], nn.Module]
+
+class MakeNorm(Protocol):
+    """Makes the norm of a place in the model."""
+
+    def __call__(self, width: int, gain: float = 1.0) -> nn.Module:
+        """A norm of `width` channels whose gain starts at `gain`, where its formula has 1."""
 
 
-def no_norm(width: int) -> nn.Module:
+def no_norm(width: int, gain: float = 1.0) -> nn.Module:
     """Where no norm is wanted."""
     return nn.Identity()
+
+
+class Shift(nn.Module):
+    """x -> x + bias, one learned number, 0 at the start (Fixup, 1901.09321)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+def shift(wanted: bool) -> nn.Module:
+    """A scalar bias, or nothing."""
+    return Shift() if wanted else nn.Identity()
 
 
 class Times(nn.Module):
@@ -202,7 +223,7 @@ class Residual(nn.Module):
         self.norm_in = norm_or_nothing(record.norm_in)
         self.in_scale = build_scale(record.in_scale, width, at)
         self.branch = branch
-        self.norm_out = norm_or_nothing(record.norm_out)
+        self.norm_out = norm(width, record.norm_out_gain) if record.norm_out else nn.Identity()
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.skip_gate = gate_or_nothing(record.gpas == "skip")
         self.skip_scale = build_scale(record.skip_scale, width, at)

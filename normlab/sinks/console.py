@@ -174,6 +174,8 @@ def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[s
     validation = _values(*_kinds("val", summary))
     if validation:
         yield "validation", Text(validation)
+        if "val/caveat" in summary:
+            yield "", Text(summary["val/caveat"], "yellow")
     events = [event_words(event) for event in run.events.values()]
     more = len(events) - _EVENTS_SHOWN
     if more > 0:

@@ -1,6 +1,7 @@
 """Settings of single norm types beside `NormConfig`'s; the rows that use them are in `tables/norms.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from normlab.config import NormConfig
 from normlab.errors import require
@@ -94,30 +95,47 @@ class PrefixConfig(NormConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DyTConfig(NoEpsConfig):
-    """DyT's slope. The paper's LLaMA has no bias, and a slope by width and site (0.8, 0.2, 0.2 in the 7B)."""
+class SlopeConfig(NoEpsConfig):
+    """The slope of a curve, by the site of the norm."""
 
     #: The slope at the start, for all channels; learned.
     alpha: float = 0.5
-    bias: bool = True
+    #: That of the norms of attention, of the feed-forward layers and of the final norm; null for `alpha`.
+    alpha_attn: float | None = None
+    alpha_ffn: float | None = None
+    alpha_final: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _finite(self.alpha, "norm.alpha")
+        for key in ("alpha", *(f"alpha_{site}" for site in _SITES)):
+            if getattr(self, key) is not None:
+                _finite(getattr(self, key), f"norm.{key}")
+
+    def at(self, site: str) -> Self:
+        """The settings with the slope of that site."""
+        own = getattr(self, f"alpha_{site}") if site in _SITES else None
+        return self if own is None else replace(self, alpha=own)
+
+
+_SITES = ("attn", "ffn", "final")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShiftedConfig(NoEpsConfig):
+class DyTConfig(SlopeConfig):
+    """DyT's slope. The paper's LLaMA has no bias, and a slope by width and site (0.8, 0.2, 0.2 in the 7B)."""
+
+    bias: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftedConfig(SlopeConfig):
     """The slope and shift of Derf and ISRU."""
 
-    #: The slope at the start, for all channels; learned.
-    alpha: float = 0.5
     #: What is added before the curve, at the start; learned.
     shift: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _finite(self.alpha, "norm.alpha")
         _finite(self.shift, "norm.shift")
 
 

@@ -38,6 +38,8 @@ class NormRow(Row[NormConfig]):
     eps_place: str = "inside"
     #: What the statistics run over: one of `SCOPES`.
     scope: str = "token"
+    #: Takes each token's mean away over its channels, or over each group of them.
+    centred: bool = False
     #: What leaks in training, or an empty string for a norm that is causal.
     leak: str = ""
     #: Evaluation uses running statistics, and so is causal whatever training is.
@@ -60,6 +62,12 @@ def leak(config: NormConfig) -> str:
     return "" if causal else NORMS[config.name].leak
 
 
+def leak_in_evaluation(config: NormConfig) -> str:
+    """What leaks in evaluation too, or an empty string; no setting heals it."""
+    row = NORMS[config.name]
+    return "" if row.running else row.leak
+
+
 _LN = "Ba, Kiros, Hinton 2016, arXiv 1607.06450"
 _RMS = "Zhang, Sennrich 2019, arXiv 1910.07467"
 _GAIN = "g=1 (D)"
@@ -73,6 +81,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = g * (x - mean(x)) / sqrt(var(x) + eps) + b",
         source=_LN,
         module="LayerNorm",
+        centred=True,
         parameters=_AFFINE,
     ),
     NormRow(
@@ -81,6 +90,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = g * (x - mean(x)) / sqrt(var(x) + eps)",
         source="Chowdhery et al. 2022 (PaLM), arXiv 2204.02311",
         module="LayerNormNoBias",
+        centred=True,
         parameters=_GAIN,
     ),
     NormRow(
@@ -89,6 +99,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = (x - mean(x)) / sqrt(var(x) + eps)",
         source="Groeneveld et al. 2024 (OLMo), arXiv 2402.00838",
         module="LayerNormNonParametric",
+        centred=True,
     ),
     NormRow(
         config=NormConfig(name="layernorm_annotated", eps=1e-6),
@@ -96,6 +107,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = g * (x - mean(x)) / (sqrt(var(x) * D/(D-1)) + eps) + b",
         source="Rush 2018, The Annotated Transformer",
         module="LayerNormAnnotated",
+        centred=True,
         parameters=_AFFINE,
         eps_place="outside",
     ),
@@ -105,6 +117,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = (1 + g) * (x - mean(x)) / sqrt(var(x) + eps) + b",
         source="Parmar et al. 2024 (Nemotron-4), arXiv 2402.16819",
         module="LayerNorm1p",
+        centred=True,
         parameters="g=0 (D), b=0 (D)",
     ),
     NormRow(
@@ -205,6 +218,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = g * (x - mean_G(x)) / sqrt(var_G(x) + eps) + b",
         source="Wu, He 2018, arXiv 1803.08494, on each token by itself",
         module="GroupNormToken",
+        centred=True,
         parameters=_AFFINE,
         scope="token_group",
     ),
@@ -233,6 +247,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = g * (u - mean(u)) / sqrt(var(u) + eps) + b, u = 8 x / max|x|, max over the tensor",
         source="Ding et al. 2021 (CogView), arXiv 2105.13290",
         module="PBRelaxLayerNorm",
+        centred=True,
         parameters=_AFFINE,
         scope="tensor",
         leak="the largest entry of the whole batch reaches every output through eps, by about 1e-6, "
@@ -274,6 +289,7 @@ NORMS: dict[str, NormRow] = table(
         equation="y = C * (1 - k * sg(u)) * u, u = (x - mean(x)) / (sqrt(var(x) * D/(D-1)) + eps)",
         source="Xu et al. 2019, arXiv 1911.07013",
         module="AdaNorm",
+        centred=True,
         eps_place="outside",
     ),
     NormRow(

@@ -4,83 +4,17 @@ In the equations f is the attention or feed-forward branch, A and F are the two 
 (from 1) and s the sub-layer (from 1).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from normlab import laws
 from normlab.config import ExceptionConfig, PlacementConfig, ScaleConfig
 from normlab.tables.inits import GAINS
-from normlab.tables.row import Row, table
+from normlab.tables.placement_row import PlacementRow
+from normlab.tables.row import table
 
 
 def _own(name: str) -> dict[str, str]:
     """The gains on initial weights that belong to a placement: the table of its name in `init.gains`."""
     return dict(GAINS[name].config.gain)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacementRow(Row[PlacementConfig]):
-    """A placement, and what its paper says of its training."""
-
-    #: Whether it needs a warm-up as published: `yes`, `no`, or `-` where the source does not say.
-    warmup: str = "-"
-
-    def norms(self, depth: int = 12) -> int:
-        """Norm modules on the stream and in the branches of a whole model."""
-        config, total = self.config, self.config.embedding_norm + self.config.final_norm
-        for layer in range(1, depth + 1):
-            for place in (0, 1):
-                total += _norms(config, laws.variables(depth, 64, layer, place), place)
-        return total
-
-    @property
-    def facts(self) -> dict[str, str]:
-        return {
-            "norms a block": self.norms_per_block,
-            "learned besides norms": self.extra_parameters,
-            "needs warm-up": self.warmup,
-        }
-
-    @property
-    def norms_per_block(self) -> str:
-        """Norm modules a block, as `2`, or `2-4` where blocks differ."""
-        counts = [
-            sum(_norms(self.config, laws.variables(12, 64, layer, place), place) for place in (0, 1))
-            for layer in range(1, 13)
-        ]
-        return f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"
-
-    @property
-    def extra_parameters(self) -> str:
-        """Learned numbers that no norm has, a block: D is the width, H the heads, F the hidden width."""
-        found: dict[str, int] = {}
-        for place in (0, 1):
-            record = self.config.sublayer_at(laws.variables(12, 64, 12, place), place)
-            for scale in (record.skip_scale, record.branch_scale):
-                if scale.learn != "none" and (place == 0 or scale.share == "sublayer"):
-                    unit = {"scalar": "1", "vector": "D"}[scale.learn]
-                    found[unit] = found.get(unit, 0) + 1
-            if record.gpas != "none" and place == 0:
-                found["1"] = found.get("1", 0) + 1
-            units = {"H": record.head_scale and place == 0, "D": record.qk_scale and place == 0}
-            units["F"] = record.hidden_scale and place == 1
-            for unit, there in units.items():
-                found[unit] = found.get(unit, 0) + there
-        if self.config.weights == "sigma_reparam":
-            found["1"] = found.get("1", 0) + 4
-        parts = [unit if count == 1 else _times(count, unit) for unit, count in found.items() if count]
-        return " + ".join(parts) or "0"
-
-
-def _times(count: int, unit: str) -> str:
-    return str(count) if unit == "1" else f"{count}{unit}"
-
-
-def _norms(config: PlacementConfig, at: dict[str, float], place: int) -> int:
-    record = config.sublayer_at(at, place)
-    inner = record.mid_norm + (2 * (record.qk_norm != "none") + (record.v_norm != "none")) * (place == 0)
-    own_in = record.norm_in and not record.shared_norm
-    return own_in + record.norm_out + record.norm_post + (record.reads == "both") + inner
 
 
 def _at(where: str = "1", sublayer: str = "both", /, **fields: Any) -> ExceptionConfig:
@@ -126,6 +60,15 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         meaning="norm on the branch's output; the branch reads the bare stream",
         equation="x' = x + N_out(f(x))",
         source="Liu et al. 2021 (Swin v2), arXiv 2111.09883",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="swin_v2", norm_out=True, norm_out_gain=0.0, cosine=True, final_norm=True
+        ),
+        meaning="res_post whose out-norms start at gain 0, with cosine attention; without the norm on the "
+        "stream after every sixth block of its largest models",
+        equation="x' = x + N_out(f(x)), gain 0 at the start; logits tau cos(q, k), tau = 10 first, <= 100",
+        source="Liu et al. 2021 (Swin v2), arXiv 2111.09883; microsoft/Swin-Transformer",
     ),
     PlacementRow(
         config=PlacementConfig(name="olmo2", norm_out=True, qk_norm="width", final_norm=True),
@@ -437,12 +380,14 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         config=PlacementConfig(
             name="fixup",
             branch_scale=ScaleConfig(learn="scalar"),
+            scalar_biases=True,
             gains=_own("fixup"),
         ),
-        meaning="no norm; branches start at zero by their last matrix. Without the paper's scalar biases",
+        meaning="no norm; branches start at zero by their last matrix, with a scalar bias before each linear "
+        "layer and activation. Its released transformer has none before attention's output projection",
         equation="x' = x + b_s * f(x), b_s = 1 at the start; gains 0 on out and head, S^(-1/6) on q, k, v, "
         "S^(-1/2) on ffn.in, S = 2 depth",
-        source="Zhang et al. 2019, arXiv 1901.09321",
+        source="Zhang et al. 2019, arXiv 1901.09321; hongyi-zhang/Fixup",
         warmup="no",
     ),
     PlacementRow(

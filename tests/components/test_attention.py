@@ -103,6 +103,65 @@ def test_normed_queries_and_keys_bound_the_logits(small):
     assert bound * 0.2 < logits.abs().max() <= bound
 
 
+@pytest.mark.parametrize("kv_heads", [0, 1, 2])
+@pytest.mark.parametrize("positions", ["none", "rope"])
+def test_cosine_attention_is_the_formula_with_a_temperature_for_each_head(kv_heads, positions):
+    """Whatever the lengths of queries and keys, which a rotation leaves alone; tau is cut at 100."""
+    torch.manual_seed(0)
+    config = ModelConfig(width=32, heads=4, kv_heads=kv_heads, context=9, positions=positions)
+    attention = Attention(config, SublayerConfig(cosine=True)).double()
+    torch.testing.assert_close(
+        attention.qk_scale.weight.exp(), torch.full((4,), 10.0).double(), rtol=1e-6, atol=0
+    )
+    taus = torch.tensor([2.0, 10.0, 99.0, 250.0], dtype=torch.float64)
+    with torch.no_grad():
+        attention.qk_scale.weight.copy_(taus.log())
+    x, groups = (
+        torch.randn(3, 7, 32, dtype=torch.float64) * 10.0 ** torch.arange(-3, 4)[:, None],
+        kv_heads or 4,
+    )
+    parts = attention.qkv(x).split([32, 8 * groups, 8 * groups], -1)
+    q, k, v = (part.view(3, 7, -1, 8).transpose(1, 2) for part in parts)
+    k, v = (torch.stack([part[:, head * groups // 4] for head in range(4)], 1) for part in (k, v))
+    q, k = (attention.turn(part / part.norm(dim=-1, keepdim=True)) for part in (q, k))
+    expected = written_out(q * math.sqrt(8) * taus.clamp(max=100)[:, None, None], k, v)
+    out = attention(x)
+    torch.testing.assert_close(out, attention.out(expected.transpose(1, 2).reshape(3, 7, 32)))
+    out.square().sum().backward()
+    assert [gradient != 0 for gradient in attention.qk_scale.weight.grad] == [True, True, True, False]
+
+
+def test_cosine_attention_equals_transformers_swin_v2():
+    """Its window of 8 pixels as 8 tokens, its bias of positions constant, and masked."""
+    from transformers.models.swinv2 import modeling_swinv2 as swin
+
+    torch.manual_seed(0)
+    config = swin.Swinv2Config(qkv_bias=False, attention_probs_dropout_prob=0.0)
+    theirs = swin.Swinv2SelfAttention(config, dim=16, num_heads=2, window_size=(2, 4)).double()
+    ours = Attention(CONFIG, SublayerConfig(cosine=True)).double()
+    with torch.no_grad():
+        theirs.continuous_position_bias_mlp[2].weight.zero_()
+        theirs.logit_scale.copy_(torch.tensor([1.3, 5.0]).view(2, 1, 1))
+        ours.qk_scale.weight.copy_(theirs.logit_scale.flatten())
+        ours.qkv.weight.copy_(torch.cat([theirs.query.weight, theirs.key.weight, theirs.value.weight]))
+        ours.out.weight.copy_(torch.eye(16))
+    mask = torch.zeros(1, 8, 8).masked_fill(torch.ones(8, 8).triu(1).bool(), -math.inf)
+    x = torch.randn(3, 8, 16, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x, mask)[0])
+
+
+def test_cosine_attention_in_bf16_norms_in_float32(small):
+    """Twice as long queries and keys give the same logits, to the bit: only their directions are rounded."""
+    attention, x = Attention(CONFIG, SublayerConfig(cosine=True)), torch.randn(2, 8, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        q, k, _ = attention.qkv(x).chunk(3, -1)
+        assert q.dtype == torch.bfloat16
+        once, twice = attention.qk_scale(q, k), attention.qk_scale(2 * q, 4 * k)
+    assert all(torch.equal(a, b) and a.dtype == torch.bfloat16 for a, b in zip(once, twice, strict=True))
+    lengths = once[0].double().view(2, 8, 2, 8).norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 10 * math.sqrt(8)), rtol=4e-3, atol=0)
+
+
 def test_partial_rotary_turns_the_first_part_of_a_head_and_leaves_the_rest():
     x = torch.randn(1, 2, 8, 16)
     turned = Rotary(8, 4, 10000.0)(x)

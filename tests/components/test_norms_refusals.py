@@ -23,6 +23,7 @@ from normlab.tables.norms import NORMS
         ("powernorm", {"batch_steps": -1}, "norm.batch_steps: must be 0 or more, got -1"),
         ("cum_instancenorm", {"prior": -1.0}, "norm.prior: must be a finite number, 0 or more, got -1.0"),
         ("dyt", {"alpha": math.inf}, "norm.alpha: must be a finite number, got inf"),
+        ("isru", {"alpha_ffn": math.nan}, "norm.alpha_ffn: must be a finite number, got nan"),
         ("derf", {"shift": math.nan}, "norm.shift: must be a finite number, got nan"),
         ("adanorm", {"k": -0.1}, "norm.k: must be a finite number, 0 or more"),
         ("adanorm", {"scale": 0.0}, "norm.scale: must be a finite number above 0"),

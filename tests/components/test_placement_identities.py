@@ -1,13 +1,17 @@
 """What placements have in common: identities between them, and published constants."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from normlab import laws
+from normlab.components.residual import Shift
 from normlab.components.weights import SigmaLinear
-from normlab.model import GPT
+from normlab.errors import ConfigError
+from normlab.model import GPT, site
+from normlab.tables.norms import NORMS
 from normlab.tables.placements import PLACEMENTS
 
 VOCAB, DEPTH = 11, 2
@@ -129,6 +133,83 @@ def test_res_post_with_norm_out_at_zero_is_the_identity_and_only_norm_out_learns
     for name, gradient in gradients.items():
         if name.startswith("layers."):
             assert (gradient.abs().sum() > 0) == ("norm_out" in name), name
+
+
+@pytest.mark.parametrize("norm", [name for name, row in NORMS.items() if "g=" in row.parameters])
+def test_swin_v2_starts_as_the_identity_and_only_norm_out_learns(norm, small):
+    """Its out-norms start at gain 0, and their biases at 0, whatever the norm that has a gain."""
+    model = GPT(small(placement="swin_v2", norm=norm), VOCAB).double()
+    ids = torch.arange(16).remainder(VOCAB).view(2, 8)
+    logits = model(ids)
+    assert torch.equal(logits, model.head(model.final_norm(model.embedding(ids))))
+    logits.square().mean().backward()
+    for name, parameter in model.named_parameters():
+        learns = re.search(r"norm_out\.(weight|bias)$", name) or not name.startswith("layers.")
+        assert (parameter.grad.abs().sum() > 0) == bool(learns), name
+
+
+@pytest.mark.parametrize("norm", [name for name, row in NORMS.items() if "g=" in row.parameters])
+def test_norm_out_gain_is_the_gain_that_the_output_starts_with(norm, small):
+    torch.manual_seed(0)
+    half, whole = (
+        GPT(small({"placement.norm_out_gain": gain}, placement="res_post", norm=norm), VOCAB).double()
+        for gain in (0.5, 1.0)
+    )
+    x = torch.randn(2, 8, 16, dtype=torch.float64)
+    ours, theirs = (model.layers[0].ffn.norm_out for model in (half, whole))
+    torch.testing.assert_close(ours(x), 0.5 * theirs(x))
+    others = {name: p for name, p in half.named_parameters() if "norm_out" not in name}
+    assert all(torch.equal(p, dict(whole.named_parameters())[name]) for name, p in others.items())
+
+
+@pytest.mark.parametrize("norm", [name for name, row in NORMS.items() if "g=" not in row.parameters])
+def test_a_norm_without_a_gain_is_refused_where_one_starts_at_0(norm, small):
+    says = rf"^placement.norm_out_gain: 0 is for a norm with a gain, and norm={norm} has none; use norm=layer"
+    with pytest.raises(ConfigError, match=says):
+        GPT(small(placement="swin_v2", norm=norm), VOCAB)
+
+
+def test_fixup_starts_as_the_head_on_the_embedding_and_only_last_matrices_learn(small):
+    model, ids = GPT(small(placement="fixup"), VOCAB), torch.randint(VOCAB, (2, 8))
+    assert torch.all(model(ids) == 0)
+    torch.nn.init.normal_(model.head.weight)
+    logits = model(ids)
+    assert torch.equal(logits, model.head(model.embedding(ids)))
+    logits.square().mean().backward()
+    for name, parameter in model.named_parameters():
+        learns = name.endswith("out.weight") or not name.startswith("layers.")
+        assert (parameter.grad.abs().sum() > 0) == learns, name
+
+
+def test_fixup_s_scalar_biases_stand_where_the_paper_puts_them(small):
+    """Before each linear layer, the head among them, and before the activation: five a block, and one."""
+    model = GPT(small(placement="fixup", activation="swiglu"), VOCAB)
+    names = [name for name, module in model.named_modules() if isinstance(module, Shift)]
+    inside = [f"attn.branch.{part}_shift" for part in ("in", "out")]
+    inside += [f"ffn.branch.{part}_shift" for part in ("in", "act", "out")]
+    assert names == [f"layers.{layer}.{name}" for layer in range(DEPTH) for name in inside] + ["head_shift"]
+    assert all(site(f"layers.1.{name}.bias") == ("layer_01", "scale") for name in inside)
+    assert site("head_shift.bias") == ("head", "")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    block, seen = model.layers[1], {}
+    block.ffn.branch.act = torch.nn.SiLU()
+    pairs = {
+        block.attn.branch.qkv: block.attn.branch.in_shift,
+        block.attn.branch.out: block.attn.branch.out_shift,
+        block.ffn.branch.w_in: block.ffn.branch.in_shift,
+        block.ffn.branch.w_gate: block.ffn.branch.in_shift,
+        block.ffn.branch.w_out: block.ffn.branch.out_shift,
+        block.ffn.branch.act: block.ffn.branch.act_shift,
+        model.head: model.head_shift,
+    }
+    for module in [*pairs, *pairs.values()]:
+        module.register_forward_hook(lambda module, inputs, out: seen.update({module: (inputs[0], out)}))
+    model(torch.randint(VOCAB, (2, 8)))
+    for layer, shift in pairs.items():
+        given, shifted = seen[shift]
+        assert torch.equal(seen[layer][0], shifted) and torch.equal(shifted, given + shift.bias), layer
 
 
 def test_prores_is_the_identity_at_first_and_pre_after_its_ramp(small):

@@ -176,11 +176,11 @@ def test_bad_words_are_named_and_explained(word, message):
 
 @pytest.mark.parametrize("number", range(max(map(len, groups.CHOICES.values()))))
 def test_every_word_of_a_choice_is_taken(number, default_file):
-    # What these two do not go with is refused; a test of placements has that.
+    # What these do not go with is refused; a test of placements has that.
     words = [
         f"{key}={choices[number % len(choices)]}"
         for key, choices in groups.CHOICES.items()
-        if key not in ("placement.reads", "placement.gpas")
+        if key not in ("placement.reads", "placement.gpas", "placement.skip")
     ]
     plain = as_plain(load_config(default_file, [*words, "train.device=cpu"]))
     assert plain["tracker"]["mode"] == groups.CHOICES["tracker.mode"][number % 4]

@@ -66,7 +66,7 @@ def randomize(model: nn.Module) -> None:
     for parameter in model.parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         if parameter.dim() > 1:
-            parameter.data.copy_(1.5 * noise / parameter.shape[1] ** 0.5)
+            parameter.data.copy_(1.5 * noise / parameter[0].numel() ** 0.5)
         else:
             parameter.data.add_(0.2 * noise)
 

@@ -4,8 +4,10 @@ Those of `token` and `elementwise` take any leading shape. For the others the la
 each entry of the axes before it a sequence: (B, T, D), or (B, H, T, K) for queries and keys.
 """
 
+from typing import cast
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm
 from normlab.components.norms.batch import BatchNorm, PowerNorm
@@ -33,7 +35,7 @@ from normlab.components.norms.token import (
     ScaleNorm,
 )
 from normlab.config import NormConfig
-from normlab.errors import require_one_of
+from normlab.errors import require, require_one_of
 from normlab.tables.norms import NORMS
 
 __all__ = [
@@ -67,18 +69,35 @@ __all__ = [
 ]
 
 
-def build_norm(config: NormConfig, width: int, context: int | None = None) -> nn.Module:
+def build_norm(config: NormConfig, width: int, context: int | None = None, gain: float = 1.0) -> nn.Module:
     """The module of `config` for `width` channels; a norm with a gain for each place needs the `context`.
 
+    Args:
+        gain: what the gain starts at where the formula in the table has 1.
     Raises:
-        ConfigError: there is no such norm, or it cannot have this width or context.
+        ConfigError: there is no such norm, or it cannot have this width, context or gain.
     """
     require_one_of(config.name, NORMS, "norm")
     module: nn.Module = globals()[NORMS[config.name].module](width, config, context)
+    if gain != 1:
+        _start_at(module, gain, config.name)
     return module
 
 
-def check_norm(config: NormConfig, width: int, context: int | None = None) -> None:
+@torch.no_grad()
+def _start_at(module: nn.Module, gain: float, name: str) -> None:
+    weight = getattr(module, "weight", None)
+    require(
+        weight is not None,
+        "placement.norm_out_gain",
+        f"{gain:g} is for a norm with a gain, and norm={name} has none; use norm=layernorm or norm=rmsnorm, "
+        "or placement.norm_out_gain=1",
+    )
+    centre = getattr(module, "centre", 0.0)
+    cast(Tensor, weight).add_(centre).mul_(gain).sub_(centre)
+
+
+def check_norm(config: NormConfig, width: int, context: int | None = None, gain: float = 1.0) -> None:
     """Raise what `build_norm` would, without taking memory."""
     with torch.device("meta"):
-        build_norm(config, width, context)
+        build_norm(config, width, context, gain)

@@ -45,6 +45,9 @@ class LayerNormNonParametric(LayerNorm):
 class LayerNorm1p(LayerNorm):
     """Layer norm with the gain 1 + weight (Nemotron-4, 2402.16819)."""
 
+    #: The gain less the weight.
+    centre = 1.0
+
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
@@ -112,6 +115,9 @@ class RMSNorm(nn.RMSNorm):
 
 class RMSNormZeroCentred(Norm):
     """RMS norm with the gain 1 + weight, eps inside the root (Gemma, 2403.08295)."""
+
+    #: The gain less the weight.
+    centre = 1.0
 
     def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
         super().__init__(width, config)
