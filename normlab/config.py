@@ -24,7 +24,7 @@ PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
 #: What `measure` has a cadence for.
-MEASURED = ("grad_norm", "grad_stream", "stream", "update", "attention", "hidden", "output")
+MEASURED = ("grad_norm", "grad_stream", "stream", "update", "gain", "attention", "hidden", "output")
 #: Which parameters `optimizer.weight_decay` takes hold of.
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 
@@ -326,6 +326,8 @@ class MeasureConfig:
     stream: int = 20
     #: Relative size of the updates, their direction, gradients against the optimizer's eps.
     update: int = 20
+    #: Mean, least and largest gain of each layer's norms.
+    gain: int = 20
     #: Largest attention logits and entropy.
     attention: int = 20
     #: Dead, dormant and saturated units of the feed-forward layers.

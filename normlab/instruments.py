@@ -2,12 +2,13 @@
 
 from normlab.config import RunConfig
 from normlab.measure.attention import Attention
+from normlab.measure.gains import Gains
 from normlab.measure.hidden import Hidden, Saturation
 from normlab.measure.instrument import Instrument, Instruments
 from normlab.measure.output import Output
 from normlab.measure.stream import Blocks, Stream, StreamGradient
 from normlab.model import GPT
-from normlab.sites import sites
+from normlab.sites import gains, sites
 from normlab.tables.activations import ACTIVATIONS
 
 
@@ -29,6 +30,8 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
         (every.hidden, Hidden(where.hidden)),
         (every.output, Output()),
     ]
+    if norms := gains(model):
+        instruments.append((every.gain, Gains(norms)))
     if bounds is not None:
         instruments.append((every.hidden, Saturation(where.hidden, *bounds)))
     return Instruments(instruments)

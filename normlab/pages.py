@@ -141,7 +141,7 @@ def _groups() -> tuple[Line, ...]:
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
-        "measure": "grad_norm, grad_stream, stream, update, attention, hidden, output, ring",
+        "measure": "grad_norm, grad_stream, stream, update, gain, attention, hidden, output, ring",
         "divergence": "action, spike.z, plateau.tolerance",
         "tracker": "mode, project, entity, tags",
     }

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from normlab.components.attention import Attention
 from normlab.components.ffn import FeedForward
+from normlab.components.norms import Norm
 from normlab.components.residual import Residual
 from normlab.components.site import Site, StreamSite
-from normlab.model import GPT, Block
+from normlab.model import GPT, Block, site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +46,14 @@ def sites(model: GPT) -> Sites:
         finish={layer: part.finish for layer, part in attention.items()},
         hidden={layer: cast(FeedForward, block.ffn.branch).site for layer, block in blocks.items()},
     )
+
+
+def gains(model: GPT) -> dict[str, list[tuple[nn.Parameter, float]]]:
+    """Each place's norm gains: what is learned, and what is added to it before it multiplies."""
+    found: dict[str, list[tuple[nn.Parameter, float]]] = {}
+    for name, module in model.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if isinstance(module, Norm | nn.LayerNorm | nn.RMSNorm) and weight is not None:
+            place, centre = site(f"{name}.weight")[0], float(getattr(module, "centre", 0.0))
+            found.setdefault(place, []).append((weight, centre))
+    return found

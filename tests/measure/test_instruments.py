@@ -170,6 +170,22 @@ def test_the_direction_of_an_update(small):
     assert -1 <= row["update/cosine/head"] <= 1 + 1e-5
 
 
+@pytest.mark.parametrize(("norm", "centre"), [("layernorm", 0), ("rmsnorm_zc", 1), ("layernorm1p", 1)])
+def test_gains(norm, centre, small):
+    job = job_of(small(EVERY, norm=norm))
+    with torch.no_grad():
+        job.model.layers[1].attn.norm_in.weight[3] = 7.0
+        job.model.layers[1].ffn.norm_in.weight[0] = -2.0
+    row = take_step(job)
+    assert row["gain/max/layer_01"] == 7 + centre and row["gain/min/layer_01"] == -2 + centre
+    assert row["gain/mean/layer_01"] == close((30 * 1 + 5 + 2 * centre) / 32)
+    assert row["gain/mean/final_norm"] == row["gain/max/layer_00"] == 1
+
+
+def test_norms_without_gains_have_none(small):
+    assert not [key for key in take_step(job_of(small(EVERY, norm="layernorm_nonparam"))) if "gain/" in key]
+
+
 @pytest.mark.parametrize("placement", ["pre", "post"])
 def test_micro_batches_give_the_figures_of_the_batch(placement, small):
     changes = EVERY | {"train.precision": "fp64", "placement.final_norm": True}
