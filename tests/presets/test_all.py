@@ -17,6 +17,10 @@ from normlab.tables.norms import leak
 from normlab.training.loop import predict, take_step
 
 PRESETS = groups.options("preset")
+PROMISED = """
+    transformer gpt1 gpt2 opt_350m gptj neox palm falcon falcon_40b bloom glm130b cogview llama gemma gemma2
+    gemma3 olmo olmo2 qwen3 nemotron cohere swin_v2 deepnet grok1 ngpt dyt_llama bert roberta xlnet
+"""
 VOCAB = 64
 
 
@@ -35,6 +39,10 @@ def shallow(preset):
         data=replace(DATASETS["markov"].config, length=16384),
         train=replace(config.train, steps=3, device="cpu", threads=1),
     )
+
+
+def test_every_promised_model_is_there():
+    assert set(PROMISED.split()) <= set(PRESETS)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
