@@ -49,7 +49,7 @@ class HeadScale(nn.Module):
 class QKScale(nn.Module):
     """Queries and keys times a learned factor a channel, 1 at the start; then q.k * sqrt(K) (2410.01131).
 
-    (B, T, H*K) -> (B, T, H*K), queries and keys the same factors.
+    (B, H, T, K) -> (B, H, T, K), queries and keys the same factors.
     """
 
     def __init__(self, width: int, head_width: int) -> None:
@@ -58,16 +58,16 @@ class QKScale(nn.Module):
         self.weight = nn.Parameter(torch.full((width,), width**-0.5))
         self.ratio, self.head_width = width**0.5, head_width
 
-    def forward(self, q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        factor = self.weight * self.ratio
+    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        factor_H1K = (self.weight * self.ratio).view(-1, 1, self.head_width)
         # K, because attention itself will divide by sqrt(K).
-        return q_BTD * (factor * self.head_width), k_BTD * factor[: k_BTD.shape[-1]]
+        return q_BHTK * (factor_H1K * self.head_width), k_BHTK * factor_H1K[: k_BHTK.shape[1]]
 
 
 class CosineScale(nn.Module):
     """Queries and keys such that q.k / sqrt(K) = tau cos(q, k), tau learned for each head (2111.09883).
 
-    (B, T, H*K) -> (B, T, H*K). tau is exp(weight), 10 at the start and never above 100.
+    (B, H, T, K) -> (B, H, T, K). tau is exp(weight), 10 at the start and never above 100.
     """
 
     def __init__(self, heads: int, head_width: int) -> None:
@@ -75,18 +75,15 @@ class CosineScale(nn.Module):
         self.weight = nn.Parameter(torch.full((heads,), math.log(10)))
         self.head_width = head_width
 
-    def forward(self, q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        tau_H1 = self.weight.clamp(max=math.log(100)).exp()[:, None]
+    def forward(self, q_BHTK: Tensor, k_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        tau_H11 = self.weight.clamp(max=math.log(100)).exp()[:, None, None]
         # sqrt(K), because attention itself will divide by it.
-        return self._unit(q_BTD, tau_H1 * math.sqrt(self.head_width)), self._unit(k_BTD)
-
-    def _unit(self, x_BTD: Tensor, length: Tensor | float = 1.0) -> Tensor:
-        x_BTHK = wide(x_BTD).view(*x_BTD.shape[:2], -1, self.head_width)
-        return (F.normalize(x_BTHK, dim=-1) * length).flatten(2).to(x_BTD.dtype)
+        q = F.normalize(wide(q_BHTK), dim=-1) * (tau_H11 * math.sqrt(self.head_width))
+        return q.to(q_BHTK.dtype), F.normalize(wide(k_BHTK), dim=-1).to(k_BHTK.dtype)
 
 
-def as_they_are(q_BTD: Tensor, k_BTD: Tensor) -> tuple[Tensor, Tensor]:
-    return q_BTD, k_BTD
+def as_they_are(q_BHTK: Tensor, k_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+    return q_BHTK, k_BHTK
 
 
 #: (q, k, v, bias (H, T, T) or None, dropout) -> what the weights mix of v; all (B, H, T, K).
@@ -161,8 +158,8 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         q_BTD, k_BTD, v_BTD = torch.split(self.qkv(self.in_shift(x_BTD)), self.widths, dim=-1)
-        q_BTD, k_BTD = self.qk_scale(self.q_norm(q_BTD), self.k_norm(k_BTD))
-        q_BHTK, k_BHTK = self.turn(self._split(q_BTD)), self.turn(self._split(k_BTD))
+        q_BHTK, k_BHTK = self._split(self.q_norm(q_BTD)), self._split(self.k_norm(k_BTD))
+        q_BHTK, k_BHTK = self.qk_scale(self.turn(q_BHTK), self.turn(k_BHTK))
         v_BHTK = self._split(self.v_norm(v_BTD))
         dropout, bias_HTT = self.dropout if self.training else 0.0, self.bias(x_BTD.shape[1])
         k_BHTK = self._repeat(k_BHTK)

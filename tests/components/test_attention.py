@@ -154,11 +154,11 @@ def test_cosine_attention_in_bf16_norms_in_float32(small):
     """Twice as long queries and keys give the same logits, to the bit: only their directions are rounded."""
     attention, x = Attention(CONFIG, SublayerConfig(cosine=True)), torch.randn(2, 8, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        q, k, _ = attention.qkv(x).chunk(3, -1)
+        q, k, _ = (attention._split(part) for part in attention.qkv(x).chunk(3, -1))
         assert q.dtype == torch.bfloat16
         once, twice = attention.qk_scale(q, k), attention.qk_scale(2 * q, 4 * k)
     assert all(torch.equal(a, b) and a.dtype == torch.bfloat16 for a, b in zip(once, twice, strict=True))
-    lengths = once[0].double().view(2, 8, 2, 8).norm(dim=-1)
+    lengths = once[0].double().norm(dim=-1)
     torch.testing.assert_close(lengths, torch.full_like(lengths, 10 * math.sqrt(8)), rtol=4e-3, atol=0)
 
 

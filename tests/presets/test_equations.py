@@ -189,8 +189,7 @@ def grok1(w, ids):
 def ngpt(w, ids):
     """2410.01131, section 2: h <- Norm(h + alpha (Norm(f(h)) - h)), scaled q, k, u, v and logits.
 
-    Each learned factor is (init / stored) times what is stored: 0.05 for alpha, 1 for the others. That of q
-    and k comes before the rotation, as the preset's header says.
+    Each learned factor is (init / stored) times what is stored: 0.05 for alpha, 1 for the others.
     """
     stored, h = WIDTH**-0.5, w["embedding.tokens.weight"][ids]
 
@@ -201,7 +200,7 @@ def ngpt(w, ids):
     for attn, ffn in blocks():
         q, k, v = qkv(h, w, f"{attn}.branch")
         s_qk = split((w[f"{attn}.branch.qk_scale.weight"] / stored).expand(1, 1, -1))
-        logits = rope(unit(q) * s_qk) @ rope(unit(k) * s_qk).mT * math.sqrt(HEAD)
+        logits = (rope(unit(q)) * s_qk) @ (rope(unit(k)) * s_qk).mT * math.sqrt(HEAD)
         h = move(h, linear(mix(logits, v), w, f"{attn}.branch.out"), attn)
         u, v = linear(h, w, f"{ffn}.branch.w_in"), linear(h, w, f"{ffn}.branch.w_gate")
         u = u * w[f"{ffn}.branch.in_scale.weight"] * math.sqrt(WIDTH)
