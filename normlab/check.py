@@ -192,11 +192,11 @@ def _check_starts(config: RunConfig, record: SublayerConfig, place: str, at: Map
     for keys in ([zeros[name] for name in looks & zeros.keys()], series):
         if len(keys) > 1:
             *others, last = dict.fromkeys(keys)
-            also = f", and so does {' and '.join(others)}" if others else ""
-            problem = (
-                f"starts a factor of {place}'s branch at 0{also}; of two that are 0 none gets a gradient"
+            what = f"a factor of {place}'s branch at 0, and {' and '.join(others)} another"
+            what = what if others else f"two factors of {place}'s branch at 0"
+            raise ConfigError(
+                last, f"starts {what}, so none of them ever gets a gradient; start one elsewhere"
             )
-            raise ConfigError(last, f"{problem}: start all but one elsewhere")
 
 
 def _matrices_at_zero(config: RunConfig, place: str, at: Mapping[str, float]) -> Iterator[tuple[str, str]]:

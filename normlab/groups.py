@@ -232,10 +232,26 @@ def unknown_key(key: str, option: str | None = None) -> ConfigError:
     """The error for a key that is not there; `option` is the one that its group has in this run."""
     group = key.partition(".")[0]
     known = known_keys().get(key)
+    if mapping := mapping_of(key):
+        return ConfigError(key, _no_entry(mapping, key.removeprefix(f"{mapping}."), option))
     if known is not None and option is not None and option not in known.options:
         having = " or ".join(f"{group}={name}" for name in known.options)
         return ConfigError(key, f"{group}={option} has no such setting; {having} has")
     return ConfigError(key, f"there is no such setting.{suggest(key)}")
+
+
+def mapping_of(key: str) -> str | None:
+    """The setting whose entry `key` is, where it is one of a setting that maps names to values."""
+    known = known_keys().items()
+    return next((k for k, v in known if key.startswith(f"{k}.") and typing.get_origin(v.type) is dict), None)
+
+
+def _no_entry(mapping: str, entry: str, option: str | None) -> str:
+    group, _, name = mapping.partition(".")
+    rows = GROUPS[group].rows if group in GROUPS else {}
+    there = getattr(rows[option].config, name, {}) if option and option in rows else {}
+    found = nearest(entry, [f"{mapping}.{other}" for other in there]) or nearest(entry, there)
+    return f"{mapping} has no entry '{entry}' here.{found} '+{mapping}={{NAME: VALUE}}' adds one"
 
 
 def config_class(group: str, content: Mapping[str, Any]) -> type:

@@ -115,7 +115,11 @@ class SublayerConfig:
         )
         gain, key = self.norm_out_gain, "placement.norm_out_gain"
         require(math.isfinite(gain) and gain >= 0, key, f"must be a finite number, 0 or more, got {gain}")
-        require(gain == 1 or self.norm_out, key, "is the gain of N_out: needs placement.norm_out=true")
+        require(
+            gain == 1 or self.norm_out,
+            key,
+            "is the gain of N_out: needs placement.norm_out=true, or 1 where there is none",
+        )
 
     def _check_hooks(self) -> None:
         """What happens to queries, keys and logits."""

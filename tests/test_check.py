@@ -107,22 +107,22 @@ _WRONG = [
     ({"model.logit_scale": "depth - 2"}, {}, "model.logit_scale: 0 hides the tokens from the loss"),
     ({"depth": 3, "model.logit_scale": "1/(depth - 3)"}, {}, "model.logit_scale: .*has no value here"),
     # Branches that would never wake up.
-    ({"init.gain": 0.0}, {}, "init.gain: starts a factor of attn's branch at 0; of two"),
-    ({"init.std": 0.0}, {"init": "normal"}, "init.std: starts a factor of attn's branch at 0; of two"),
+    ({"init.gain": 0.0}, {}, "init.gain: starts two factors of attn's branch at 0, so none"),
+    ({"init.std": 0.0}, {"init": "normal"}, "init.std: starts two factors of attn's branch at 0, so none"),
     (
         {"init.gains": "fixup"},
         {"placement": "rezero"},
-        "placement.branch_scale.value: starts a factor of attn's branch at 0, and so does init.gains",
+        "placement.branch_scale.value: starts a factor of attn's branch at 0, and init.gains another",
     ),
     (
         {"placement.norm_out": True, "placement.norm_out_gain": 0.0},
         {"placement": "fixup"},
-        "placement.norm_out_gain: starts a factor of attn's branch at 0, and so does placement.gains",
+        "placement.norm_out_gain: starts a factor of attn's branch at 0, and placement.gains another",
     ),
     (
         {"placement.norm_out": True, "placement.norm_out_gain": 0.0},
         {"placement": "skipinit"},
-        "placement.branch_scale.value: starts .*, and so does placement.norm_out_gain",
+        "placement.branch_scale.value: starts .* branch at 0, and placement.norm_out_gain another",
     ),
 ]
 

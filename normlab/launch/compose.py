@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from normlab import groups
 from normlab.config import RunConfig
 from normlab.errors import ConfigError
-from normlab.launch import messages
+from normlab.launch import messages, written
 from normlab.launch.schema import to_run_config
 
 
@@ -24,12 +24,14 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Ru
     holder = GlobalHydra.instance()
     before, holder.hydra = holder.hydra, None
     try:
+        written.check(overrides, config_dir)
         with initialize_config_dir(str(groups.conf_dir()), version_base="1.3"):
             return to_run_config(hydra_compose("config", [*overrides, *more]))
-    except ConfigError:
-        raise
     except Exception as error:
-        key, _, problem = messages.explain(error, overrides).partition(": ")
+        text = messages.explain(error, overrides)
+        if isinstance(error, ConfigError) and str(error) == text:
+            raise
+        key, _, problem = text.partition(": ")
         raise ConfigError(key, problem) from error
     finally:
         holder.hydra = before

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from normlab import groups, sweep
 from normlab.errors import RunDirectoryError, UserError
-from normlab.launch import flags, messages, preflight, resolvers
+from normlab.launch import flags, messages, preflight, resolvers, written
 from normlab.launch.load import load_config
 from normlab.launch.signals import Interrupted, import_run, terminable
 from normlab.launch.task import describe, train
@@ -75,6 +75,8 @@ def _config_file(directory: Path) -> Path:
 
 
 def _hydra(words: flags.Words) -> int:
+    folder = words.value("--config-dir")
+    written.check(words.overrides, Path(folder) if folder else None)
     task = hydra.main(version_base="1.3", config_path=str(groups.conf_dir()), config_name="config")(train)
     with _hydra_globals(["normlab train", *words.argv()]):
         task()

@@ -59,7 +59,7 @@ def is_known(error: BaseException) -> bool:
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     """One message for an error of composing a config; `overrides` are the words that were typed."""
     if isinstance(error, UserError):
-        return str(error)
+        return _in_file(error, overrides) + str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     if isinstance(error, MissingConfigException):
@@ -103,15 +103,27 @@ def problem(error: OmegaConfBaseException, word: str = "") -> str:
     if isinstance(error, ValidationError):
         known = groups.known_keys().get(key)
         below = [name for name in groups.known_keys() if name.startswith(f"{key}.")]
+        if mapping := groups.mapping_of(key):
+            return f"an entry with a dot in its name is added with '+{mapping}={{NAME: VALUE}}'"
         if known is None and below:
             return f"is not one setting; there are {', '.join(below)}"
         if known is not None:
-            return f"must be {_expected(known.type, groups.CHOICES.get(key, ()))}" + (
+            return f"must be {expected(known.type, groups.CHOICES.get(key, ()))}" + (
                 f", got {typed}" if typed else _got(error)
             )
     if isinstance(error, InterpolationKeyError):
         return f"refers to a setting that is not there: {_first_line(error)}"
     return _first_line(error)
+
+
+def _in_file(error: UserError, overrides: Sequence[str]) -> str:
+    """`in GROUP/OPTION.yaml: ` where a setting has its value from a file of the user's, and no word's."""
+    group = error.key.partition(".")[0] if isinstance(error, ConfigError) else ""
+    chosen = [word.partition("=")[2] for word in overrides if _key(word) == group]
+    spoken = any(_key(word).startswith(f"{group}.") for word in overrides)
+    if group not in groups.GROUPS or not chosen or spoken or chosen[-1] in groups.options(group):
+        return ""
+    return f"in {group}/{chosen[-1]}.yaml: "
 
 
 def _setting(error: OmegaConfBaseException, overrides: Sequence[str]) -> str:
@@ -151,14 +163,16 @@ def _unreadable(error: OverrideParseException) -> str:
 
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file or "").rpartition("/")
+    where = re.match(r"In '([^']+)'", str(error))
+    prefix = f"in {where[1]}.yaml: " if where and where[1] != "config" else ""
     if not group:
         return " ".join(str(error).split())
     name = group.removeprefix("hydra/")
     if group.startswith("hydra/") and option in _PLUGINS:
         return f"{group}={option}: this {name} is not installed; pip install {_PLUGINS[option]}"
-    known = list(error.options or [])
+    known = list(error.options or (groups.options(group) if group in groups.GROUPS else []))
     listed = f"There are: {', '.join(known)}." if known else "There is none."
-    return f"{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"
+    return f"{prefix}{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"
 
 
 def _no_option(overrides: Sequence[str]) -> str:
@@ -200,17 +214,17 @@ def _cause(error: BaseException) -> OmegaConfBaseException | None:
     return next((each for each in found if isinstance(each, OmegaConfBaseException)), None)
 
 
-def _expected(kind: Any, words: Sequence[str]) -> str:
+def expected(kind: Any, words: Sequence[str]) -> str:
     """The values that a field of this type takes, in words; `words` are those it has for text."""
     if isinstance(kind, types.UnionType):
-        return " or ".join(_expected(part, words) for part in kind.__args__)
+        return " or ".join(expected(part, words) for part in kind.__args__)
     if kind is str and words:
         return " or ".join(words)
     return _KINDS.get(kind, f"a {kind}")
 
 
 def _got(error: OmegaConfBaseException) -> str:
-    value = re.search(r"'(.*?)' of type", str(error))
+    value = re.search(r"[Vv]alue '(.*?)'", str(error))
     return f", got {value[1]}" if value else ""
 
 

@@ -97,7 +97,7 @@ class Preflight(Callback):
     """Hydra calls it before a run or a sweep, and before it makes a folder."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        with _refusing(), _hydra_config(config):
+        with _refusing(config), _hydra_config(config):
             naming.check_sweep_name(config.sweep.name)
             run_config = to_run_config(config)
             check_directory(Path(str(config.hydra.run.dir)))
@@ -105,7 +105,7 @@ class Preflight(Callback):
             session.watch(Path(str(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        with _refusing(), _hydra_config(config):
+        with _refusing(config), _hydra_config(config):
             naming.check_sweep_name(config.sweep.name)
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)
@@ -117,13 +117,13 @@ class Preflight(Callback):
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(config: DictConfig) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         if session.raw or not messages.is_known(error):
             raise Refused from error
-        raise Refused(messages.explain(error)) from None
+        raise Refused(messages.explain(error, list(config.hydra.overrides.task))) from None
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
         try:
             _check(run_config)
         except UserError as error:
-            problems.setdefault(str(error), []).append(words)
+            problems.setdefault(messages.explain(error, words.split()), []).append(words)
     if problems:
         raise UserError(_report(problems, len(jobs)))
     return planned

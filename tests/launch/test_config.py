@@ -1,6 +1,7 @@
 """From words and files to a RunConfig: `compose`, `load_config`, `to_run_config`."""
 
 import dataclasses
+import re
 
 import pytest
 import yaml
@@ -122,7 +123,9 @@ def test_a_users_yaml_is_checked(tmp_path):
     (tmp_path / "placement" / "torn.yaml").write_text("name: [\n")
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "bare.yaml").write_text("warmup: 3\n")
+    (tmp_path / "placement" / "child.yaml").write_text("defaults: [pree]\nname: child\n")
     for words, message in (
+        ("placement=child", r"in placement/child.yaml: placement=pree: there is no .* Did you mean 'pre'"),
         ("placement=bad", r"in placement/bad.yaml: placement.norm_outt: .* 'placement.norm_out'"),
         ("placement=nameless", r"placement: has no name"),
         ("placement=torn", r"torn.yaml, line 2: "),
@@ -132,7 +135,110 @@ def test_a_users_yaml_is_checked(tmp_path):
             compose([words], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "exceptions: [{wher: layer < 2}]",
+            "placement.exceptions[0].wher: there is .* Did you mean 'where'?",
+        ),
+        (
+            "exceptions: [{set: {norm_in: true}}, {sets: {norm_in: true}}]",
+            "placement.exceptions[1].sets: there is no such setting. Did you mean 'set'?",
+        ),
+        ("exceptions: {set: {norm_in: true}}", "placement.exceptions: must be a list: .*, got {'set': .*"),
+        (
+            "exceptions: [{set: [norm_in]}]",
+            "placement.exceptions[0].set: must be a mapping, name: value, got .*",
+        ),
+        (
+            "exceptions: [{sublayer: fnn, set: {norm_in: true}}]",
+            "placement.exceptions[0].sublayer: 'fnn' is not one of attn, ffn, both. Did you mean 'ffn'?",
+        ),
+        (
+            "exceptions: [{set: {norm_im: true}}]",
+            "placement.exceptions[0].set: 'norm_im' is not one of .* Did you mean 'norm_in'.*",
+        ),
+        (
+            "exceptions: [{where: laier > 1, set: {norm_in: true}}]",
+            "placement.exceptions[0].where: 'laier > 1': unknown name .* Did you mean 'layer'.*",
+        ),
+        (
+            "exceptions: [{sublayer: ffn, set: {softcap: 3}}]",
+            "placement.exceptions[0].set.softcap: acts in attention alone; use sublayer: attn",
+        ),
+        (
+            "branch_scale: {valeu: 2}",
+            "placement.branch_scale.valeu: there .* Did you mean 'placement.branch_scale.value'?",
+        ),
+        ("branch_scale: 2", "placement.branch_scale: must be a mapping of some of value, learn, .*, got 2"),
+        ("branch_scale: {value: [1]}", "placement.branch_scale.value: must be text, got [1]"),
+        ("norm_in: perhaps", "placement.norm_in: must be true or false, got perhaps"),
+        (
+            "qk_norm: heads",
+            "placement.qk_norm: 'heads' is not one of none, head, width. Did you mean 'head'?",
+        ),
+        ("gains: {ffn.outt: 0.5}", "placement.gains: 'ffn.outt' is not one of .* Did you mean 'ffn.out'.*"),
+        ("branch_scale: {value: 1/dpeth}", "placement.branch_scale.value: .* Did you mean 'depth'.*"),
+    ],
+)
+def test_a_fault_in_a_users_placement_is_told_with_its_file_its_path_and_what_is_nearest(
+    text, message, tmp_path
+):
+    (tmp_path / "placement").mkdir()
+    (tmp_path / "placement" / "own.yaml").write_text(f"name: own\n{text}\n")
+    with pytest.raises(ConfigError) as error:
+        compose(["placement=own"], tmp_path)
+    expected = re.sub(r"\[(\d|norm_in)\]", r"\[\1\]", f"in placement/own.yaml: {message}".replace("?", r"\?"))
+    assert re.fullmatch(expected, str(error.value)), str(error.value)
+
+
+def test_a_fault_that_a_word_brings_is_not_laid_on_the_file(tmp_path):
+    (tmp_path / "placement").mkdir()
+    (tmp_path / "placement" / "own.yaml").write_text("name: own\nnorm_in: true\n")
+    with pytest.raises(ConfigError, match=r"^placement\.gpas: .*use gpas=none"):
+        compose(["placement=own", "placement.gpas=skip", "placement.weights=unit"], tmp_path)
+    with pytest.raises(ConfigError, match=r"^optimizer\.lr: must be"):
+        compose(["placement=own", "optimizer.lr=-1"], tmp_path)
+
+
+def test_lists_and_mappings_on_the_command_line_are_taken():
+    words = [
+        "placement.exceptions=[{where: 'layer == 1', set: {norm_out: true}}]",
+        "+placement.gains={ffn.out: 0.5}",
+    ]
+    placement = compose([*words, "placement.branch_scale={value: 2}"]).placement
+    assert placement.exceptions[0].set == {"norm_out": True} and placement.gains == {"ffn.out": "0.5"}
+    assert placement.branch_scale.value == "2"
+
+
 _BAD = [
+    (
+        "placement.exceptions=[{wher: '1'}]",
+        "placement.exceptions[0].wher: there is no such setting. Did you mean",
+    ),
+    (
+        "placement.exceptions={set: {norm_in: true}}",
+        "placement.exceptions: must be a list: [..., ...], or a line",
+    ),
+    (
+        "placement.branch_scale=2",
+        "placement.branch_scale: is not one setting; there are placement.branch_scale",
+    ),
+    (
+        "placement.branch_scale={lern: scalar}",
+        "placement.branch_scale.lern: there is no such setting. Did you mean 'placement.branch_scale.learn'",
+    ),
+    (
+        "placement.gains.ffn=0.5",
+        "placement.gains.ffn: placement.gains has no entry 'ffn' here. '+placement.gains={NAME: VALUE}' adds",
+    ),
+    (
+        "+placement.gains.ffn.out=0.5",
+        "placement.gains.ffn: an entry with a dot in its name is added with '+placement.gains={NAME: VALUE}'",
+    ),
+    ("+placement.parameters.share=0.5", "placement.parameters.share: no law of this placement speaks of it."),
+    ("norm.alpha_attn=0.1", "norm.alpha_attn: norm=layernorm has no such setting; norm=dyt or norm=derf"),
     ("sed=1", "sed: there is no such setting. Did you mean 'seed'?"),
     ("lr=1", "lr: there is no such setting. Did you mean 'optimizer.lr'?"),
     ("norm.epsilon=2", "norm.epsilon: there is no such setting. Did you mean 'norm.eps'?"),
@@ -164,6 +270,11 @@ _BAD = [
     ("warmup=301", "warmup: 301 is more than train.steps=300"),
     ("placement.skip_scale.value=dept", "placement.skip_scale.value: 'dept': unknown name 'dept'"),
 ]
+
+
+def test_a_misspelt_constant_is_told_from_those_of_its_placement():
+    with pytest.raises(ConfigError, match=r"has no entry 'fractoin' here. Did you mean '.*fraction'"):
+        compose(["placement=mix_ln", "placement.parameters.fractoin=0.5"])
 
 
 @pytest.mark.parametrize(("word", "message"), _BAD)
