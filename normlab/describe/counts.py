@@ -28,6 +28,14 @@ from normlab.training.optimizers import kind_of
 SMALL_BYTES, SMALL_FLOPS = 1 << 28, 1e10
 
 
+#: In which order parts are told; others come last.
+_ORDER = (
+    *("embedding", "positions", "embedding norm"),
+    *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.mix", "attn.out", "ffn.in", "ffn.out", "norm", "scale"),
+    *("final norm", "head"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
     """A matrix that is drawn at the start."""
@@ -66,7 +74,7 @@ def count(config: RunConfig, vocab: int) -> Counts:
         ConfigError: the norm cannot have this width.
     """
     model = unfilled(config, vocab)
-    flops = dict(_flops(model, config))
+    flops = _flops(model, config)
     named = dict(model.named_parameters())
     kept = OPTIMIZERS[config.optimizer.name].state
     device = "cpu" if _is_small(config, named, sum(flops.values()), vocab) else "meta"
@@ -81,7 +89,7 @@ def count(config: RunConfig, vocab: int) -> Counts:
             for _, tensor, projection, layer in matrices(model)
         ],
         flops=flops,
-        norms=_norms(model, config),
+        norms=norms(model, config),
         state=sum(p.numel() * kept(config.optimizer, kind_of(name, p)) for name, p in named.items()),
         buffers=sum(buffer.nbytes for buffer in model.buffers()),
         activations=activations(config, vocab, device),
@@ -114,7 +122,11 @@ def _sizes(model: GPT, named: Mapping[str, nn.Parameter]) -> dict[str, int]:
     for name, parameter in named.items():
         for part, numbers in _parts(model, name, parameter):
             sizes[part] += numbers
-    return dict(sizes)
+    return _ordered(sizes)
+
+
+def _ordered(numbers: Mapping[str, int]) -> dict[str, int]:
+    return {name: numbers[name] for name in dict.fromkeys((*_ORDER, *numbers)) if name in numbers}
 
 
 def _parts(model: GPT, name: str, parameter: Tensor) -> Iterator[tuple[str, int]]:
@@ -134,7 +146,7 @@ def _parts(model: GPT, name: str, parameter: Tensor) -> Iterator[tuple[str, int]
         yield kind or place.replace("_", " "), parameter.numel()
 
 
-def _flops(model: GPT, config: RunConfig) -> Iterator[tuple[str, int]]:
+def _flops(model: GPT, config: RunConfig) -> dict[str, int]:
     """Forward, a token: 2 for each multiplication and addition of a matrix product, over the full context."""
     found: Counter[str] = Counter()
     for name, module in model.named_modules():
@@ -144,10 +156,10 @@ def _flops(model: GPT, config: RunConfig) -> Iterator[tuple[str, int]]:
         elif isinstance(module, Attention):
             # Logits and what they mix: two products of (context, head width) a head.
             found["attn.mix"] += 4 * config.model.context * module.heads * module.head_width
-    return iter(found.items())
+    return _ordered(found)
 
 
-def _norms(model: GPT, config: RunConfig) -> list[int]:
+def norms(model: GPT, config: RunConfig) -> list[int]:
     """Norm modules in each block, those inside attention and the feed-forward layer too."""
     with torch.device("meta"):
         kind = type(build_norm(config.norm, config.model.width, config.model.context))

@@ -156,11 +156,10 @@ class Drawing:
             for part, drawn in zip(self.group.parts, self.drawn, strict=True):
                 self._sublayer(part, drawn)
         end = self.stream.step() + 1
-        self.canvas.down(self.at.stream, end - 1, end - 1)
-        self.canvas.write(end, self.at.stream, "x'")
+        self.canvas.write(end, self.at.stream + 1, "x'")
         if self.config.placement.second_stream:
             self.second.to(end - 1)
-            self.canvas.write(end, self.at.second, "y'")
+            self.canvas.write(end, self.at.second + 1, "y'")
         return self.canvas.lines()
 
     def _rail(self) -> None:
