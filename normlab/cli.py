@@ -119,6 +119,48 @@ def train(
     raise typer.Exit(launch(typed))
 
 
+@app.command(
+    add_help_option=False,
+    # Everything from the first override on is taken as typed: what follows --against is the other config.
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    },
+)
+def describe(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_complete_train)
+    ] = None,
+    against: Annotated[list[str] | None, typer.Option("--against", autocompletion=_complete_train)] = None,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir")] = None,
+    vocab: Annotated[str | None, typer.Option("--vocab")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    help_: Annotated[bool, typer.Option("--help", "-h")] = False,
+) -> None:
+    """Tell what a config is and costs, without training it; or what differs between two."""
+    typed = [*(words or []), *context.args]
+    if help_ or {"--help", "-h"} & set(typed):
+        from normlab.pages import describe_page
+
+        _draw(describe_page())
+        return
+    if "--version" in typed:
+        _show_version(True)
+    # What stood before the first override, put back in front; the others say --against among their words.
+    flags = ["--json"] * as_json + ([f"--vocab={vocab}"] if vocab is not None else [])
+    flags += [f"--config-dir={folder}" for folder in config_dir or []]
+    flags += [word for other in against or [] for word in ("--against", other)]
+    from normlab.describe import print_description
+
+    try:
+        print_description([*flags, *typed])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
 @app.command()
 def resume(
     run_dir: Annotated[

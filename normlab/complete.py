@@ -16,6 +16,7 @@ def complete(words: Sequence[str], incomplete: str) -> list[str]:
     in_bash = "COMP_WORDS" in os.environ
     if in_bash:
         words, incomplete = _bash_words()
+    words = _own_side(words)
     folder = _config_dir(words)
     try:
         found = _values(words, incomplete, folder) if "=" in incomplete else _keys(words, incomplete, folder)
@@ -41,6 +42,14 @@ def _bash_words() -> tuple[list[str], str]:
             joined.append(piece)
         glue = breaks
     return joined[:-1], joined[-1] if joined else ""
+
+
+def _own_side(words: Sequence[str]) -> list[str]:
+    """The words that belong to this one's config: those after `describe`'s --against, and all flags."""
+    flag = "--against"
+    last = max((place for place, word in enumerate(words) if word.partition("=")[0] == flag), default=-1)
+    before = [word for word in words[: last + 1] if "=" not in word or word.startswith("-")]
+    return [*before, *words[last + 1 :]]
 
 
 def _config_dir(words: Sequence[str]) -> list[Path]:

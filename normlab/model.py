@@ -238,7 +238,7 @@ class GPT(nn.Module):
 def initialize(model: GPT, config: RunConfig) -> None:
     """Set every matrix from (seed, name); norms keep gain 1 and bias 0, linear biases are 0."""
     gains = inits.selected(config.init, config.placement.gains)
-    for name, tensor, projection, layer in _matrices(model):
+    for name, tensor, projection, layer in matrices(model):
         place = 1 if projection.startswith("ffn") else 0
         at = _at(config, layer, place)
         at = inits.variables(at, fan_in=tensor.shape[1], fan_out=tensor.shape[0])
@@ -249,7 +249,7 @@ def initialize(model: GPT, config: RunConfig) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _matrices(model: GPT) -> Iterator[tuple[str, Tensor, str, int]]:
+def matrices(model: GPT) -> Iterator[tuple[str, Tensor, str, int]]:
     """Each matrix to draw (q, k and v one by one): its name, itself, its projection, its layer from 1."""
     for name, parameter in model.named_parameters():
         layer = int(match[1]) + 1 if (match := re.match(r"layers\.(\d+)\.", name)) else 1

@@ -43,12 +43,17 @@ def main_page() -> Page:
                         "Four runs and a table: Post-LN gets stuck without warm-up, Pre-LN does not",
                     ),
                     ("normlab list placements", "What can be chosen, with equations and sources"),
+                    (
+                        "normlab describe placement=deepnorm depth=24",
+                        "What a config is and costs: equations, a drawing, initial weights, FLOPs, memory",
+                    ),
                 ),
             ),
             Panel(
                 title="Commands",
                 lines=(
                     ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
+                    ("describe", "Tell what a config is and costs without training it, or what differs"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
@@ -83,6 +88,51 @@ def train_page() -> Page:
             "A run is kept in outputs/runs/TIME-WHAT_DIFFERS/, a sweep in outputs/sweeps/NAME/. "
             "Exit code: 0 done, diverged or not; 1 a job failed; 2 bad input; 130 or 143 interrupted."
         ),
+    )
+
+
+def describe_page() -> Page:
+    """`normlab describe --help`."""
+    return Page(
+        usage="normlab describe [KEY=VALUE] ... [--against KEY=VALUE ...]",
+        summary="Tell what a config is and costs, without training it; or what differs between two.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab describe placement=deepnorm depth=24", "One config"),
+                    (
+                        "normlab describe preset=gpt2 --against placement=post norm=rmsnorm",
+                        "Two, and what differs: everything after --against is the other",
+                    ),
+                    (
+                        "normlab describe depth=24 --against seed=0 --json",
+                        "Against the default run, for scripts",
+                    ),
+                ),
+            ),
+            Panel(
+                title="What it tells",
+                lines=(
+                    ("equations", "of the placement and the norm, and as this config composes them"),
+                    ("block", "drawn, one for each structure that there is"),
+                    ("constants", "every law's value at this depth, each block's scales"),
+                    ("weights", "initial standard deviations of each projection and their gains"),
+                    ("costs", "parameters by part, FLOPs a token, memory of a step"),
+                ),
+            ),
+            Panel(
+                title="Flags (anywhere on the line)",
+                lines=(
+                    ("--against WORDS", "the other config: all words up to the end of the line"),
+                    ("--json", "print one JSON object and nothing else"),
+                    ("--vocab N", "tokens in the vocabulary, where the text would decide"),
+                    ("-cd, --config-dir DIR", "your own options, as in normlab train"),
+                ),
+            ),
+        ),
+        closing="Words are those of normlab train. No text is read. Exit code: 0 done, 2 bad input.",
     )
 
 

@@ -16,6 +16,8 @@ def normal_(tensor: Tensor, std: float, seed: int, name: str, truncate: float | 
         truncate: draw anew what lies further out than so many `std`, until nothing does; what lies nearer
             is as without it.
     """
+    if tensor.is_meta:  # a model that is only to be counted
+        return
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     z = torch.randn(tensor.shape, generator=generator)

@@ -255,5 +255,7 @@ def share(first: Residual, second: Residual) -> None:
         ours, theirs = (getattr(sublayer.record, name) for sublayer in (first, second))
         if ours == theirs and ours.learn != "none" and ours.share == "block":
             setattr(second, name, getattr(first, name))
+    if second.record.skip_scale.tie:
+        second.skip_scale = Rest(second.branch_scale)
     if first.record.gpas == second.record.gpas:
         second.skip_gate, second.stream_gate = first.skip_gate, first.stream_gate

@@ -1,6 +1,8 @@
 """Optimizers. A row names its builder in `normlab.training.optimizers`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from normlab.config import OptimizerConfig
 from normlab.errors import require, require_one_of
@@ -98,6 +100,8 @@ class OptimizerRow(Row[OptimizerConfig]):
 
     #: Function in `normlab.training.optimizers`: (named parameters, config) -> torch optimizer.
     function: str
+    #: Numbers it keeps for each number of a parameter: (config, kind of parameter, as in `kind_of`) -> count.
+    state: Callable[[Any, str], int]
 
 
 OPTIMIZERS: dict[str, OptimizerRow] = table(
@@ -107,6 +111,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         equation="w -= lr * (m_hat / (sqrt(v_hat) + eps) + decay * w)",
         source="Loshchilov, Hutter 2017, arXiv 1711.05101",
         function="adamw",
+        state=lambda config, kind: 2,
     ),
     OptimizerRow(
         config=AdamConfig(name="adam"),
@@ -114,6 +119,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         equation="w -= lr * m_hat / (sqrt(v_hat) + eps), of g + decay * w",
         source="Kingma, Ba 2014, arXiv 1412.6980",
         function="adam",
+        state=lambda config, kind: 2,
     ),
     OptimizerRow(
         config=SGDConfig(name="sgd"),
@@ -121,6 +127,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         equation="m = momentum * m + g + decay * w, w -= lr * m",
         source="Polyak 1964; Sutskever et al. 2013",
         function="sgd",
+        state=lambda config, kind: int(config.momentum > 0),
     ),
     OptimizerRow(
         config=LionConfig(name="lion"),
@@ -128,6 +135,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         equation="w -= lr * (sign(b1 m + (1 - b1) g) + decay * w), then m = b2 m + (1 - b2) g",
         source="Chen et al. 2023, arXiv 2302.06675",
         function="lion",
+        state=lambda config, kind: 1,
     ),
     OptimizerRow(
         config=MuonConfig(name="muon"),
@@ -135,5 +143,6 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         equation="w -= lr * (0.2 sqrt(max(rows, columns)) * U V^T + decay * w), U S V^T = momentum",
         source="Jordan et al. 2024; Liu et al. 2025 (Moonlight), arXiv 2502.16982",
         function="muon",
+        state=lambda config, kind: 1 if kind == "matrix" else 2,
     ),
 )
