@@ -50,6 +50,7 @@ def main_page() -> Page:
                 lines=(
                     ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
+                    ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),
@@ -142,7 +143,7 @@ def _groups() -> tuple[Line, ...]:
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
         "measure": "grad_norm",
-        "divergence": "action, spike.z, plateau.tolerance",
+        "divergence": "action, spike.z, plateau.tolerance, slow_divergence.margin",
         "tracker": "mode, project, entity, tags",
     }
     return tuple((f"{name}={chosen[name]}", text) for name, text in keys.items())

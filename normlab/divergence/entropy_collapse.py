@@ -12,7 +12,7 @@ class EntropyCollapse(PlaceDetector):
     """
 
     kind = "entropy_collapse"
-    worst = min
+    low_is_bad = True
 
     def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
         super().__init__(config, facts, config.entropy_collapse.steps, ["attention/entropy_share"])

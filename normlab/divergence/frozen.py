@@ -18,7 +18,7 @@ class Frozen(PlaceDetector):
     """
 
     kind = "frozen"
-    worst = min
+    low_is_bad = True
 
     def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
         super().__init__(config, facts, config.frozen.steps, [GRADIENT, UPDATE])
@@ -31,10 +31,12 @@ class Frozen(PlaceDetector):
     def words(self, places: str, worst: Reading) -> tuple[float, str]:
         what = "gradient" if worst.metric.startswith(GRADIENT) else "update"
         return 0.0, (
-            f"the {what} of {places} has been exactly 0 for {self.steps} steps on end: nothing is learnt there"
+            f"the {what} of {places} has been exactly 0 for {self.steps} steps: nothing is learnt there"
         )
 
 
 def moved(row: Values) -> bool:
     """Whether the row's step was applied, at a rate above 0."""
-    return row.get("lr") != 0 and all(math.isfinite(row.get(key, 0.0)) for key in ("loss", "grad_norm/global"))
+    return row.get("lr") != 0 and all(
+        math.isfinite(row.get(key, 0.0)) for key in ("loss", "grad_norm/global")
+    )

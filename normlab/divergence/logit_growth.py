@@ -10,7 +10,7 @@ class LogitGrowth(PlaceDetector):
     """Opens when a layer's largest attention logit has been above `limit` for `steps` steps on end."""
 
     kind = "logit_growth"
-    worst = max
+    low_is_bad = False
 
     def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
         super().__init__(config, facts, config.logit_growth.steps, ["attention/max_logit"])

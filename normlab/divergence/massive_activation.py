@@ -12,7 +12,7 @@ class MassiveActivation(PlaceDetector):
     """
 
     kind = "massive_activation"
-    worst = max
+    low_is_bad = False
 
     def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
         super().__init__(config, facts, config.massive_activation.steps, ["stream/massive"])

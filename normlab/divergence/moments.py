@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the last values of a series, in constant time a value and without cancellation.
+"""Mean and standard deviation of the last values of a series, in constant time a value, without cancellation.
 
 Sums of squares with the oldest taken off again lose all digits once a value of 1e30 has passed. Two stacks of
 partial moments only ever put moments together, and so forget such a value altogether when it leaves.
@@ -9,26 +9,26 @@ from typing import NamedTuple
 
 
 class Moments(NamedTuple):
-    """Count, mean, and sum of squared differences from it."""
+    """Of how many values, their mean, and the sum of squared differences from it."""
 
-    count: int
+    size: int
     mean: float
     squares: float
 
     def __or__(self, other: "Moments") -> "Moments":
         """Of both sets of values together (Chan, Golub, LeVeque 1979)."""
-        count, apart = self.count + other.count, other.mean - self.mean
-        share = other.count / count
+        size, apart = self.size + other.size, other.mean - self.mean
+        share = other.size / size
         return Moments(
-            count,
+            size,
             self.mean + apart * share,
-            self.squares + other.squares + apart * apart * self.count * share,
+            self.squares + other.squares + apart * apart * self.size * share,
         )
 
     @property
     def deviation(self) -> float:
         """The standard deviation of these values, divided by their number (not by one less)."""
-        return math.sqrt(self.squares / self.count)
+        return math.sqrt(self.squares / self.size)
 
 
 class Window:

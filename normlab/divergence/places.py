@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
@@ -39,17 +39,15 @@ class PlaceDetector(Detector):
 
     state: State
     kind: ClassVar[str]
-    #: Which of several values the event names: `min` or `max`.
-    worst: ClassVar[Callable[..., Reading]]
+    #: Of several values, the event names the smallest or the largest.
+    low_is_bad: ClassVar[bool]
 
     def __init__(self, config: DivergenceConfig, facts: Facts, steps: int, families: Sequence[str]) -> None:
         super().__init__(config, facts)
         self.steps = steps
         self.state = State()
         #: The places, by the keys of their readings in a row.
-        self.places = {
-            f"{family}/{place}": place for family in families for place in facts.sizes
-        }
+        self.places = {f"{family}/{place}": place for family in families for place in facts.sizes}
 
     @abstractmethod
     def out(self, row: Values, key: str, value: float) -> bool | None:
@@ -105,7 +103,7 @@ class PlaceDetector(Detector):
         ]
 
     def _open(self, step: int, readings: Sequence[Reading]) -> Event:
-        worst = type(self).worst(readings, key=lambda reading: reading.value)
+        worst = (min if self.low_is_bad else max)(readings, key=lambda reading: reading.value)
         places = tuple(dict.fromkeys(reading.place for reading in readings))
         threshold, message = self.words(", ".join(places), worst)
         return Event(

@@ -33,9 +33,9 @@ class Plateau(Detector):
 
     A loss on its way down passes a floor quickly, but can be slow anywhere else; hence the longer window, of
     which the last quarter is compared with the first: a fall of 0.001 nats a step is seen under noise of 0.1.
-    Over when the level has left by `tolerance` + `flat` (upwards only from the unigram entropy); the difference
-    keeps noise from ending it. Medians, since a stuck model may have spikes of many nats and be as stuck as
-    before.
+    Over when the level has left by `tolerance` + `flat` (upwards only from the unigram entropy); the
+    difference keeps noise from ending it. Medians, since a stuck model may have spikes of many nats and be as
+    stuck as before.
     """
 
     state: State
@@ -91,7 +91,9 @@ class Plateau(Detector):
         at = self.facts.floors.get(floor, level)
         room = settings.tolerance + settings.flat
         state.low, state.high = at - room, at + room if floor == UNIGRAM else None
-        limit = at - settings.tolerance if floor == UNIFORM else self.facts.floors[UNIGRAM] + settings.tolerance
+        limit = (
+            at - settings.tolerance if floor == UNIFORM else self.facts.floors[UNIGRAM] + settings.tolerance
+        )
         told = "the median of the last {window} losses is {level:.4g} and no longer falls; " + WORDS[floor]
         state.event = Event(
             step=step,

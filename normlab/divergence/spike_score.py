@@ -58,7 +58,7 @@ DEFINITIONS = (
         sigma=6.0,
         window=128,
         both_sides=False,
-        source="OLMo-core's stability monitor: above the mean of the last 128 values by 6 standard deviations",
+        source="OLMo-core's stability monitor: 6 standard deviations above the mean of the last 128 values",
     ),
 )
 

@@ -62,14 +62,14 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="slow_divergence",
         config=SlowDivergenceConfig(),
         meaning="the loss has risen from the best it has been, and stays up",
-        equation="m - min(m) > max(0.1 nat, 8 standard errors of m) for 100 steps on end; m = median_50(loss)",
+        equation="m - min(m) > max(0.1 nat, 8 standard errors) for 100 steps on end; m = median_50(loss)",
         detector=SlowDivergence,
     ),
     DetectorRow(
         option="plateau",
         config=PlateauConfig(),
-        meaning="after warm-up and grace the loss stands still at the unigram entropy of the text or above it",
-        equation="|median_50(loss) - H_1| <= 0.1 nat and flat; H_1 = -sum_c p(c) ln p(c); so for >= ln V - 0.1",
+        meaning="after warm-up and grace the loss stands still at the unigram entropy or above it",
+        equation="m = median_50(loss) flat, |m - H_1| <= 0.1 nat or m >= ln V - 0.1; between, flat for 200",
         detector=Plateau,
     ),
     DetectorRow(

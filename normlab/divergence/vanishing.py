@@ -16,7 +16,7 @@ class Vanishing(PlaceDetector):
     """
 
     kind = "vanishing"
-    worst = min
+    low_is_bad = True
 
     def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
         super().__init__(config, facts, config.vanishing.steps, [FAMILY] if facts.eps else [])

@@ -45,11 +45,12 @@ cases = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{c
 
 def rows_of(case: Case, values: list[list[float | None]]) -> list[dict[str, Any]]:
     """One row a step; None where the place has no reading."""
+    keys = [f"{case.family}/{place}" for place in PLACES]
+    found = [dict(zip(keys, step, strict=True)) for step in values]
     return [
-        {"loss": 2.0, "lr": 1e-3}
-        | {f"{case.family}/{place}": value for place, value in zip(PLACES, step, strict=True) if value is not None}
-        for step in values
-    ]  # fmt: skip
+        {"loss": 2.0, "lr": 1e-3} | {key: value for key, value in row.items() if value is not None}
+        for row in found
+    ]
 
 
 def low(case: Case, *spans: tuple[int, int], steps: int = 100, every: int = 1) -> list[dict[str, Any]]:
@@ -96,7 +97,7 @@ def test_a_sampled_metric_counts_steps_and_needs_two_readings(fold: Fold, case: 
 def test_it_is_open_when_brute_force_finds_a_place_out_for_long(
     watch_of: Callable[..., Watch], case: Case, seed: int
 ) -> None:
-    """At each row with a reading: some place with two readings or more on end, all out of bounds, over 7 steps."""
+    """At each row with a reading: some place's last readings, two or more over 7 steps, are out of bounds."""
     noise, steps = random.Random(seed), 7
     state, values = [False, False], []
     for _ in range(400):

@@ -75,7 +75,7 @@ def test_a_series_of_one_window_has_no_score() -> None:
 
 def test_what_is_not_finite_is_left_out() -> None:
     values = series(0, 600)
-    spoilt = values[:300] + [math.nan, math.inf] + values[300:]
+    spoilt = [*values[:300], math.nan, math.inf, *values[300:]]
     assert spike_score(spoilt, CORE) == spike_score(values, CORE)
 
 
