@@ -177,6 +177,45 @@ def resume(
     raise typer.Exit(resume_run(run_dir, overrides or []))
 
 
+def _complete_thresholds(context: typer.Context, incomplete: str) -> list[str]:
+    from normlab.complete import complete_thresholds
+
+    return complete_thresholds(context.params.get("overrides") or [], incomplete)
+
+
+@app.command()
+def replay(
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="The run's folder, for instance outputs/runs/...")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[divergence.KEY=VALUE]...",
+            help="Other thresholds, for instance divergence.spike.z=6: normlab list detectors",
+            autocompletion=_complete_thresholds,
+        ),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Replace the run's events and outcome; the old ones are kept.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Look for events in a run's rows once more, with its own thresholds or others; trains nothing."""
+    from normlab.replay_view import print_replay
+
+    try:
+        print_replay(run_dir, overrides or [], write=write, as_json=as_json)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
 def _complete_list() -> list[str]:
     from normlab.listing import TABLES
 

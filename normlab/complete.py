@@ -27,6 +27,23 @@ def complete(words: Sequence[str], incomplete: str) -> list[str]:
     return found
 
 
+def complete_thresholds(words: Sequence[str], incomplete: str) -> list[str]:
+    """As `complete`, for what follows `normlab replay RUN_DIR`: settings of the detectors alone."""
+    from normlab.replay import thresholds
+
+    in_bash = "COMP_WORDS" in os.environ
+    if in_bash:
+        _, incomplete = _bash_words()
+    group = "divergence."
+    if "=" in incomplete:
+        found = _values([], incomplete, []) if incomplete.partition("=")[0] in thresholds() else []
+        return [word.partition("=")[2] for word in found] if in_bash else found
+    if not incomplete.startswith(group):
+        incomplete = group if group.startswith(incomplete) else incomplete
+    keys = {word: word.partition("=")[0] for word in _keys([], incomplete, [])}
+    return [word for word, key in keys.items() if any(name.startswith(key) for name in thresholds())]
+
+
 def _bash_words() -> tuple[list[str], str]:
     """The words after the command's name, joined again where bash has cut them at `=` and `:`."""
     at = int(os.environ["COMP_CWORD"])

@@ -384,8 +384,27 @@ class ExplosionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlowDivergenceConfig:
+    """The median loss of `window` steps above the lowest such median so far, for `steps` steps on end.
+
+    How far above: `margin` nats, or `z` standard errors of such a median where the loss is noisier than that.
+    """
+
+    window: int = 50
+    margin: float = 0.1
+    z: float = 8.0
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        _at_least(self.window, 4, "divergence.slow_divergence.window")
+        _positive(self.margin, "divergence.slow_divergence.margin")
+        _not_negative(self.z, "divergence.slow_divergence.z")
+        _at_least(self.steps, 1, "divergence.slow_divergence.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlateauConfig:
-    """The median loss of `window` steps within `tolerance` nats of the unigram entropy, and flat."""
+    """The median loss of `window` steps within `tolerance` nats of a floor of the text, and flat."""
 
     tolerance: float = 0.1
     window: int = 50
@@ -393,12 +412,20 @@ class PlateauConfig:
     grace: int = 100
     #: Largest fall, in nats, from the first to the second half of the window that still counts as flat.
     flat: float = 0.05
+    #: Steps for which a loss must be flat, from the first quarter to the last, where it is above the unigram
+    #: entropy and near no floor.
+    long_window: int = 200
 
     def __post_init__(self) -> None:
         _positive(self.tolerance, "divergence.plateau.tolerance")
         _at_least(self.window, 2, "divergence.plateau.window")
         _at_least(self.grace, 0, "divergence.plateau.grace")
         _positive(self.flat, "divergence.plateau.flat")
+        require(
+            self.long_window >= self.window,
+            "divergence.plateau.long_window",
+            f"must be at least divergence.plateau.window={self.window}, got {self.long_window}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,6 +441,52 @@ class VanishingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrozenConfig:
+    """A place whose gradient, or whose update, is exactly 0 for `steps` steps on end."""
+
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least(self.steps, 1, "divergence.frozen.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyCollapseConfig:
+    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end."""
+
+    share: float = 0.05
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _fraction(self.share, "divergence.entropy_collapse.share")
+        _at_least(self.steps, 1, "divergence.entropy_collapse.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitGrowthConfig:
+    """A layer's largest attention logit above `limit` for `steps` steps on end."""
+
+    limit: float = 1e3
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _positive(self.limit, "divergence.logit_growth.limit")
+        _at_least(self.steps, 1, "divergence.logit_growth.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MassiveActivationConfig:
+    """At least `count` massive activations in the stream after a layer for `steps` steps on end."""
+
+    count: int = 1
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least(self.count, 1, "divergence.massive_activation.count")
+        _at_least(self.steps, 1, "divergence.massive_activation.steps")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DivergenceConfig:
     """What counts as a divergence event, and what to do then."""
 
@@ -422,8 +495,13 @@ class DivergenceConfig:
     action: str = "record"
     spike: SpikeConfig = field(default_factory=SpikeConfig)
     explosion: ExplosionConfig = field(default_factory=ExplosionConfig)
+    slow_divergence: SlowDivergenceConfig = field(default_factory=SlowDivergenceConfig)
     plateau: PlateauConfig = field(default_factory=PlateauConfig)
     vanishing: VanishingConfig = field(default_factory=VanishingConfig)
+    frozen: FrozenConfig = field(default_factory=FrozenConfig)
+    entropy_collapse: EntropyCollapseConfig = field(default_factory=EntropyCollapseConfig)
+    logit_growth: LogitGrowthConfig = field(default_factory=LogitGrowthConfig)
+    massive_activation: MassiveActivationConfig = field(default_factory=MassiveActivationConfig)
 
     def __post_init__(self) -> None:
         require_one_of(self.action, ("record", "stop"), "divergence.action")

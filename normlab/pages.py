@@ -55,6 +55,7 @@ def main_page() -> Page:
                     ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
                     ("describe", "Tell what a config is and costs without training it, or what differs"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
+                    ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),
@@ -192,7 +193,7 @@ def _groups() -> tuple[Line, ...]:
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
         "measure": "grad_norm, grad_stream, stream, update, gain, attention, hidden, output, ring",
-        "divergence": "action, spike.z, plateau.tolerance",
+        "divergence": "action, spike.z, plateau.tolerance, slow_divergence.margin",
         "tracker": "mode, project, entity, tags",
     }
     return tuple((f"{name}={chosen[name]}", text) for name, text in keys.items())

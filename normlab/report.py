@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from normlab.divergence import Event, outcome
+from normlab.divergence import Event
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, read_rows
 from normlab.sinks.wandb import WandbSink
-from normlab.summary import Tally
+from normlab.summary import Tally, event_figures
 from normlab.training import checkpoint
 from normlab.training.loop import Job
 
@@ -93,17 +93,12 @@ class Report:
 
     def summary(self, status: str, **more: Any) -> dict[str, Any]:
         """`summary.json` as it stands."""
-        events = [event.record() for event in self.job.watch.events]
-        kinds: dict[str, int] = {}
-        for event in events:
-            kinds[event["kind"]] = kinds.get(event["kind"], 0) + 1
-        figures = self.tally.figures()
+        found = event_figures(status, self.job.watch.events)
         return {
             "status": status,
-            "outcome": outcome(events) if status != "running" else None,
-            **figures,
-            "events": kinds,
-            "first_event": min(events, key=lambda event: event["step"]) if events else None,
+            "outcome": found.pop("outcome"),
+            **self.tally.figures(),
+            **found,
             "tokens_per_second": round(self._tokens / self._seconds, 1) if self._seconds else None,
             "seconds": round(time.perf_counter() - self._began, 2),
             **self.facts,

@@ -1,9 +1,11 @@
-"""The figures of `summary.json`: a fold over the logged rows."""
+"""The figures of `summary.json`: a fold over the logged rows, and what its events come to."""
 
 import math
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from normlab.divergence import Event, SpikeScores, outcome
 
 #: Logged steps that `loss/final` and `loss/best` are means over: single batches are noisy.
 SPAN = 20
@@ -17,6 +19,7 @@ class Tally:
         self._best = math.nan
         self._val_final: float | None = None
         self._val_best = math.nan
+        self._spikes = SpikeScores()
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -24,12 +27,14 @@ class Tally:
         self._recent.append(row["loss"])
         if len(self._recent) == SPAN:
             self._best = _lower(self._best, self._mean())
+        self._spikes.take(row["loss"], row.get("grad_norm/global", math.nan))
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
 
     def figures(self) -> dict[str, Any]:
-        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`; None where there is nothing yet.
+        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`; None where there is
+        nothing yet.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -40,10 +45,21 @@ class Tally:
             "loss/best": final if len(self._recent) < SPAN else self._best,
             "val/final": self._val_final,
             "val/best": None if self._val_final is None else self._val_best,
+            **self._spikes.figures(),
         }
 
     def _mean(self) -> float:
         return sum(self._recent) / len(self._recent)
+
+
+def event_figures(status: str, events: Iterable[Event]) -> dict[str, Any]:
+    """`outcome` (None while the run is `running`), `events` (how many of each kind) and `first_event`."""
+    records = [event.record() for event in events]
+    return {
+        "outcome": outcome(records) if status != "running" else None,
+        "events": dict(Counter(record["kind"] for record in records)),
+        "first_event": min(records, key=lambda record: record["step"], default=None),
+    }
 
 
 def _lower(old: float, new: float) -> float:

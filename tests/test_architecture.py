@@ -24,7 +24,14 @@ OWNERS = {
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),
     "matplotlib": ("normlab.analysis",),
-    "rich": ("normlab.sinks.console", "normlab.cli", "normlab.analysis", "normlab.listing", "normlab.sweep"),
+    "rich": (
+        "normlab.sinks.console",
+        "normlab.cli",
+        "normlab.analysis",
+        "normlab.listing",
+        "normlab.replay_view",
+        "normlab.sweep",
+    ),
     "torch": (
         "normlab.components",
         "normlab.model",

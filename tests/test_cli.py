@@ -29,7 +29,7 @@ def test_the_main_page_teaches(run):
         assert done.exit_code == 0
         assert max(map(len, done.stdout.splitlines())) <= 80
         assert "normlab train -m placement=post,pre warmup=0,100" in done.stdout
-        for command in ("train", "resume", "list", "--version", "--install-completion"):
+        for command in ("train", "resume", "replay", "list", "--version", "--install-completion"):
             assert command in done.stdout
 
 
@@ -172,3 +172,50 @@ def test_a_reader_that_has_left_is_no_error(words):
     )
     os.close(writer)
     assert done.stderr == ""
+
+
+@pytest.fixture
+def stuck(small, tmp_path):
+    """A run that learns nothing, and is called so after 20 steps."""
+    from normlab.run import run as train
+
+    plateau = {"window": 10, "grace": 5, "tolerance": 1.0, "long_window": 20}
+    config = small({"train.steps": 20, "optimizer.lr": 1e-7, "divergence.plateau": plateau})
+    train(config, tmp_path / "stuck", plain=True)
+    return tmp_path / "stuck"
+
+
+def test_replay_prints_events_beside_the_record(run, stuck):
+    done = run("replay", str(stuck))
+    assert done.exit_code == 0
+    assert "20 rows, steps 0 to 19" in done.stdout
+    assert "1 event; beside the record: 1 same" in done.stdout
+    assert "outcome: stuck (recorded: stuck)" in done.stdout and "--write" not in done.stdout
+    done = run("replay", str(stuck), "divergence.plateau.grace=50")
+    assert "divergence.plateau.grace=50 (the run had 5)" in done.stdout
+    assert "gone" in done.stdout and "outcome: stable (recorded: stuck)" in done.stdout
+    assert "nothing was written" in done.stdout
+    written = run("replay", str(stuck), "divergence.plateau.grace=50", "--write")
+    assert "before-replay-1" in written.stdout.replace("\n", "")
+    assert json.loads((stuck / "summary.json").read_text())["outcome"] == "stable"
+    assert (stuck / "events.jsonl").read_bytes() == b""
+
+
+def test_replay_as_json(run, stuck):
+    done = run("replay", "--json", str(stuck), "divergence.plateau.grace=50")
+    record = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
+    assert record["thresholds"] == {"divergence.plateau.grace": {"was": 5, "is": 50}}
+    assert [(event["mark"], event["kind"]) for event in record["events"]] == [("gone", "plateau")]
+    assert (record["rows"], record["outcome"], record["recorded_outcome"]) == (20, "stable", "stuck")
+    assert record["written"] is None
+
+
+def test_replay_refuses_in_one_line(run, stuck, tmp_path):
+    for words, text in (
+        ([str(tmp_path / "none")], "there is no such folder"),
+        ([str(stuck), "spike.z=3"], "Did you mean 'divergence.spike.z'?"),
+        ([str(stuck), "divergence.spike.z=-3"], "must be a finite number above 0"),
+    ):
+        done = run("replay", *words)
+        assert done.exit_code == 2 and done.stdout == ""
+        assert done.stderr.startswith("error: ") and text in done.stderr and done.stderr.count("\n") == 1

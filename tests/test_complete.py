@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from normlab import groups
-from normlab.complete import complete
+from normlab.complete import complete, complete_thresholds
+from normlab.divergence import DETECTORS
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,26 @@ def in_bash(script, folder, *words):
 )
 def test_bash_completes(script, tmp_path, words, found):
     assert in_bash(script, tmp_path, *words) == found
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "found"),
+    [
+        ("divergence.spike.z", ["divergence.spike.z=", "divergence.spike.z=8.0"]),
+        ("divergence.spike.z=", ["divergence.spike.z=8.0"]),
+        ("divergence.fro", ["divergence.frozen.steps=", "divergence.frozen.steps=20"]),
+        ("divergence.a", []),
+        ("divergence.action=", []),
+        ("optimizer.l", []),
+        ("optimizer.lr=", []),
+    ],
+)
+def test_a_replay_takes_thresholds_alone(incomplete, found):
+    assert complete_thresholds([], incomplete) == found
+
+
+def test_what_a_replay_takes_is_the_detectors_that_have_settings():
+    for typed in ("", "di", "divergence."):
+        assert set(complete_thresholds([], typed)) == {
+            f"divergence.{name}." for name, row in DETECTORS.items() if row.config is not None
+        }

@@ -6,7 +6,8 @@ come from.
 
 from normlab.divergence.event import Event, Facts
 from normlab.divergence.outcome import OUTCOMES, outcome
+from normlab.divergence.spike_score import SpikeScores
 from normlab.divergence.table import DETECTORS, KINDS
 from normlab.divergence.watch import Watch
 
-__all__ = ["DETECTORS", "KINDS", "OUTCOMES", "Event", "Facts", "Watch", "outcome"]
+__all__ = ["DETECTORS", "KINDS", "OUTCOMES", "Event", "Facts", "SpikeScores", "Watch", "outcome"]

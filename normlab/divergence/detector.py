@@ -55,6 +55,8 @@ def _plain(value: Any) -> Any:
 
 def unpack(kind: type[S], state: Mapping[str, Any]) -> S:
     """The state dataclass that `pack` was given."""
+    if (found := set(state)) != (known := {field.name for field in fields(kind)}):  # type: ignore[arg-type]
+        raise ValueError(f"a detector's state has {sorted(found)}, not {sorted(known)}: of another version?")
     values = {name: copy.copy(value) for name, value in state.items()}
     if values.get("event") is not None:
         values["event"] = Event.of(values["event"])

@@ -9,6 +9,8 @@ from normlab.divergence.detector import Detector, Values
 from normlab.divergence.event import Event, Facts
 
 PREFIX = "grad_norm/"
+#: Norms that are made from those of the sites.
+DERIVED = ("global", "clipped", "first_to_last")
 #: The row's key for the first site whose parameters are not finite; its value is the site's name.
 PARAMETER = "nonfinite/parameter"
 #: Kinds of parameter in a block, from its output back to its input.
@@ -53,10 +55,13 @@ def culprit(row: Values) -> tuple[str, float, str] | None:
         return PARAMETER, math.nan, str(row[PARAMETER])
     if not math.isfinite(row.get("loss", 0.0)):
         return "loss", float(row["loss"]), ""
-    bad = [key for key, value in row.items() if key.startswith(PREFIX) and not math.isfinite(value)]
-    if not bad:
+    total = row.get(f"{PREFIX}global")
+    if total is not None and math.isfinite(total):
         return None
-    sites = [key.removeprefix(PREFIX) for key in bad if key != f"{PREFIX}global"]
+    bad = (key for key, value in row.items() if key.startswith(PREFIX) and not math.isfinite(value))
+    sites = [site for key in bad if (site := key.removeprefix(PREFIX)) not in DERIVED]
+    if total is None and not sites:
+        return None
     site = min(sites, key=backward_rank, default="")
     metric = f"{PREFIX}{site or 'global'}"
     return metric, float(row[metric]), site

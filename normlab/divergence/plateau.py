@@ -1,5 +1,6 @@
-"""The loss at the unigram entropy: the model knows how frequent each token is, and nothing of context."""
+"""A loss that stands still where a model knows nothing of context: at the unigram entropy or above it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -7,19 +8,34 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.detector import Detector, Values, number
 from normlab.divergence.event import Event, Facts
 
+UNIGRAM, UNIFORM = "unigram", "uniform"
+#: Not at a floor, but above the unigram entropy.
+BETWEEN = "between"
+
 
 @dataclass
 class State:
     #: The last finite losses, the oldest first.
     losses: list[float] = field(default_factory=list)
     event: Event | None = None
+    #: The levels between which the event lasts.
+    low: float = 0.0
+    high: float | None = None
 
 
 class Plateau(Detector):
-    """Opens when, `grace` steps after the warm-up or later, the median of the last `window` losses lies
-    within `tolerance` of the unigram entropy, and that of the second half is not lower than the first's by
-    more than `flat`. Over when the median is further away than `tolerance` + `flat`; the difference keeps
-    noise from ending it. Medians, since a stuck model may have spikes of many nats and be as stuck as before.
+    """Opens, `grace` steps after the warm-up or later, when the median of the last `window` losses is flat
+    (that of the second half is not lower than the first's by more than `flat`) and
+
+        within `tolerance` of the unigram entropy: only frequencies are learnt;
+        within `tolerance` of ln V, or above it:   nothing is learnt (collapse);
+        anywhere between, flat for `long_window`:  not even the frequencies are learnt.
+
+    A loss on its way down passes a floor quickly, but can be slow anywhere else; hence the longer window, of
+    which the last quarter is compared with the first: a fall of 0.001 nats a step is seen under noise of 0.1.
+    Over when the level has left by `tolerance` + `flat` (upwards only from the unigram entropy); the
+    difference keeps noise from ending it. Medians, since a stuck model may have spikes of many nats and be as
+    stuck as before.
     """
 
     state: State
@@ -28,39 +44,81 @@ class Plateau(Detector):
         super().__init__(config, facts)
         self.settings = config.plateau
         self.state = State()
+        self.ripe = facts.warmup + self.settings.grace
 
     def update(self, row: Values) -> list[Event]:
-        losses, loss, floor = self.state.losses, number(row, "loss"), self.facts.floors.get("unigram")
-        if loss is None or floor is None:
+        losses, loss, step = self.state.losses, number(row, "loss"), row["step"]
+        if loss is None or UNIGRAM not in self.facts.floors:
             return []
         losses.append(loss)
-        del losses[: -self.settings.window]
-        if len(losses) < self.settings.window:
+        del losses[: -self.settings.long_window]
+        if len(losses) < self.settings.window or (step < self.ripe and self.state.event is None):
             return []
-        level, event, step = median(losses), self.state.event, row["step"]
-        if event is not None:
-            if abs(level - floor) <= self.settings.tolerance + self.settings.flat:
-                return []
-            self.state.event = None
-            return [event.over(step)]
-        half = len(losses) // 2
-        fall = median(losses[:half]) - median(losses[-half:])
-        ripe = step >= self.facts.warmup + self.settings.grace
-        if not ripe or abs(level - floor) > self.settings.tolerance or fall > self.settings.flat:
+        level = median(losses[-self.settings.window :])
+        if self.state.event is not None:
+            return self._stay(step, level)
+        floor = self._floor(level)
+        if floor is None or not self._flat(step, floor):
             return []
-        self.state.event = self._event(step, level, floor)
-        return [self.state.event]
+        return [self._open(step, level, floor)]
 
-    def _event(self, step: int, level: float, floor: float) -> Event:
-        return Event(
+    def _floor(self, level: float) -> str | None:
+        """Where the level lies, or None for below all of these."""
+        floors, tolerance = self.facts.floors, self.settings.tolerance
+        if abs(level - floors[UNIGRAM]) <= tolerance:
+            return UNIGRAM
+        if level < floors[UNIGRAM]:
+            return None
+        return UNIFORM if UNIFORM in floors and level >= floors[UNIFORM] - tolerance else BETWEEN
+
+    def _flat(self, step: int, floor: str) -> bool:
+        settings, losses = self.settings, self.state.losses
+        if floor != BETWEEN:
+            return fall(losses[-settings.window :], 2) <= settings.flat
+        ripe = step >= self.ripe + settings.long_window - settings.window
+        return ripe and len(losses) == settings.long_window and fall(losses, 4) <= settings.flat
+
+    def _stay(self, step: int, level: float) -> list[Event]:
+        state, event = self.state, self.state.event
+        assert event is not None
+        if state.low <= level and (state.high is None or level <= state.high):
+            return []
+        state.event = None
+        return [event.over(step)]
+
+    def _open(self, step: int, level: float, floor: str) -> Event:
+        state, settings = self.state, self.settings
+        at = self.facts.floors.get(floor, level)
+        room = settings.tolerance + settings.flat
+        state.low, state.high = at - room, at + room if floor == UNIGRAM else None
+        limit = (
+            at - settings.tolerance if floor == UNIFORM else self.facts.floors[UNIGRAM] + settings.tolerance
+        )
+        told = "the median of the last {window} losses is {level:.4g} and no longer falls; " + WORDS[floor]
+        state.event = Event(
             step=step,
             kind="plateau",
             metric="loss",
             value=level,
-            threshold=floor + self.settings.tolerance,
-            message=(
-                f"the median of the last {self.settings.window} losses is {level:.4g} and no longer "
-                f"falls; the unigram entropy is {floor:.4g}: the model has learnt how frequent tokens "
-                "are, and nothing more"
-            ),
+            threshold=limit,
+            message=told.format(window=settings.window, level=level, **self.facts.floors),
         )
+        return state.event
+
+
+#: What it means, with the floors of the text.
+WORDS = {
+    UNIGRAM: (
+        "the unigram entropy is {unigram:.4g}: the model has learnt how frequent tokens are, and nothing more"
+    ),
+    UNIFORM: "a guess among all tokens costs {uniform:.4g}: the model has collapsed and does no better",
+    BETWEEN: (
+        "the unigram entropy is {unigram:.4g}: the model does worse than with the frequencies of tokens alone"
+    ),
+}
+
+
+def fall(losses: Sequence[float], parts: int) -> float:
+    """From the median of the first of so many parts to that of the last."""
+    size = max(len(losses) // parts, 1)
+    return median(losses[:size]) - median(losses[-size:])

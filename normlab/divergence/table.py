@@ -3,11 +3,26 @@
 from dataclasses import dataclass
 from typing import Any
 
-from normlab.config import ExplosionConfig, PlateauConfig, SpikeConfig, VanishingConfig
+from normlab.config import (
+    EntropyCollapseConfig,
+    ExplosionConfig,
+    FrozenConfig,
+    LogitGrowthConfig,
+    MassiveActivationConfig,
+    PlateauConfig,
+    SlowDivergenceConfig,
+    SpikeConfig,
+    VanishingConfig,
+)
 from normlab.divergence.detector import Detector
+from normlab.divergence.entropy_collapse import EntropyCollapse
 from normlab.divergence.explosion import Explosion
+from normlab.divergence.frozen import Frozen
+from normlab.divergence.logit_growth import LogitGrowth
+from normlab.divergence.massive_activation import MassiveActivation
 from normlab.divergence.nonfinite import NonFinite
 from normlab.divergence.plateau import Plateau
+from normlab.divergence.slow_divergence import SlowDivergence
 from normlab.divergence.spike import Spike
 from normlab.divergence.vanishing import Vanishing
 from normlab.tables.row import Row, table
@@ -44,10 +59,17 @@ DETECTORS: dict[str, DetectorRow] = table(
         detector=Explosion,
     ),
     DetectorRow(
+        option="slow_divergence",
+        config=SlowDivergenceConfig(),
+        meaning="the loss has risen from the best it has been, and stays up",
+        equation="m - min(m) > max(0.1 nat, 8 standard errors) for 100 steps on end; m = median_50(loss)",
+        detector=SlowDivergence,
+    ),
+    DetectorRow(
         option="plateau",
         config=PlateauConfig(),
-        meaning="after warm-up and grace the loss stands at the unigram entropy: only frequencies are learnt",
-        equation="|median_50(loss) - H_1| <= 0.1 nat, and flat; H_1 = -sum_c p(c) ln p(c)",
+        meaning="after warm-up and grace the loss stands still at the unigram entropy or above it",
+        equation="m = median_50(loss) flat, |m - H_1| <= 0.1 nat or m >= ln V - 0.1; between, flat for 200",
         detector=Plateau,
     ),
     DetectorRow(
@@ -57,6 +79,37 @@ DETECTORS: dict[str, DetectorRow] = table(
         equation="||g|| / sqrt(n) < 10 * eps for 20 steps on end after the warm-up",
         source="Wortsman et al. 2023, section 3.4, arXiv 2309.14322",
         detector=Vanishing,
+    ),
+    DetectorRow(
+        option="frozen",
+        config=FrozenConfig(),
+        meaning="a place's gradient, or its update, is exactly 0: nothing is learnt there",
+        equation="||g|| = 0 or ||dW|| / ||W|| = 0 for 20 steps on end",
+        detector=Frozen,
+    ),
+    DetectorRow(
+        option="entropy_collapse",
+        config=EntropyCollapseConfig(),
+        meaning="a layer's attention looks at one token only",
+        equation="mean over heads and rows of H(softmax row i) / ln(i + 1) < 0.05 for 20 steps on end",
+        source="Zhai et al. 2023, arXiv 2303.06296",
+        detector=EntropyCollapse,
+    ),
+    DetectorRow(
+        option="logit_growth",
+        config=LogitGrowthConfig(),
+        meaning="a layer's attention logits grow without bound",
+        equation="max q.k / sqrt(K) > 1000 for 20 steps on end",
+        source="Wortsman et al. 2023, section 3.1, arXiv 2309.14322: harm from 1e3; all above 1e4 diverged",
+        detector=LogitGrowth,
+    ),
+    DetectorRow(
+        option="massive_activation",
+        config=MassiveActivationConfig(),
+        meaning="a few numbers of the residual stream dwarf all others",
+        equation="|x| > 100 and > 1000 median |x|, for 20 steps on end",
+        source="Sun et al. 2024, arXiv 2402.17762",
+        detector=MassiveActivation,
     ),
 )
 #: The kinds of event.

@@ -36,7 +36,7 @@ _MEANINGS = {
     "stable": "no instability of the loss",
     "spiked": "the loss spiked",
     "stuck": "no better than the frequencies of the tokens",
-    "exploded": "the loss rose above its start and stayed there",
+    "exploded": "the loss rose above its start or its best, and stayed there",
     "nonfinite": "a loss, gradient or parameter was not finite",
 }
 _EVENTS_SHOWN = 4

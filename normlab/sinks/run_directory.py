@@ -84,7 +84,7 @@ class RunDirectory:
         directory = opening.directory
         if opening.resumed:
             self._events = {event_key(event): event for event in opening.events}
-            _replace(directory / EVENTS, b"".join(map(_line, self._events.values())))
+            replace_file(directory / EVENTS, b"".join(map(line_of, self._events.values())))
             self._write_attempt(opening)
         else:
             check_free(directory)
@@ -112,18 +112,18 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{directory / CONFIG} is there already; choose another directory"
             ) from None
-        _replace(directory / ENVIRONMENT, _document(self._environment))
+        replace_file(directory / ENVIRONMENT, document(self._environment))
         (directory / EVENTS).touch()
         (directory / CHECKPOINTS).mkdir(exist_ok=True)
 
     def _write_attempt(self, opening: Opening) -> None:
         directory, step = opening.directory, f"{opening.first_step:06d}"
-        _replace(directory / f"environment-from-{step}.json", _document(self._environment))
-        _replace(directory / CONFIG, _yaml(opening.config).encode())
+        replace_file(directory / f"environment-from-{step}.json", document(self._environment))
+        replace_file(directory / CONFIG, _yaml(opening.config).encode())
 
     def row(self, row: Row) -> None:
         assert self._rows is not None
-        _write(self._rows, _line(row))
+        _write(self._rows, line_of(row))
 
     def event(self, event: Mapping[str, Any]) -> None:
         assert self._directory is not None
@@ -131,10 +131,10 @@ class RunDirectory:
         known = key in self._events
         self._events[key] = dict(event)
         if known:
-            _replace(path, b"".join(map(_line, self._events.values())))
+            replace_file(path, b"".join(map(line_of, self._events.values())))
         else:
             with path.open("ab", buffering=0) as file:
-                _write(file, _line(event))
+                _write(file, line_of(event))
 
     def snapshot(self, event: Mapping[str, Any], moment: Callable[[], Mapping[str, Any]]) -> None:
         """Write `moment`'s arrays to events/STEP-KIND.npz, for the first `SNAPSHOTS` events of a run."""
@@ -153,7 +153,7 @@ class RunDirectory:
         """Replace `summary.json` by `summary`; a reader sees the old or the new one, never a part."""
         if self._directory is None:  # it could not be opened, and may be another run's
             return
-        _replace(self._directory / SUMMARY, _document(summary))
+        replace_file(self._directory / SUMMARY, document(summary))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         # A directory that could not be opened may be another run's: leave its summary alone.
@@ -169,12 +169,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     Raises `RunDirectoryError` if there is no such file or another line is damaged.
     """
-    return [_restore(record) for _, record in _records(_file(path, ROWS))]
+    return [restore(record) for _, record in _records(_file(path, ROWS))]
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a run directory, or of an `events.jsonl`; as `read_rows`."""
-    return [_restore(record) for _, record in _records(_file(path, EVENTS))]
+    return [restore(record) for _, record in _records(_file(path, EVENTS))]
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def read_summary(path: Path) -> dict[str, Any]:
         raise RunDirectoryError(f"{file} is not JSON: {error}") from None
     if not isinstance(summary, dict):
         raise RunDirectoryError(f"{file} does not hold a JSON object")
-    restored: dict[str, Any] = _restore(summary)
+    restored: dict[str, Any] = restore(summary)
     return restored
 
 
@@ -237,7 +237,8 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     raise RunDirectoryError(f"{path}, line {torn}: not a JSON object with a step, and not the last line")
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
+def line_of(record: Mapping[str, Any]) -> bytes:
+    """`record` as a line of strict JSON."""
     try:
         text = _encode(record)
     except ValueError:  # something is not finite
@@ -245,7 +246,8 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def _document(value: Mapping[str, Any]) -> bytes:
+def document(value: Mapping[str, Any]) -> bytes:
+    """`value` as a file of strict JSON, for people too."""
     return json.dumps(plain(value), indent=2, allow_nan=False).encode() + b"\n"
 
 
@@ -258,12 +260,13 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _restore(value: Any) -> Any:
+def restore(value: Any) -> Any:
+    """What `plain` was given, but for tuples."""
     if isinstance(value, str):
         return _NOT_FINITE.get(value, value)
     if isinstance(value, dict):
-        return {key: _restore(item) for key, item in value.items()}
-    return [_restore(item) for item in value] if isinstance(value, list) else value
+        return {key: restore(item) for key, item in value.items()}
+    return [restore(item) for item in value] if isinstance(value, list) else value
 
 
 def _write(file: FileIO, data: bytes) -> None:
@@ -273,7 +276,8 @@ def _write(file: FileIO, data: bytes) -> None:
         left = left[file.write(left) :]
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `data`; a reader sees the old file or the new one, never a part."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb", buffering=0) as file:

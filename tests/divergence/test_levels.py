@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from normlab.config import ExplosionConfig, PlateauConfig, VanishingConfig
-from normlab.divergence import Event, Watch
+from normlab.divergence import Event, Watch, outcome
 
 Fold = Callable[..., list[Event]]
 
@@ -84,6 +84,61 @@ def test_a_plateau_at_the_edge_of_the_tolerance_does_not_flicker(fold: Fold) -> 
 def test_no_floor_no_plateau(fold: Fold) -> None:
     assert kinds(fold([3.0] * 300, floors={}), "plateau") == []
     assert kinds(fold([3.0] * 300, plateau=PlateauConfig(grace=400)), "plateau") == []
+
+
+FLOORS = {"uniform": 5.5, "unigram": 3.0}
+
+
+@pytest.mark.parametrize("level", [5.42, 5.5, 6.5])
+def test_a_loss_at_ln_v_or_above_it_is_a_collapse(fold: Fold, level: float) -> None:
+    (event,) = kinds(fold(noisy([5.6] * 20 + [level] * 200), floors=FLOORS, warmup=20), "plateau")
+    assert 120 <= event.step <= 130 and event.end is None
+    assert event.threshold == pytest.approx(5.4)
+    assert "collapsed" in event.message and "5.5" in event.message
+    assert outcome([event]) == "stuck"
+
+
+def test_a_collapse_that_falls_to_the_unigram_entropy_becomes_the_other_plateau(fold: Fold) -> None:
+    levels = [5.5] * 200 + [3.0] * 200
+    first, second = kinds(fold(noisy(levels), floors=FLOORS), "plateau")
+    assert "collapsed" in first.message and first.recovered and 200 < (first.end or 0) <= 250
+    assert "how frequent" in second.message and second.end is None
+
+
+def test_a_loss_that_stands_between_the_floors_needs_the_long_window(fold: Fold) -> None:
+    """A run that a rate of 0.3 leaves at 4.2, where the unigram entropy is 3."""
+    (event,) = kinds(fold(noisy([5.5] * 5 + [4.2] * 400), floors=FLOORS, warmup=10), "plateau")
+    assert 260 <= event.step <= 275 and event.end is None
+    assert event.threshold == pytest.approx(3.1)
+    assert "worse than with the frequencies" in event.message
+    assert outcome([event]) == "stuck"
+    short = PlateauConfig(long_window=100)
+    (sooner,) = kinds(fold(noisy([4.2] * 400), floors=FLOORS, plateau=short), "plateau")
+    assert 150 <= sooner.step <= 165
+
+
+def test_between_the_floors_a_slow_fall_is_no_plateau(fold: Fold) -> None:
+    """0.001 nats a step: in 25 steps it is flat, in 100 it is not."""
+    for seed in range(5):
+        losses = noisy([4.9 - 0.001 * t for t in range(1500)], 0.1, seed)
+        assert kinds(fold(losses, floors=FLOORS), "plateau") == []
+
+
+def test_a_plateau_between_the_floors_ends_by_a_fall_and_not_by_a_rise(fold: Fold) -> None:
+    (event,) = kinds(fold(noisy([4.2] * 300 + [4.6] * 200), floors=FLOORS), "plateau")
+    assert event.end is None
+    (event,) = kinds(fold(noisy([4.2] * 300 + [3.9] * 200), floors=FLOORS), "plateau")[:1]
+    assert event.recovered and 300 < (event.end or 0) < 350
+
+
+def test_below_the_unigram_entropy_nothing_is_a_plateau(fold: Fold) -> None:
+    assert kinds(fold(noisy([2.5] * 600), floors=FLOORS), "plateau") == []
+
+
+def test_where_the_floors_are_one_the_model_is_not_said_to_have_collapsed(fold: Fold) -> None:
+    """Tokens that are all as frequent: ln V is all that frequencies give."""
+    (event,) = kinds(fold(noisy([3.05] * 300), floors={"uniform": 3.02, "unigram": 3.0}), "plateau")
+    assert "how frequent" in event.message
 
 
 def gradient(site: str, rms: float) -> dict[str, float]:

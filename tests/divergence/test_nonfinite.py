@@ -66,3 +66,16 @@ def test_the_global_norm_is_named_only_where_no_site_is(fold: Fold) -> None:
     assert (event.metric, event.value, event.layers) == ("grad_norm/global", INF, ())
     (event,) = fold([{"loss": 3.0, "grad_norm/global": NAN}])
     assert event.metric == "grad_norm/global"
+
+
+def test_norms_made_from_others_are_no_sites(fold: Fold) -> None:
+    """A ratio of two zeros is no trouble of the run's; a clipped norm follows the global one."""
+    assert fold([{"loss": 3.0, "grad_norm/global": 1.0, "grad_norm/first_to_last": NAN}]) == []
+    assert fold([{"loss": 3.0, "grad_norm/first_to_last": INF}]) == []
+    row = {"loss": 3.0, "grad_norm/global": INF, "grad_norm/clipped": NAN, "grad_norm/first_to_last": NAN}
+    (event,) = fold([row])
+    assert (event.metric, event.layers) == ("grad_norm/global", ())
+    (event,) = fold([row | {"grad_norm/layer_00": INF}])
+    assert (event.metric, event.layers) == ("grad_norm/layer_00", ("layer_00",))
+    (event,) = fold([{"loss": 3.0, "grad_norm/head": NAN}])
+    assert event.metric == "grad_norm/head"

@@ -12,14 +12,38 @@ from typing import Any
 import pytest
 import torch
 
-from normlab.config import DivergenceConfig, ExplosionConfig, PlateauConfig, SpikeConfig, VanishingConfig
+from normlab.config import (
+    DivergenceConfig,
+    EntropyCollapseConfig,
+    ExplosionConfig,
+    FrozenConfig,
+    LogitGrowthConfig,
+    MassiveActivationConfig,
+    PlateauConfig,
+    SlowDivergenceConfig,
+    SpikeConfig,
+    VanishingConfig,
+)
 from normlab.divergence import DETECTORS, KINDS, OUTCOMES, Event, Watch, outcome
 
 SMALL = {
     "spike": SpikeConfig(window=16, rebaseline=10),
     "explosion": ExplosionConfig(steps=8),
     "plateau": PlateauConfig(window=12, grace=10, tolerance=0.2),
+    "slow_divergence": SlowDivergenceConfig(window=12, steps=8),
     "vanishing": VanishingConfig(steps=5),
+    "frozen": FrozenConfig(steps=5),
+    "entropy_collapse": EntropyCollapseConfig(steps=5),
+    "logit_growth": LogitGrowthConfig(steps=5),
+    "massive_activation": MassiveActivationConfig(steps=5),
+}
+#: Metrics that are read in every third row: what is bad, and where.
+SAMPLED = {
+    "update/ratio/head": (0.0, range(30, 60)),
+    "attention/entropy_share/layer_00": (0.01, range(50, 80)),
+    "attention/entropy_share/layer_01": (0.01, range(60, 100)),
+    "attention/max_logit/layer_01": (5e3, range(90, 130)),
+    "stream/massive/layer_00": (3.0, range(200, 400)),
 }
 
 
@@ -33,6 +57,8 @@ def troubled() -> list[dict[str, Any]]:
         row = {"step": step, "loss": level + noise.gauss(0, 0.02), "grad_norm/global": norm}
         for site, low in (("layer_00", range(60, 90)), ("layer_01", range(70, 100)), ("head", range(0))):
             row[f"grad_norm/{site}"] = 1e-9 if step in low else norm / 2
+        for key, (bad, where) in SAMPLED.items() if step % 3 == 0 else ():
+            row[key] = bad if step in where else 0.5
         rows.append(row)
     for step in (100, 101, 102, 310):
         rows[step]["loss"] += 1
@@ -94,6 +120,16 @@ def test_the_state_passes_through_a_checkpoint(watch_of: Callable[..., Watch], t
     assert json.dumps(state) == json.dumps(watch.state_dict())
 
 
+def test_a_state_of_another_version_is_refused(watch_of: Callable[..., Watch]) -> None:
+    state = watch_of().state_dict()
+    state["detectors"]["plateau"].pop("low")
+    with pytest.raises(ValueError, match="another version"):
+        watch_of().load_state_dict(state)
+    del state["detectors"]["plateau"]
+    with pytest.raises(KeyError, match="plateau"):
+        watch_of().load_state_dict(state)
+
+
 def test_an_event_is_told_when_new_and_when_more_is_known(watch_of: Callable[..., Watch]) -> None:
     told: dict[tuple[int, str, str], Event] = {}
     watch = watch_of(**SMALL)
@@ -118,20 +154,26 @@ def event(kind: str, metric: str = "loss", **more: Any) -> Event:
 def test_outcomes_are_decided_in_their_order() -> None:
     worst_last = [
         event("vanishing", "grad_rms/head"),
+        event("frozen", "grad_norm/head"),
+        event("entropy_collapse", "attention/entropy_share/layer_00"),
+        event("logit_growth", "attention/max_logit/layer_00"),
+        event("massive_activation", "stream/massive/layer_00"),
         event("spike", "grad_norm/global"),
         event("plateau", end=5, recovered=True),
         event("spike", end=5, recovered=True),
         event("plateau"),
-        event("explosion"),
+        event("slow_divergence"),
         event("nonfinite", end=5, recovered=True),
     ]
-    steps = ["stable", "stable", "stable", "stable", "spiked", "stuck", "exploded", "nonfinite"]
-    assert [outcome(worst_last[:count]) for count in range(8)] == steps
+    steps = ["stable"] * 8 + ["spiked", "stuck", "exploded", "nonfinite"]
+    assert [outcome(worst_last[:count]) for count in range(12)] == steps
+    assert outcome([event("explosion")]) == "exploded"
     assert [*OUTCOMES, "stable"] == ["nonfinite", "exploded", "stuck", "spiked", "stable"]
 
 
-def test_an_explosion_that_came_back_is_a_long_spike() -> None:
-    assert outcome([event("explosion", end=9, recovered=True)]) == "spiked"
+@pytest.mark.parametrize("kind", ["explosion", "slow_divergence"])
+def test_a_rise_that_came_back_is_a_long_spike(kind: str) -> None:
+    assert outcome([event(kind, end=9, recovered=True)]) == "spiked"
 
 
 def test_the_outcome_follows_from_the_records_alone(watch_of: Callable[..., Watch]) -> None:

@@ -1,0 +1,28 @@
+"""A few numbers of the residual stream that dwarf all others."""
+
+from normlab.config import DivergenceConfig
+from normlab.divergence.detector import Values
+from normlab.divergence.event import Facts
+from normlab.divergence.places import PlaceDetector, Reading
+
+
+class MassiveActivation(PlaceDetector):
+    """Opens when the stream after a layer has had `count` massive activations or more (above 100, and 1000
+    times the median) for `steps` steps on end.
+    """
+
+    kind = "massive_activation"
+    low_is_bad = False
+
+    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
+        super().__init__(config, facts, config.massive_activation.steps, ["stream/massive"])
+        self.limit = config.massive_activation.count
+
+    def out(self, row: Values, key: str, value: float) -> bool | None:
+        return value >= self.limit
+
+    def words(self, places: str, worst: Reading) -> tuple[float, str]:
+        return self.limit, (
+            f"the stream after {places} has had massive activations, above 100 and 1000 times the median, "
+            f"for {self.steps} steps on end (most: {worst.value:.0f} in {worst.place})"
+        )

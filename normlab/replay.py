@@ -1,0 +1,274 @@
+"""`normlab replay`: the detectors once more over the rows of a run, with its own thresholds or others."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from normlab import groups
+from normlab.config import RunConfig
+from normlab.divergence import Event, Facts, Watch, outcome
+from normlab.divergence.nonfinite import DERIVED, PARAMETER, PREFIX
+from normlab.errors import ConfigError, RunDirectoryError, nearest
+from normlab.naming import flat
+from normlab.sinks.afterwards import readable_events, readable_rows, replace_events
+from normlab.sinks.base import event_key
+from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, plain, read_summary
+from normlab.summary import event_figures
+
+GROUP = "divergence."
+#: Settings of that group that are no thresholds.
+_NO_THRESHOLDS = ("name", "action")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """An event of the replay beside the run's own record of it."""
+
+    #: `same`, `new`, `changed`, or `gone` for one that only the record has.
+    mark: str
+    event: Mapping[str, Any]
+    #: The fields in which the two differ.
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What a replay found."""
+
+    directory: Path
+    #: The run's status, `unknown` where it has no summary.
+    status: str
+    rows: int
+    first_step: int
+    last_step: int
+    #: The thresholds that are not the run's own: key -> (its own, the replay's).
+    changed: Mapping[str, tuple[Any, Any]]
+    events: Sequence[Event]
+    #: All events of replay and record, by step.
+    found: Sequence[Found]
+    outcome: str
+    #: As in the summary; None where it has none yet.
+    recorded_outcome: str | None
+    #: What to know of the rows and of this replay.
+    notes: Sequence[str]
+    #: Where the old files are, if this replay was written.
+    kept: Path | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values: dict[str, Any] = {
+            "run": str(self.directory),
+            "status": self.status,
+            "rows": self.rows,
+            "first_step": self.first_step,
+            "last_step": self.last_step,
+            "thresholds": {key: {"was": was, "is": now} for key, (was, now) in self.changed.items()},
+            "outcome": self.outcome,
+            "recorded_outcome": self.recorded_outcome,
+            "events": [
+                {"mark": found.mark, "differs": list(found.differs), **found.event} for found in self.found
+            ],
+            "notes": list(self.notes),
+            "written": None if self.kept is None else {"kept": str(self.kept)},
+        }
+        result: dict[str, Any] = plain(values)
+        return result
+
+
+def replay(directory: Path, overrides: Sequence[str] = (), *, write: bool = False) -> Replay:
+    """Fold the detectors over the rows of the run in `directory`.
+
+    Args:
+        overrides: thresholds such as `divergence.spike.z=6` in the place of the run's own.
+        write: replace the run's events, and what its summary says of them; the old files are kept beside.
+    Raises:
+        RunDirectoryError: there is no run, or none of its rows can be read; with `write`, it is in training.
+        ConfigError: an override that is no threshold, or out of range.
+    """
+    directory = _run_directory(directory)
+    check_thresholds(overrides)
+    if not write:
+        return _replay(directory, overrides)
+    with hold(directory):
+        done = _replay(directory, overrides)
+        return dataclasses.replace(done, kept=_write(done))
+
+
+def check_thresholds(overrides: Iterable[str]) -> None:
+    """Refuse what is not a threshold: a replay trains nothing, so nothing else could matter."""
+    known = thresholds()
+    for word in overrides:
+        key, equals, _ = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(word, "is not KEY=VALUE")
+        if key not in known:
+            only = "there is no such threshold; a replay takes divergence.DETECTOR.KEY and nothing else"
+            raise ConfigError(key, f"{only}.{_suggest(key, known)}")
+
+
+def thresholds() -> list[str]:
+    """Every key that a replay takes."""
+    keys = (key for key in groups.known_keys() if key.startswith(GROUP))
+    return [key for key in keys if key.removeprefix(GROUP) not in _NO_THRESHOLDS]
+
+
+def _suggest(key: str, known: Sequence[str]) -> str:
+    """The key without its group, or those of its last word, or the nearest."""
+    leaf = key.rpartition(".")[2]
+    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    close = [f"{GROUP}{key}"] if f"{GROUP}{key}" in known else same[:3]
+    return (
+        " Did you mean " + " or ".join(f"'{name}'" for name in close) + "?" if close else nearest(key, known)
+    )
+
+
+def _run_directory(path: Path) -> Path:
+    """The run's folder, which may be given by its `metrics.jsonl`."""
+    directory = path.parent if path.name == ROWS and path.is_file() else path
+    why = ""
+    if not directory.exists():
+        why = "there is no such folder"
+    elif not directory.is_dir():
+        why = "it is not a folder"
+    elif (directory / "sweep.json").exists():
+        why = "it is a sweep; give one of the folders in it"
+    else:
+        lacking = [name for name in (CONFIG, ROWS) if not (directory / name).is_file()]
+        why = f"there is no {lacking[0]} in it" if lacking else ""
+    if why:
+        raise RunDirectoryError(f"{path} holds no run: {why}")
+    return directory
+
+
+@dataclass
+class _Recorded:
+    """What a run says of itself; fields that its files lack are left as here."""
+
+    summary: dict[str, Any] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _recorded(directory: Path) -> _Recorded:
+    known = _Recorded()
+    try:
+        known.summary = read_summary(directory / SUMMARY)
+    except RunDirectoryError as error:
+        blind = "without floors of the text and sizes of layers, plateau and vanishing see nothing"
+        known.notes.append(f"{error}; {blind}")
+    if (directory / EVENTS).is_file():
+        known.events, notes = readable_events(directory / EVENTS)
+        known.notes += notes
+    else:
+        known.notes.append(f"there is no {EVENTS}, so every event is new")
+    return known
+
+
+def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
+    from normlab.launch.load import load_config
+
+    own = load_config(directory / CONFIG)
+    config = load_config(directory / CONFIG, overrides) if overrides else own
+    rows, notes = readable_rows(directory / ROWS, texts=[PARAMETER])
+    if not rows:
+        empty = (directory / ROWS).stat().st_size == 0
+        why = "it is empty: the run stopped before its first step" if empty else "no line of it is a row"
+        raise RunDirectoryError(f"{directory / ROWS}: {why}")
+    if not any("loss" in row for row in rows):
+        raise RunDirectoryError(f"{directory / ROWS}: no row has a loss; it is not normlab's")
+    known = _recorded(directory)
+    watch = Watch(config.divergence, facts(config, known.summary, rows))
+    for row in rows:
+        watch.update(row)
+    return Replay(
+        directory=directory,
+        status=str(known.summary.get("status", "unknown")),
+        rows=len(rows),
+        first_step=rows[0]["step"],
+        last_step=rows[-1]["step"],
+        changed=_changed(own, config),
+        events=watch.events,
+        found=beside([event.record() for event in watch.events], known.events),
+        outcome=outcome(watch.events),
+        recorded_outcome=known.summary.get("outcome"),
+        notes=[*notes, *known.notes, *_gaps(config, rows)],
+    )
+
+
+def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Facts:
+    """What the detectors were told of the run, from its files.
+
+    Without a summary no floors are known, and of the places only the names, from the rows.
+    """
+    sizes = _numbers(summary.get("sizes"))
+    if not sizes:
+        names = [key.removeprefix(PREFIX) for key in rows[-1] if key.startswith(PREFIX)]
+        sizes = {name: 0 for name in names if "/" not in name and name not in DERIVED}
+    return Facts(
+        floors=_numbers(summary.get("floors")),
+        warmup=config.warmup,
+        steps=config.train.steps,
+        eps=getattr(config.optimizer, "eps", None),
+        sizes=sizes,
+    )
+
+
+def _numbers(values: Any) -> dict[str, Any]:
+    pairs = values.items() if isinstance(values, Mapping) else ()
+    return {key: value for key, value in pairs if isinstance(value, int | float) and value >= 0}
+
+
+def beside(events: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, Any]]) -> list[Found]:
+    """`events` and `recorded`, matched by (step, kind, metric), by step."""
+    olds = {event_key(event): event for event in recorded}
+    found = []
+    for event in events:
+        old = olds.pop(event_key(event), None)
+        differs = () if old is None else _differs(event, old)
+        mark = "new" if old is None else "changed" if differs else "same"
+        found.append(Found(mark=mark, event=event, differs=differs))
+    found += [Found(mark="gone", event=old) for old in olds.values()]
+    return sorted(found, key=lambda each: each.event["step"])
+
+
+def _differs(event: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[str, ...]:
+    """By value, where NaN is NaN."""
+    now, then = plain(event), plain(old)
+    return tuple(name for name in {**now, **then} if now.get(name) != then.get(name))
+
+
+def _changed(own: RunConfig, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    was = dict(flat(dataclasses.asdict(own.divergence), GROUP))
+    now = dict(flat(dataclasses.asdict(config.divergence), GROUP))
+    return {key: (was[key], now[key]) for key in was if was[key] != now[key]}
+
+
+def _gaps(config: RunConfig, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the rows lack of the steps that the live detectors saw."""
+    steps = rows[-1]["step"] + 1
+    if len(rows) == steps:
+        return []
+    every = config.train.log_every
+    why = f"the run was logged with train.log_every={every}" if every > 1 else "rows are missing"
+    return [
+        f"{len(rows)} rows for {steps} steps: {why}, and the detectors saw every step when it ran, "
+        "so a replay can differ from its record"
+    ]
+
+
+def _write(done: Replay) -> Path:
+    """Replace events and summary; returns where the old ones are."""
+    try:
+        summary = read_summary(done.directory / SUMMARY)
+    except RunDirectoryError:
+        raise RunDirectoryError(
+            f"{done.directory / SUMMARY} cannot be read, so nothing can be written into it"
+        ) from None
+    figures = event_figures(done.status, done.events)
+    made = {key: now for key, (_, now) in done.changed.items()}
+    replayed = {"replayed": {"rows": done.rows, "thresholds": made}}
+    return replace_events(
+        done.directory, [event.record() for event in done.events], summary | figures | replayed
+    )

@@ -1,0 +1,91 @@
+"""What `normlab replay` prints."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from normlab.replay import Found, Replay, replay
+
+_COLOURS = {"same": "dim", "new": "bold green", "changed": "yellow", "gone": "bold red"}
+
+
+def print_replay(directory: Path, overrides: Sequence[str], *, write: bool, as_json: bool) -> None:
+    """Replay the run in `directory` and print what was found. Raises UserError as `replay` does."""
+    done = replay(directory, overrides, write=write)
+    if as_json:
+        sys.stdout.write(json.dumps(done.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    console = Console()
+    for line in _head(done):
+        console.print(line, soft_wrap=True, highlight=False)
+    if done.found:
+        console.print(_table(done.found))
+    for line in _foot(done, write):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _head(done: Replay) -> Iterable[Text]:
+    yield Text.assemble(
+        (str(done.directory), "bold"),
+        f": {done.status}, {done.rows} rows, steps {done.first_step} to {done.last_step}",
+    )
+    for key, (was, now) in done.changed.items():
+        yield Text.assemble((f"{key}={now}", "cyan"), f" (the run had {was})")
+    for note in done.notes:
+        yield Text(f"note: {note}", "yellow")
+
+
+def _table(found: Sequence[Found]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("", "step", "kind", "where", "until", "what"):
+        table.add_column(column, justify="right" if column == "step" else "left", overflow="fold")
+    for each in found:
+        event, style = each.event, _COLOURS[each.mark]
+        layers = event.get("layers") or [event["metric"]]
+        told = str(event.get("message", ""))
+        if each.differs:
+            told += f" [differs in {', '.join(each.differs)}]"
+        table.add_row(
+            Text(each.mark, style),
+            str(event["step"]),
+            Text(str(event["kind"])),
+            Text(_some(list(map(str, layers)))),
+            _until(event),
+            Text(told),
+        )
+    return table
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _until(event: Mapping[str, Any]) -> str:
+    if event.get("end") is None:
+        return "the end"
+    return str(event["end"]) + ("" if event.get("recovered") else ", not recovered")
+
+
+def _foot(done: Replay, write: bool) -> Iterable[Text]:
+    counts = Counter(found.mark for found in done.found)
+    parts = [f"{counts[mark]} {mark}" for mark in _COLOURS if counts[mark]]
+    count = f"{len(done.events)} event{'s' if len(done.events) != 1 else ''}"
+    yield Text(f"{count}; beside the record: {', '.join(parts) or 'none in either'}")
+    changed = done.recorded_outcome is not None and done.outcome != done.recorded_outcome
+    yield Text.assemble(
+        "outcome: ",
+        (done.outcome, "bold"),
+        (f" (recorded: {done.recorded_outcome})", "bold yellow" if changed else "dim"),
+    )
+    if done.kept is not None:
+        yield Text(f"written; the old files are in {done.kept}")
+    elif set(counts) - {"same"} or changed:
+        yield Text("nothing was written; --write replaces the events and the outcome, and keeps the old ones")
