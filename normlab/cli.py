@@ -161,6 +161,34 @@ def describe(
         raise typer.Exit(2) from None
 
 
+def _complete_probe(context: typer.Context, incomplete: str) -> list[str]:
+    from normlab.complete import probe_words
+
+    return [*probe_words(incomplete), *_complete_train(context, incomplete)]
+
+
+@app.command(add_help_option=False)
+def probe(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_complete_probe)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o")] = None,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", "-cd")] = None,
+    help_: Annotated[bool, typer.Option("--help", "-h")] = False,
+) -> None:
+    """Measure how models behave with depth before any training."""
+    if help_:
+        from normlab.pages import probe_page
+
+        _draw(probe_page())
+        return
+    from normlab.launch import probe as run_probe
+
+    flags = [f"--config-dir={folder}" for folder in config_dir or []]
+    raise typer.Exit(run_probe([*flags, *(words or [])], out, as_json=as_json))
+
+
 @app.command()
 def resume(
     run_dir: Annotated[

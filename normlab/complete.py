@@ -44,6 +44,18 @@ def complete_thresholds(words: Sequence[str], incomplete: str) -> list[str]:
     return [word for word, key in keys.items() if any(name.startswith(key) for name in thresholds())]
 
 
+def probe_words(incomplete: str) -> list[str]:
+    """What `incomplete` may become among the words that only `normlab probe` has."""
+    from normlab.probe.settings import TOKENS, WORDS
+
+    choices = [f"{key}=" for key in WORDS] + [f"tokens={name}" for name in TOKENS]
+    in_bash = "COMP_WORDS" in os.environ
+    if in_bash:
+        incomplete = _bash_words()[1]
+    found = [word for word in choices if word.startswith(incomplete)]
+    return [word.partition("=")[2] if in_bash and "=" in incomplete else word for word in found]
+
+
 def _bash_words() -> tuple[list[str], str]:
     """The words after the command's name, joined again where bash has cut them at `=` and `:`."""
     at = int(os.environ["COMP_CWORD"])

@@ -54,6 +54,7 @@ def main_page() -> Page:
                 lines=(
                     ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
                     ("describe", "Tell what a config is and costs without training it, or what differs"),
+                    ("probe", "Measure placements against depth before any training, in seconds"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
@@ -90,6 +91,59 @@ def train_page() -> Page:
             "Exit code: 0 done, diverged or not; 1 a job failed; 2 bad input; 130 or 143 interrupted."
         ),
     )
+
+
+def probe_page() -> Page:
+    """`normlab probe --help`."""
+    from normlab.probe.settings import ProbeConfig
+
+    own = ProbeConfig()
+    return Page(
+        usage="normlab probe [KEY=VALUE] ...",
+        summary="Measure models at their initial weights against depth, without training: gradients, the residual "
+        "stream, what weight noise and one step do to the output. Slopes are log-log, one a seed.",
+        panels=(
+            Panel(title="Examples", stacked=True, lines=_PROBES),
+            Panel(
+                title="Words of the probe",
+                lines=(
+                    ("seeds=10", "so many seeds from seed= on"),
+                    (
+                        f"tokens={own.tokens}",
+                        "random, or text: the first batch of data; data=... says text too",
+                    ),
+                    (f"vocab={own.vocab}", "vocabulary of random tokens"),
+                    (f"noise={own.noise:g}", "weight noise, a share of each matrix's standard deviation"),
+                    (f"sgd_lr={own.sgd_lr:g}", "rate of the one SGD step"),
+                    (f"sign_lr={own.sign_lr:g}", "rate of the one sign step"),
+                ),
+            ),
+            Panel(
+                title="Flags",
+                lines=(
+                    ("--json", "print rows and slopes as JSON"),
+                    ("-o, --out DIR", "where to write; else outputs/probes/TIME-PLACEMENTS/"),
+                    ("-cd, --config-dir DIR", "your own options, as in normlab train"),
+                ),
+            ),
+        ),
+        closing=(
+            "Every setting of normlab train can be given, and several values of each. Unlike there: init.gain=1, "
+            "embeddings of std 1, head of width^-0.5, no positions, context 32, batch 4, fp64, one CPU thread, no "
+            "tracker; depth=4,8,16,32 (conf/probe.yaml). tracker.mode=auto logs to wandb."
+        ),
+    )
+
+
+_PROBES: tuple[Line, ...] = (
+    (
+        "normlab probe placement=post,pre,deepnorm,keel depth=4,8,16,32 seeds=10",
+        "Four placements at four depths",
+    ),
+    ("normlab probe placement=pre init=normal init.std=0.02,0.125", "What small weights hide"),
+    ("normlab probe placement=pre data=stdlib", "On real tokens"),
+    ("normlab probe experiment=probe_gradients", "A study from a file"),
+)
 
 
 def describe_page() -> Page:

@@ -58,8 +58,18 @@ def check(config: RunConfig) -> None:
     """Refuse what cannot be trained, before anything is written.
 
     Raises:
+        UserError: what `check_model` raises, a text that cannot be read or is too short.
+    """
+    check_model(config)
+    load_corpus(config.data, config.model.context)
+
+
+def check_model(config: RunConfig) -> None:
+    """Refuse what cannot be trained on any text.
+
+    Raises:
         UserError: an unknown variant, parts that contradict each other, a leaky norm, a device that is not
-            there, a text that cannot be read or is too short.
+            there.
     """
     require_one_of(config.activation.name, ACTIVATIONS, "activation")
     require_one_of(config.init.name, INITS, "init")
@@ -75,7 +85,6 @@ def check(config: RunConfig) -> None:
         "Set norm.allow_leaky=true to train it all the same",
     )
     pick_device(config.train.device)
-    load_corpus(config.data, config.model.context)
 
 
 def pick_device(name: str) -> torch.device:

@@ -31,6 +31,8 @@ OWNERS = {
         "normlab.listing",
         "normlab.replay_view",
         "normlab.sweep",
+        "normlab.probe.page",
+        "normlab.probe.session",
     ),
     "torch": (
         "normlab.components",
@@ -40,6 +42,8 @@ OWNERS = {
         "normlab.measure",
         "normlab.run",
         "normlab.environment",
+        "normlab.probe.quantities",
+        "normlab.probe.session",
     ),
 }
 #: What a leaf package may import of normlab, besides itself.

@@ -12,7 +12,8 @@ from normlab.describe.constants import Constant, Start
 from normlab.describe.notes import notes
 from normlab.describe.vocabulary import Vocabulary, vocabulary
 from normlab.tables.norms import NORMS, leak
-from normlab.tables.placements import PLACEMENTS, PlacementRow
+from normlab.tables.placement_row import PlacementRow
+from normlab.tables.placements import PLACEMENTS
 from normlab.tables.row import Row
 
 

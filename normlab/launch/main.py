@@ -1,4 +1,4 @@
-"""`normlab train` and `normlab resume`: from words to an exit code."""
+"""`normlab train`, `normlab resume` and `normlab probe`: from words to an exit code."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import hydra
@@ -13,9 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from normlab import groups, sweep
 from normlab.errors import RunDirectoryError, UserError
-from normlab.launch import flags, messages, preflight, resolvers, written
+from normlab.launch import flags, messages, preflight, probe_plan, resolvers, written
 from normlab.launch.load import load_config
-from normlab.launch.signals import Interrupted, import_run, terminable
+from normlab.launch.signals import Interrupted, import_probe, import_run, terminable
 from normlab.launch.task import describe, train
 
 #: Exit codes: done (diverged or not), a job failed, not a usable command, and 128 plus the signal.
@@ -47,6 +48,23 @@ def resume(directory: Path, overrides: Sequence[str]) -> int:
     """Continue the run in `directory` from its last checkpoint; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
     return _guarded(lambda: _resume(directory, overrides), overrides)
+
+
+def probe(argv: Sequence[str], directory: Path | None = None, *, as_json: bool = False) -> int:
+    """Measure the models that `normlab probe ARGV` means; returns the exit code."""
+    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
+    return _guarded(lambda: _probe(argv, directory, as_json), argv)
+
+
+def _probe(argv: Sequence[str], directory: Path | None, as_json: bool) -> int:
+    words = flags.split(argv)
+    _check_config_dir(words)
+    folder = words.value("--config-dir")
+    plan = probe_plan.plan(words.overrides, Path(folder) if folder else None)
+    directory = directory or probe_plan.default_directory(plan, datetime.now())
+    preflight.check_directory(directory)
+    stopped_by = import_probe().run(plan, directory, as_json=as_json)
+    return OK if stopped_by is None else SIGNALLED + int(stopped_by)
 
 
 def _resume(directory: Path, overrides: Sequence[str]) -> int:

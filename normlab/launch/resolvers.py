@@ -22,6 +22,7 @@ def register() -> None:
     new("normlab.time", _time, replace=True, use_cache=True)
     new("normlab.sweep", lambda name: name or _time(), replace=True, use_cache=True)
     new("normlab.slug", lambda _root_: naming.slug(plain(_root_)), replace=True)
+    new("normlab.power", lambda base, exponent: float(base) ** float(exponent), replace=True)
     new("normlab.digest", lambda _root_: naming.digest(plain(_root_)), replace=True)
 
 

@@ -49,6 +49,13 @@ def import_run() -> ModuleType:
     return run
 
 
+def import_probe() -> ModuleType:
+    """`normlab.probe.session`, in the same way."""
+    with deferred():
+        from normlab.probe import session
+    return session
+
+
 @contextmanager
 def _handled(handler: Handler, *numbers: int) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():

@@ -147,7 +147,7 @@ class RunDirectory:
         content = BytesIO()
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in moment().items()}
         np.savez_compressed(content, **arrays)
-        _replace(path, content.getvalue())
+        replace_file(path, content.getvalue())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Replace `summary.json` by `summary`; a reader sees the old or the new one, never a part."""

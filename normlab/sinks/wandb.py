@@ -70,8 +70,8 @@ class WandbSink:
     """Mirrors a run in wandb.
 
     `pictures(run directory)` gives the images for the last row, by key; `warn` takes the one warning, `tell`
-    the line before a wait. After `open`, `mode` is online, offline or disabled, `directory` the folder in
-    `RUN/wandb/`, `url` the page.
+    the line before a wait; `kind` is wandb's job type. After `open`, `mode` is online, offline or disabled,
+    `directory` the folder in `RUN/wandb/`, `url` the page.
     """
 
     #: Whether a run of this process found no server: the next ones of a sweep need not wait for it again.
@@ -83,6 +83,7 @@ class WandbSink:
         pictures: Callable[[Path], Mapping[str, "Image"]] | None = None,
         warn: Callable[[str], None] = _log.warning,
         tell: Callable[[str], None] = _say,
+        kind: str = "train",
     ) -> None:
         self.mode = "disabled"
         self.directory: Path | None = None
@@ -92,6 +93,7 @@ class WandbSink:
         self._pictures = pictures
         self._warn = warn
         self._tell = tell
+        self._kind = kind
         self._run: Any = None
         self._lost = False
         self._run_directory = Path()
@@ -251,7 +253,7 @@ class WandbSink:
             tags=[tag[:_TAG] for tag in self._tracker.tags if tag],
             group=opening.sweep and opening.sweep[:_NAME],
             name=opening.name[:_NAME] or None,
-            job_type="train",
+            job_type=self._kind,
             id=identity,
             resume="allow" if mode == "online" else None,
             dir=opening.directory,
