@@ -17,7 +17,7 @@ from normlab.components.norms import check_norm
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
-from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require, require_one_of
+from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require
 from normlab.measure.gradients import GradientNorms
 from normlab.model import GPT, site
 from normlab.naming import flat
@@ -33,15 +33,13 @@ from normlab.sinks.run_directory import (
     truncate,
 )
 from normlab.sinks.wandb import WandbSink
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.inits import GAINS, INITS
 from normlab.tables.norms import leak
-from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
+from normlab.variants import check_names
 
 #: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
 #: other threads can round differently; nothing else of them reaches a step.
@@ -55,12 +53,8 @@ def check(config: RunConfig) -> None:
         UserError: an unknown variant, a leaky norm, a device that is not there, a text that cannot be read or
             is too short.
     """
+    check_names(config)
     check_norm(config.norm, config.model.width, config.model.context)
-    require_one_of(config.activation.name, ACTIVATIONS, "activation")
-    require_one_of(config.init.name, INITS, "init")
-    require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
-    require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
-    require_one_of(config.schedule.name, SCHEDULES, "schedule")
     leaks = leak(config.norm)
     require(
         not leaks or config.norm.allow_leaky,

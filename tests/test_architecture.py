@@ -24,7 +24,15 @@ OWNERS = {
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),
     "matplotlib": ("normlab.analysis",),
-    "rich": ("normlab.sinks.console", "normlab.cli", "normlab.analysis", "normlab.listing", "normlab.sweep"),
+    "rich": (
+        "normlab.sinks.console",
+        "normlab.cli",
+        "normlab.analysis",
+        "normlab.listing",
+        "normlab.sweep",
+        "normlab.describe.page",
+        "normlab.describe.compare",
+    ),
     "torch": (
         "normlab.components",
         "normlab.model",
@@ -32,6 +40,8 @@ OWNERS = {
         "normlab.measure",
         "normlab.run",
         "normlab.environment",
+        "normlab.describe.counts",
+        "normlab.describe.saved",
     ),
 }
 #: What a leaf package may import of normlab, besides itself.

@@ -14,6 +14,7 @@ from normlab.describe.vocabulary import Vocabulary, vocabulary
 from normlab.tables.norms import NORMS, leak
 from normlab.tables.placements import PLACEMENTS, PlacementRow
 from normlab.tables.row import Row
+from normlab.variants import check_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,9 @@ def describe(config: RunConfig, vocab: int | None = None) -> Description:
         vocab: tokens in the vocabulary; None for what the config says of it.
 
     Raises:
-        ConfigError: a tokenizer that is not there, a norm that cannot have this width.
+        ConfigError: a variant or tokenizer that is not there, a norm that cannot have this width.
     """
+    check_names(config)
     tokens = vocabulary(config.data, vocab)
     counted = counts.count(config, tokens.tokens)
     inside, outside = constants.starts(config, counted.matrices)
