@@ -57,6 +57,8 @@ class Counts:
     flops: dict[str, int]
     #: Norm modules a block.
     norms: list[int]
+    #: Numbers a block that are learned and belong to no norm, matrix or bias.
+    extra: list[int]
     #: Numbers that the optimizer keeps.
     state: int
     #: Bytes of what the model holds besides its parameters.
@@ -86,6 +88,10 @@ def count(config: RunConfig, vocab: int) -> Counts:
         ],
         flops=_flops(model, config),
         norms=norms(model, config),
+        extra=[
+            sum(p.numel() for name, p in block.named_parameters() if kind_of(name, p) == "scale")
+            for block in model.layers
+        ],
         state=sum(p.numel() * kept(config.optimizer, kind_of(name, p)) for name, p in named.items()),
         buffers=sum(buffer.nbytes for buffer in model.buffers()),
         activations=saved.activations(model, config),

@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from normlab import __version__
+from normlab import __version__, groups
 from normlab.cli import app
 from normlab.complete import complete
 from normlab.pages import describe_page
@@ -33,6 +33,14 @@ def test_one_config_is_described(run):
     assert done.exit_code == 0 and done.stderr == ""
     assert "x' = N(2.632 * x + A(x))" in done.stdout and "deepnorm, layernorm, gelu: depth 24" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_readme_shows_what_is_printed(run):
+    readme = (groups.conf_dir().parent / "README.md").read_text()
+    block = readme.partition("says, among other things:\n\n```text\n")[2].partition("```")[0]
+    printed = [line.rstrip() for line in run("placement=deepnorm", "depth=24").stdout.splitlines()]
+    assert len(block.splitlines()) > 20
+    assert [line for line in block.splitlines() if line not in printed] == []
 
 
 def test_two_are_compared(run):

@@ -1,5 +1,7 @@
 """Counts against the real model on the CPU: parameters, products, the optimizer, what autograd saves."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -269,11 +271,15 @@ def test_memory_is_in_bytes_of_the_precision(precision, small):
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
-def test_norms_a_block_are_those_that_the_table_says(name, small):
-    config = small({"depth": 4}, placement=name)
-    found = counts.norms(counts.build(config, VOCAB, "cpu"), config)
+@pytest.mark.usefixtures("quick")
+def test_norms_and_what_else_is_learned_in_a_block_is_what_the_table_says(name, small):
+    found = counts.count(small({"depth": 4}, placement=name), VOCAB)
     said = PLACEMENTS[name].norms_per_block
-    assert said == (str(found[0]) if len(set(found)) == 1 else f"{min(found)}-{max(found)}")
+    assert said == (
+        str(found.norms[0]) if len(set(found.norms)) == 1 else f"{min(found.norms)}-{max(found.norms)}"
+    )
+    formula = re.sub(r"(\d)([DHF])", r"\1*\2", PLACEMENTS[name].extra_parameters)
+    assert found.extra[-1] == eval(formula, {"D": 16, "H": 2, "F": 64})
 
 
 @pytest.mark.parametrize("init", ["fan_in", "normal"])
