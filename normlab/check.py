@@ -10,7 +10,7 @@ from normlab import laws
 from normlab.components.ffn import ffn_width
 from normlab.components.norms import check_norm
 from normlab.config import RunConfig, SublayerConfig
-from normlab.errors import ConfigError, require, require_one_of
+from normlab.errors import ConfigError, require
 from normlab.measure.ring import MOST_BYTES, ring_bytes
 from normlab.placement import PLACES
 from normlab.tables import inits
@@ -25,7 +25,6 @@ def check_parts(config: RunConfig) -> None:
     Raises:
         ConfigError: names the keys on both sides, and the nearest choice that goes together.
     """
-    require_one_of(config.norm.name, NORMS, "norm")
     _check_norm_widths(config)
     for place, at, record in _sublayers(config):
         check_norm(config.norm, config.model.width, config.model.context, record.norm_out_gain)

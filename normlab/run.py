@@ -17,7 +17,7 @@ from normlab.check import check_parts
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
-from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require, require_one_of
+from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require
 from normlab.instruments import build_instruments
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
@@ -37,10 +37,7 @@ from normlab.sinks.run_directory import (
     truncate,
 )
 from normlab.sinks.wandb import WandbSink
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.inits import GAINS, INITS
 from normlab.tables.norms import leak, leak_in_evaluation
-from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.placement_row import norms
 from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
@@ -48,6 +45,7 @@ from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
+from normlab.variants import check_names
 
 #: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
 #: other threads can round differently; nothing else of them reaches a step.
@@ -71,11 +69,7 @@ def check_model(config: RunConfig) -> None:
         UserError: an unknown variant, parts that contradict each other, a leaky norm, a device that is not
             there.
     """
-    require_one_of(config.activation.name, ACTIVATIONS, "activation")
-    require_one_of(config.init.name, INITS, "init")
-    require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
-    require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
-    require_one_of(config.schedule.name, SCHEDULES, "schedule")
+    check_names(config)
     check_parts(config)
     leaks = leak(config.norm)
     require(

@@ -29,7 +29,17 @@ def test_the_main_page_teaches(run):
         assert done.exit_code == 0
         assert max(map(len, done.stdout.splitlines())) <= 80
         assert "normlab train -m placement=post,pre warmup=0,100" in done.stdout
-        for command in ("train", "resume", "replay", "list", "--version", "--install-completion"):
+        commands = (
+            "train",
+            "describe",
+            "probe",
+            "resume",
+            "replay",
+            "list",
+            "--version",
+            "--install-completion",
+        )
+        for command in commands:
             assert command in done.stdout
 
 
@@ -52,8 +62,8 @@ def test_every_example_on_the_pages_composes():
     panels = (*pages.main_page().panels, *pages.train_page().panels)
     for line, _ in [line for panel in panels if panel.stacked for line in panel.lines]:
         words = shlex.split(line)
-        assert words[0] == "normlab" and words[1] in ("train", "list")
-        if words[1] == "train":
+        assert words[0] == "normlab" and words[1] in ("train", "list", "describe")
+        if words[1] != "list":
             single = [word.split(",")[0].replace("range(3)", "0") for word in words[2:] if word != "-m"]
             compose(single)
 
@@ -145,7 +155,9 @@ except SystemExit as stop:
     return set(modules)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["list", "norms"], ["list"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["describe", "--help"], ["list", "norms"], ["list"]]
+)
 def test_help_and_lists_load_nothing_heavy(words):
     assert loaded_after(*words).isdisjoint({*_HEAVY, "hydra", "omegaconf"})
 

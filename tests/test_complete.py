@@ -96,6 +96,9 @@ def in_bash(script, folder, *words):
         (["train", "seed", "=", "1", "optimizer", "="], ["adamw", "adam", "sgd", "lion", "muon"]),
         (["train", "norm", "=", "batchnorm", "norm.m"], ["norm.momentum=", "norm.momentum=0.1"]),
         (["train", "--mul"], ["--multirun"]),
+        (["describe", "norm", "=", "sc"], ["scalenorm"]),
+        (["describe", "seed", "=", "1", "--against", "norm", "=", "sc"], ["scalenorm"]),
+        (["describe", "seed", "=", "1", "--ag"], ["--against"]),
     ],
 )
 def test_bash_completes(script, tmp_path, words, found):

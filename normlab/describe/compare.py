@@ -17,6 +17,8 @@ from normlab.describe.facts import Description
 
 #: What does not change a model or its training.
 _OUTSIDE = ("tracker", "sweep")
+#: Columns that the names of what differs may take before they are wrapped.
+_NAMES = 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +189,9 @@ def _section(title: str, pairs: Sequence[Pair], text: Any) -> list[RenderableTyp
     if not pairs:
         return []
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("", "this", "against"):
-        table.add_column(column, overflow="fold", ratio=None if not column else 1)
+    table.add_column("", min_width=min(_NAMES, max(len(pair.name) for pair in pairs)))
+    for column in ("this", "against"):
+        table.add_column(column, overflow="fold", ratio=1)
     for pair in pairs:
         cells = ("-" if value is None else text(value) for value in (pair.this, pair.against))
         table.add_row(Text(pair.name, style="cyan"), *(_text(cell) for cell in cells))

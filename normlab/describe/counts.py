@@ -1,31 +1,29 @@
 """What a config costs, counted on the model itself: parameters, FLOPs, what the backward pass keeps.
 
-The model is built without storage (torch's meta device) and, for the activations, run forward that way, so
-that nothing here repeats what `normlab.model` builds. A small one is run on the CPU instead, which is as
-exact and quicker: on meta, torch first imports its compiler.
+The counts come from the model that is trained, so that nothing here repeats what `normlab.model` builds. A
+small one is built as it is; a large one without storage, on torch's meta device, for which torch first has
+to import its compiler.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from normlab.components.attention import Attention
 from normlab.components.norms import build_norm
-from normlab.components.weights import SigmaLinear
 from normlab.config import RunConfig
+from normlab.describe import saved
 from normlab.model import GPT, matrices, site
 from normlab.tables.optimizers import OPTIMIZERS
 from normlab.training.optimizers import kind_of
 
 #: Models and activations up to so many bytes, and forward passes up to so many FLOPs, are run on the CPU.
-SMALL_BYTES, SMALL_FLOPS = 1 << 28, 1e10
+SMALL_BYTES, SMALL_FLOPS = 1 << 29, 1e10
 
 
 #: In which order parts are told; others come last.
@@ -59,6 +57,8 @@ class Counts:
     flops: dict[str, int]
     #: Norm modules a block.
     norms: list[int]
+    #: Numbers a block that are learned and belong to no norm, matrix or bias.
+    extra: list[int]
     #: Numbers that the optimizer keeps.
     state: int
     #: Bytes of what the model holds besides its parameters.
@@ -73,11 +73,9 @@ def count(config: RunConfig, vocab: int) -> Counts:
     Raises:
         ConfigError: the norm cannot have this width.
     """
-    model = unfilled(config, vocab)
-    flops = _flops(model, config)
+    model = build(config, vocab, "cpu" if is_small(config, vocab) else "meta")
     named = dict(model.named_parameters())
     kept = OPTIMIZERS[config.optimizer.name].state
-    device = "cpu" if _is_small(config, named, sum(flops.values()), vocab) else "meta"
     return Counts(
         parameters=_sizes(model, named),
         blocks=[
@@ -88,22 +86,36 @@ def count(config: RunConfig, vocab: int) -> Counts:
             Matrix(projection=projection, layer=layer, fan_in=tensor.shape[1], fan_out=tensor.shape[0])
             for _, tensor, projection, layer in matrices(model)
         ],
-        flops=flops,
+        flops=_flops(model, config),
         norms=norms(model, config),
+        extra=[
+            sum(p.numel() for name, p in block.named_parameters() if kind_of(name, p) == "scale")
+            for block in model.layers
+        ],
         state=sum(p.numel() * kept(config.optimizer, kind_of(name, p)) for name, p in named.items()),
         buffers=sum(buffer.nbytes for buffer in model.buffers()),
-        activations=activations(config, vocab, device),
+        activations=saved.activations(model, config),
     )
 
 
-def unfilled(config: RunConfig, vocab: int) -> GPT:
-    """The model on the meta device: all of its structure, none of its numbers."""
-    with torch.device("meta"), _Undrawn():
-        return GPT(config, vocab).to(_dtype(config))
+def is_small(config: RunConfig, vocab: int) -> bool:
+    """Whether a forward pass can be afforded, by a rough estimate of its memory and its time."""
+    model, tokens = config.model, config.train.batch_size // config.train.accumulation * config.model.context
+    matrices = config.depth * (4 + 3 * model.ffn.ratio) * model.width**2 + vocab * model.width
+    # About forty numbers a channel of a block, three of the logits' size, and ALiBi's or unfused logits.
+    kept = tokens * (
+        40 * config.depth * model.width + 3 * vocab + 4 * config.depth * model.heads * model.context
+    )
+    return 4 * (2 * matrices + kept) <= SMALL_BYTES and 2 * tokens * matrices <= SMALL_FLOPS
 
 
-def _dtype(config: RunConfig) -> torch.dtype:
-    return torch.float64 if config.train.precision == "fp64" else torch.float32
+def build(config: RunConfig, vocab: int, device: str) -> GPT:
+    """The model on the `cpu`, as it is trained; or on `meta`: all of its structure, none of its numbers."""
+    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
+    if device == "cpu":
+        return GPT(config, vocab).to(dtype)
+    with torch.device(device), _Undrawn():
+        return GPT(config, vocab).to(dtype)
 
 
 class _Undrawn(TorchFunctionMode):
@@ -164,97 +176,3 @@ def norms(model: GPT, config: RunConfig) -> list[int]:
     with torch.device("meta"):
         kind = type(build_norm(config.norm, config.model.width, config.model.context))
     return [sum(isinstance(module, kind) for module in layer.modules()) for layer in model.layers]
-
-
-def _is_small(config: RunConfig, named: Mapping[str, Tensor], flops: int, vocab: int) -> bool:
-    tokens = config.train.batch_size // config.train.accumulation * config.model.context
-    # About forty numbers a channel of a block; three of the logits' size.
-    numbers = tokens * (40 * config.depth * config.model.width + 3 * vocab)
-    size = 4 * (numbers + sum(p.numel() for p in named.values()))
-    return size <= SMALL_BYTES and tokens * flops <= SMALL_FLOPS
-
-
-def activations(config: RunConfig, vocab: int, device: str = "meta") -> int:
-    """Bytes that a micro-batch's forward pass, loss included, keeps for its backward pass.
-
-    As torch has it on a CPU, with its fused attention where it has one. What the model itself holds is not
-    counted; the tokens and copies of weights in bf16 are. On the `cpu` or without storage on `meta`: the
-    same number.
-    """
-    half = config.train.precision == "bf16"
-    kernels: AbstractContextManager[Any]
-    if device == "meta":
-        model, kernels = unfilled(config, vocab), _AsOnCPU(half)
-    else:
-        model, kernels = GPT(config, vocab).to(_dtype(config)), torch.autocast(device, torch.bfloat16, half)
-    for module in model.modules():
-        if isinstance(module, SigmaLinear):
-            module.eval()  # its power iteration keeps nothing, and cannot be done on meta
-    held = {id(each.untyped_storage()): each.untyped_storage() for each in _tensors(model)}
-    kept: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if id(storage) not in held:
-            kept[id(storage)] = storage
-        return tensor
-
-    sequences = config.train.batch_size // config.train.accumulation
-    ids_BT = torch.zeros((sequences, config.model.context), dtype=torch.long, device=device)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with kernels:
-            logits_BTV = model(ids_BT)
-        _loss(config, logits_BTV, ids_BT)
-    return sum(storage.nbytes() for storage in kept.values())
-
-
-def _tensors(model: GPT) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
-
-
-def _loss(config: RunConfig, logits_BTV: Tensor, ids_BT: Tensor) -> Tensor:
-    """As `training.loop` has it."""
-    if logits_BTV.dtype == torch.bfloat16:
-        logits_BTV = logits_BTV.float()
-    logits_NV = logits_BTV.flatten(0, 1)
-    loss = F.cross_entropy(logits_NV, ids_BT.flatten())
-    weight = config.train.z_loss
-    return loss + weight * logits_NV.logsumexp(-1).square().mean() if weight else loss
-
-
-class _AsOnCPU(TorchFunctionMode):
-    """What torch does on a CPU but not on meta: one kernel for attention, and autocast to bf16."""
-
-    def __init__(self, autocast: bool) -> None:
-        super().__init__()
-        self.autocast = autocast
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if self.autocast and function in _LOWERED:
-            args = [_lowered(each) for each in args]
-        if function is F.scaled_dot_product_attention and _fuses(args, kwargs):
-            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*args[:3], 0.0, True)[0]
-        return function(*args, **kwargs)
-
-
-#: Those of autocast's functions that the model uses.
-_LOWERED: set[Callable[..., Any]] = {
-    F.linear,
-    torch.matmul,
-    Tensor.matmul,
-    Tensor.__matmul__,
-    F.scaled_dot_product_attention,
-}
-
-
-def _lowered(value: Any) -> Any:
-    return value.bfloat16() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def _fuses(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    bias = args[3] if len(args) > 3 else kwargs.get("attn_mask")
-    return bias is None and not kwargs.get("dropout_p")

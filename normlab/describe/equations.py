@@ -1,5 +1,6 @@
 """The equations that a config really has, put together from its record: sub-layers, branches, the ends."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from normlab import laws
@@ -174,7 +175,13 @@ def feed_forward(config: RunConfig, record: SublayerConfig) -> Equations:
         hidden = f"{_called(name, f'{gate}W_gate u')} * ({hidden})"
     else:
         hidden = _called(name, hidden)
-        legends = [f"{name}(z) = {row.equation}"]
+        settings = dataclasses.asdict(config.activation)
+        own = [
+            f"{key} {number(value) if isinstance(value, float) else value}"
+            for key, value in settings.items()
+            if key != "name"
+        ]
+        legends = ["; ".join([f"{name}(z) = {row.equation}", *own])]
     if record.hidden_scale:
         both = "s and g" if row.gated else "s"
         legends.append(f"{both}: sqrt({config.model.width}) times a learned number a channel, 1 at the start")

@@ -1,7 +1,7 @@
 """Everything there is to say of one config, as data: the page, the comparison and the JSON are made of it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ from normlab.describe.constants import Constant, Start
 from normlab.describe.notes import notes
 from normlab.describe.vocabulary import Vocabulary, vocabulary
 from normlab.tables.norms import NORMS, leak
-from normlab.tables.placement_row import PlacementRow
 from normlab.tables.placements import PLACEMENTS
 from normlab.tables.row import Row
+from normlab.variants import check_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +87,16 @@ def describe(config: RunConfig, vocab: int | None = None) -> Description:
         vocab: tokens in the vocabulary; None for what the config says of it.
 
     Raises:
-        ConfigError: a tokenizer that is not there, a norm that cannot have this width.
+        ConfigError: a variant or tokenizer that is not there, a norm that cannot have this width.
     """
+    check_names(config)
     tokens = vocabulary(config.data, vocab)
     counted = counts.count(config, tokens.tokens)
     inside, outside = constants.starts(config, counted.matrices)
     return Description(
         knobs=_knobs(config),
         vocabulary=tokens,
-        placement=_placement(config, counted.norms),
+        placement=_placement(config, counted),
         norm=_norm(config),
         structures=[_structure(config, group) for group in blocks.groups(config)],
         ends=equations.ends(config),
@@ -126,16 +127,22 @@ def _knobs(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _placement(config: RunConfig, norms: list[int]) -> Choice:
+def _placement(config: RunConfig, counted: counts.Counts) -> Choice:
     """The row of that name, if there is one; a user's own placement has none."""
     row = PLACEMENTS.get(config.placement.name)
-    here = PlacementRow(config=config.placement, meaning="", warmup=row.warmup if row else "-")
+    warmup = row.warmup if row else "-"
     facts = {
-        "norms a block": str(norms[0]) if len(set(norms)) == 1 else f"{min(norms)}-{max(norms)}",
-        "learned besides norms": here.extra_parameters,
-        "needs warm-up": {"-": "not said"}.get(here.warmup, f"{here.warmup}, as published"),
+        "norms a block": _between(counted.norms),
+        "learned besides norms": f"{_between(counted.extra)} a block",
+        "needs warm-up": {"-": "not said"}.get(warmup, f"{warmup}, as published"),
     }
     return _choice(config.placement, row, facts)
+
+
+def _between(numbers: Sequence[int]) -> str:
+    """`2`, or `2-4` where blocks differ."""
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least}-{most}"
 
 
 def _norm(config: RunConfig) -> Choice:

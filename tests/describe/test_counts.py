@@ -1,5 +1,7 @@
 """Counts against the real model on the CPU: parameters, products, the optimizer, what autograd saves."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from normlab.components.residual import LearnedScale, ScheduledScale, Times
 from normlab.config import SCALES
-from normlab.describe import constants, counts
+from normlab.describe import constants, counts, saved
 from normlab.describe.facts import describe
 from normlab.errors import ConfigError
 from normlab.model import GPT, site
@@ -40,7 +42,7 @@ def real(config):
 @pytest.fixture
 def quick(monkeypatch):
     """Counts without a forward pass, which some tests do not look at."""
-    monkeypatch.setattr(counts, "activations", lambda config, vocab, device: 0)
+    monkeypatch.setattr(saved, "activations", lambda model, config: 0)
 
 
 def check_parameters(config):
@@ -154,7 +156,7 @@ def test_6n_is_the_parameters_without_embeddings_and_head(small):
     assert found.flops.six_n == 6 * found.non_embedding
 
 
-def saved(config):
+def saved_in_a_step(config):
     """Bytes that autograd saves in a real step, apart from what the model holds."""
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     model = real(config).to(dtype).train()
@@ -180,9 +182,10 @@ def saved(config):
 
 def check_activations(config):
     """A hundredth is allowed: which of two equal tensors a kernel saves is torch's affair."""
-    wanted = saved(config)
+    wanted = saved_in_a_step(config)
     for device in ("cpu", "meta"):
-        assert counts.activations(config, VOCAB, device) == pytest.approx(wanted, rel=0.01), device
+        model = counts.build(config, VOCAB, device)
+        assert saved.activations(model, config) == pytest.approx(wanted, rel=0.01), device
 
 
 @pytest.mark.parametrize("changes", MODELS)
@@ -202,13 +205,33 @@ def test_activations_follow_placement_and_norm(placement, norm, small):
     check_activations(small({"model.context": 32} | LEAKY, placement=placement, norm=norm))
 
 
-def test_only_what_is_small_is_run_on_the_cpu(small, monkeypatch):
+def test_only_what_is_small_is_built_in_full(small, monkeypatch):
     devices = []
-    monkeypatch.setattr(counts, "activations", lambda config, vocab, device: devices.append(device) or 0)
-    counts.count(small({}), VOCAB)
-    counts.count(small({"model.width": 1 << 14}), VOCAB)
-    counts.count(small({"train.batch_size": 1 << 20}), VOCAB)
-    assert devices == ["cpu", "meta", "meta"]
+    look = lambda model, config: devices.append(next(model.parameters()).device.type) or 0  # noqa: E731
+    monkeypatch.setattr(saved, "activations", look)
+    for changes in (
+        {},
+        {"model.width": 1 << 14},
+        {"train.batch_size": 1 << 20},
+        {"train.batch_size": 1 << 20, "train.accumulation": 1 << 18},
+        {"model.context": 1 << 13, "model.positions": "alibi"},
+    ):
+        counts.count(small(changes), VOCAB)
+    assert devices == ["cpu", "meta", "meta", "cpu", "meta"]
+
+
+def test_built_without_storage_everything_is_the_same(small):
+    """Parameters, matrices, FLOPs, norms, the optimizer's state, buffers and activations."""
+    for placement in ("ngpt", "sigma_reparam", "normformer"):
+        config = small(
+            {"model.positions": "rope", "model.bias": True, "init.truncate": 2.0}, placement=placement
+        )
+        found = []
+        for limit in (counts.SMALL_BYTES, 0):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(counts, "SMALL_BYTES", limit)
+                found.append(counts.count(config, VOCAB))
+        assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer.momentum": 0.0}])
@@ -248,11 +271,15 @@ def test_memory_is_in_bytes_of_the_precision(precision, small):
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
-def test_norms_a_block_are_those_that_the_table_says(name, small):
-    config = small({"depth": 12}, placement=name)
-    found = counts.norms(counts.unfilled(config, VOCAB), config)
+@pytest.mark.usefixtures("quick")
+def test_norms_and_what_else_is_learned_in_a_block_is_what_the_table_says(name, small):
+    found = counts.count(small({"depth": 4}, placement=name), VOCAB)
     said = PLACEMENTS[name].norms_per_block
-    assert said == (str(found[0]) if len(set(found)) == 1 else f"{min(found)}-{max(found)}")
+    assert said == (
+        str(found.norms[0]) if len(set(found.norms)) == 1 else f"{min(found.norms)}-{max(found.norms)}"
+    )
+    formula = re.sub(r"(\d)([DHF])", r"\1*\2", PLACEMENTS[name].extra_parameters)
+    assert found.extra[-1] == eval(formula, {"D": 16, "H": 2, "F": 64})
 
 
 @pytest.mark.parametrize("init", ["fan_in", "normal"])
@@ -318,7 +345,7 @@ def module_value(module, model, steps):
 
 @pytest.mark.parametrize("name", PLACEMENTS)
 def test_scales_of_every_block_are_the_models(name, small):
-    config = small({"depth": 5}, placement=name)
+    config = small({"depth": 3}, placement=name)
     model = real(config)
     seen = 0
     for blocks, row in constants.scales(config):
@@ -332,7 +359,7 @@ def test_scales_of_every_block_are_the_models(name, small):
                     assert value.kind == kind
                     assert [value.first, value.last] == pytest.approx(numbers, rel=1e-6)
                 seen += 1
-    assert seen == 5 * 2 * len(SCALES)
+    assert seen == 3 * 2 * len(SCALES)
 
 
 def test_runs_of_equal_blocks_are_one_line(small):
@@ -341,7 +368,7 @@ def test_runs_of_equal_blocks_are_one_line(small):
 
 
 def test_counting_needs_no_memory_for_the_model(small):
-    model = counts.unfilled(small({"model.width": 1 << 14, "depth": 4}), 1 << 18)
+    model = counts.build(small({"model.width": 1 << 14, "depth": 4}), 1 << 18, "meta")
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 

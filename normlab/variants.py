@@ -1,0 +1,22 @@
+"""Whether what a config names is there; a user's own file can name anything."""
+
+from normlab.config import RunConfig
+from normlab.errors import require_one_of
+from normlab.tables.activations import ACTIVATIONS
+from normlab.tables.inits import GAINS, INITS
+from normlab.tables.norms import NORMS
+from normlab.tables.optimizers import OPTIMIZERS
+from normlab.tables.schedules import SCHEDULES
+
+
+def check_names(config: RunConfig) -> None:
+    """Raise a ConfigError, with the nearest name, for a variant that no table has.
+
+    A placement can have any name: it is all in its settings.
+    """
+    require_one_of(config.norm.name, NORMS, "norm")
+    require_one_of(config.activation.name, ACTIVATIONS, "activation")
+    require_one_of(config.init.name, INITS, "init")
+    require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
+    require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
+    require_one_of(config.schedule.name, SCHEDULES, "schedule")
