@@ -10,9 +10,6 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.detector import Detector, Values
 from normlab.divergence.event import Event, Facts
 
-#: Readings needed, however far apart they are: one may be a whim.
-LEAST = 2
-
 
 class Reading(NamedTuple):
     """One place's number in a row."""
@@ -24,17 +21,17 @@ class Reading(NamedTuple):
 
 @dataclass
 class State:
-    #: By key of the row: first and last step of the readings out of bounds on end, and how many they are.
-    since: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    #: By key of the row: the first and the last step of its readings out of bounds on end.
+    since: dict[str, tuple[int, int]] = field(default_factory=dict)
     event: Event | None = None
 
 
 class PlaceDetector(Detector):
-    """Opens when the readings of a place have been out of bounds for `steps` steps on end, with at least two
-    readings; places that follow are added to its layers; over when none is left.
+    """Opens when the readings of a place have been out of bounds for `steps` steps on end; places that follow
+    are added to its layers; over when none is left.
 
-    It goes by the rows' step numbers, so that a metric may be in every row or only in some of them; a row
-    without one says nothing of it.
+    It goes by the step numbers of the first and the last such reading, so that a metric may be in every row
+    or only in some of them; a row without one says nothing of it.
     """
 
     state: State
@@ -72,8 +69,7 @@ class PlaceDetector(Detector):
             seen = True
             if out:
                 bad[key] = value
-                first, _, count = since.get(key, (step, step, 0))
-                since[key] = first, step, count + 1
+                since[key] = since.get(key, (step, step))[0], step
             elif key in since:
                 del since[key]
         return self._told(step, bad) if seen and (event is not None or bad) else []
@@ -96,11 +92,7 @@ class PlaceDetector(Detector):
 
     def _lasting(self) -> list[str]:
         """The keys of what has been out of bounds for long enough."""
-        return [
-            key
-            for key, (first, last, count) in self.state.since.items()
-            if count >= min(LEAST, self.steps) and last - first >= self.steps - 1
-        ]
+        return [key for key, (first, last) in self.state.since.items() if last - first >= self.steps - 1]
 
     def _open(self, step: int, readings: Sequence[Reading]) -> Event:
         worst = (min if self.low_is_bad else max)(readings, key=lambda reading: reading.value)

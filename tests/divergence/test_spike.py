@@ -61,7 +61,7 @@ def test_a_steep_fall_that_bends_to_a_plateau_gives_nothing(fold: Fold, seed: in
 
 @pytest.mark.parametrize("at", [60, 200, 500, 1000, 1500, 2500])
 def test_small_jumps_are_seen_at_any_time(fold: Fold, curve: Curve, at: int) -> None:
-    """About 9 σ of 0.03, more where the curve bends; 7 σ over 1000 values needs +4.3 nat at step 1000."""
+    """About 11 σ of 0.03, more where the curve bends; 7 σ over 1000 values needs +4.3 nat at step 1000."""
 
     def seen(jump: float) -> bool:
         losses = curve(1, at + 1)
@@ -69,7 +69,7 @@ def test_small_jumps_are_seen_at_any_time(fold: Fold, curve: Curve, at: int) -> 
         return [event.step for event in spikes(fold(losses))] == [at]
 
     assert not seen(0.1)
-    assert seen(0.6 if at == 60 else 0.4)
+    assert seen(0.7 if at == 60 else 0.45)
 
 
 def test_the_first_sixteen_rows_raise_no_alarm(fold: Fold, curve: Curve) -> None:
@@ -186,10 +186,10 @@ def test_at_most_three_layers_are_named_those_that_rose_most_first(fold: Fold) -
     assert "layer_00 (x9), head (x7)" in event.message
 
 
-def test_a_gradient_must_rise_fourfold(fold: Fold, curve: Curve) -> None:
-    """At a scatter of 1%, three times the norm is 110 robust σ; odd batches of healthy text do that."""
+def test_a_gradient_must_rise_fivefold(fold: Fold, curve: Curve) -> None:
+    """At a scatter of 1%, four times the norm is 140 robust σ; odd batches of healthy text do that."""
     norms = gradients(0, 300, 0.01)
-    for factor, count in ((3.5, 0), (4.5, 1)):
+    for factor, count in ((4.5, 0), (5.5, 1)):
         rows = [
             {"loss": loss, "grad_norm/global": norm * (factor if t == 200 else 1)}
             for t, (loss, norm) in enumerate(zip(curve(0, 300), norms, strict=True))

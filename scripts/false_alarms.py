@@ -1,0 +1,45 @@
+"""How often the detectors raise a false alarm: `python scripts/false_alarms.py RUN_DIR... [KEY=VALUE]...`.
+
+Give it runs that are known to be healthy; whatever is found in them is false. It folds today's detectors over
+their rows, so thresholds can be tried on runs that were made long ago. The runs behind the README's figures:
+
+    normlab train -m hydra.sweep.dir=healthy train.steps=1000 placement=pre,deepnorm,sandwich \\
+        depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
+    normlab train -m hydra.sweep.dir=healthy-post train.steps=1000 placement=post warmup=100 \\
+        depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from normlab.divergence import KINDS
+from normlab.replay import replay
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="+", metavar="RUN_DIR | KEY=VALUE")
+    words = parser.parse_args().words
+    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    runs = [Path(word) for word in words if word not in overrides]
+    found: Counter[str] = Counter()
+    steps, console = 0, Console()
+    for run in runs:
+        done = replay(run, overrides)
+        steps += done.rows
+        found.update(event.kind for event in done.events)
+        for event in done.events:
+            console.print(f"{run.name}: {event.kind} at step {event.step}: {event.message}", highlight=False)
+    table = Table("detector", "false events", "in 10,000 steps", title=f"{len(runs)} runs, {steps} steps")
+    for kind in KINDS:
+        table.add_row(kind, str(found[kind]), f"{1e4 * found[kind] / steps:.2f}")
+    table.add_row("all", str(found.total()), f"{1e4 * found.total() / steps:.2f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The summary's figures, from rows and from events."""
+
+import math
+import random
+
+import pytest
+
+from normlab.divergence import Event
+from normlab.divergence.spike_score import DEFINITIONS, spike_score
+from normlab.summary import Tally, event_figures
+
+
+def test_spike_scores_are_those_of_the_rows():
+    noise, tally = random.Random(0), Tally()
+    losses = [2 + noise.paretovariate(2) for _ in range(1200)]
+    norms = [noise.paretovariate(1.5) for _ in range(1200)]
+    for step, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+        tally.row({"step": step, "loss": loss, "grad_norm/global": norm})
+    figures = tally.figures()
+    for definition in DEFINITIONS:
+        name = definition.name
+        by_series = [spike_score(values, definition) for values in (losses, norms)]
+        assert [figures[f"{name}/loss"], figures[f"{name}/grad_norm"]] == by_series
+        assert 0 < max(by_series) <= figures[name] <= sum(by_series)
+
+
+def test_a_run_whose_gradients_are_not_measured_has_scores_of_its_loss():
+    tally = Tally()
+    for step in range(200):
+        tally.row({"step": step, "loss": 50.0 if step == 150 else 2.0 + step % 2})
+    figures = tally.figures()
+    assert figures["spike_score/6sigma_128"] == figures["spike_score/6sigma_128/loss"] == 0.5
+    assert figures["spike_score/6sigma_128/grad_norm"] is None
+    assert figures["spike_score/olmo2_7sigma_1000"] is None
+
+
+def event(step, kind, **more):
+    return Event(step=step, kind=kind, metric="loss", value=math.nan, threshold=0.0, message="", **more)
+
+
+@pytest.mark.parametrize(("status", "word"), [("running", None), ("finished", "stuck"), ("failed", "stuck")])
+def test_events_come_to_an_outcome_counts_and_the_first(status, word):
+    events = [event(7, "spike"), event(3, "plateau"), event(9, "spike")]
+    figures = event_figures(status, events)
+    assert figures["outcome"] == word and figures["events"] == {"spike": 2, "plateau": 1}
+    assert figures["first_event"]["step"] == 3
+    assert event_figures("finished", []) == {"outcome": "stable", "events": {}, "first_event": None}
