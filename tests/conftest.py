@@ -1,6 +1,7 @@
 """Shared fixtures: configs built from the tables, without Hydra, and a small text."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,9 @@ from normlab.tables.norms import NORMS
 from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.placements import PLACEMENTS
 from normlab.tables.schedules import SCHEDULES
+
+#: Test processes share the cores; two threads each would wait for one another. Torch has not begun yet.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TABLES: dict[str, Any] = {
     "norm": NORMS,
