@@ -128,9 +128,10 @@ def probe_page() -> Page:
             ),
         ),
         closing=(
-            "Every setting of normlab train can be given, and several values of each. Unlike there: "
-            "init.gain=1, embeddings of std 1, head of width^-0.5, no positions, context 32, batch 4, fp64, "
-            "one CPU thread, no tracker; depth=4,8,16,32 (conf/probe.yaml). tracker.mode=auto logs to wandb."
+            "Every setting of normlab train can be given, and several values of each. Where nothing is said "
+            "it is init.gain=1, embeddings of std 1, a head of width^-0.5, no positions, context 32, batch "
+            "4, fp64, one CPU thread, no tracker, and depth=4,8,16,32 (conf/probe.yaml). "
+            "tracker.mode=auto logs to wandb."
         ),
     )
 

@@ -63,12 +63,15 @@ def _draw(axes: "Axes", lines: Lines) -> dict[str, Any]:
 def _scale(axes: "Axes", places: Sequence[int], values: Sequence[float]) -> None:
     from matplotlib.ticker import NullFormatter
 
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        axes.text(0.5, 0.5, "not finite", ha="center", fontsize=9, transform=axes.transAxes)
+        return
     axes.set_xscale("log", base=2)
     ticks = [x for x in places if math.log2(x).is_integer()] if len(places) > 8 else places
     axes.set_xticks(ticks, [str(x) for x in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    finite = [value for value in values if math.isfinite(value)]
-    if finite and min(finite) > 0:
+    if min(finite) > 0:
         axes.set_yscale("log")
         # Within a decade a logarithmic axis has hardly a label, and noise looks like a trend.
         if max(finite) < 3 * min(finite):

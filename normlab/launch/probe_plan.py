@@ -22,7 +22,7 @@ from normlab.errors import ConfigError, UserError
 from normlab.launch import messages
 from normlab.launch.load import as_plain
 from normlab.launch.schema import to_run_config
-from normlab.probe.settings import WORDS, Cell, Plan, ProbeConfig
+from normlab.probe.settings import WORDS, Cell, Plan, ProbeConfig, name
 
 CONFIG = "probe"
 
@@ -137,6 +137,8 @@ def _plan(
                 value = naming.knob(plain, key)
                 group[key] = _of(job, key) if value is None else value
             cells.append(Cell(group=group, config=config))
+    order = list(dict.fromkeys(name(cell.group) for cell in cells))
+    cells.sort(key=lambda cell: order.index(name(cell.group)))
     follows = [key for each in composed.values() for key in each.follows_seed]
     if follows and len(seeds) > 1:
         raise ConfigError(follows[0], "follows the seed, which a probe varies by itself; give it a value")

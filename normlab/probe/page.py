@@ -18,8 +18,10 @@ from normlab.probe.settings import Plan, name
 from normlab.probe.statistics import Slope
 from normlab.sinks import sketch
 
-#: Depths in a table at most, and characters of a profile.
-_DEPTHS, _PROFILE = 6, 32
+#: Depths in a table at most, and blocks in a profile.
+_DEPTHS, _PROFILE = 6, 16
+#: More slopes with the same problem are only counted.
+_NAMED = 4
 #: From this width on there is room for the confidence intervals.
 _WIDE = 100
 
@@ -120,7 +122,7 @@ def _profiles(plan: Plan, rows: Sequence[Row], ascii_only: bool) -> RenderableTy
     for label in medians[0]:
         cells: list[str | Text] = [Text(label, style="cyan")]
         for each, scale in zip(medians, scales, strict=True):
-            series = [each[label][place] for place in sketch.thin(len(each[label]), _PROFILE // 2)]
+            series = [each[label][place] for place in sketch.thin(len(each[label]), _PROFILE)]
             ends = [sketch.short(series[0]), sketch.short(series[-1])] if series else ["", ""]
             cells += [_plot(series, scale, ascii_only), *ends]
         table.add_row(*cells)
@@ -135,8 +137,8 @@ def _notes(slopes: Sequence[Slope]) -> Text:
             reasons.setdefault(slope.problem, []).append(f"{slope.quantity} ({name(slope.group)})")
     lines = []
     for why, where in reasons.items():
-        some = ", ".join(where[:4]) + (" ..." if len(where) > 4 else "")
-        lines.append(f"{'all slopes' if len(where) == len(slopes) else some}: {why}")
+        some = ", ".join(where) if len(where) <= _NAMED else f"{len(where)} of {len(slopes)} slopes"
+        lines.append(f"{some}: {why}")
     return Text("\n" + "\n".join(lines), style="yellow") if lines else Text("")
 
 
