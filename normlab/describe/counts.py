@@ -24,8 +24,6 @@ from normlab.training.optimizers import kind_of
 
 #: Models and activations up to so many bytes, and forward passes up to so many FLOPs, are run on the CPU.
 SMALL_BYTES, SMALL_FLOPS = 1 << 29, 1e10
-
-
 #: In which order parts are told; others come last.
 _ORDER = (
     *("embedding", "positions", "embedding norm"),
@@ -101,12 +99,12 @@ def count(config: RunConfig, vocab: int) -> Counts:
 def is_small(config: RunConfig, vocab: int) -> bool:
     """Whether a forward pass can be afforded, by a rough estimate of its memory and its time."""
     model, tokens = config.model, config.train.batch_size // config.train.accumulation * config.model.context
-    matrices = config.depth * (4 + 3 * model.ffn.ratio) * model.width**2 + vocab * model.width
+    weights = config.depth * (4 + 3 * model.ffn.ratio) * model.width**2 + vocab * model.width
     # About forty numbers a channel of a block, three of the logits' size, and ALiBi's or unfused logits.
     kept = tokens * (
         40 * config.depth * model.width + 3 * vocab + 4 * config.depth * model.heads * model.context
     )
-    return 4 * (2 * matrices + kept) <= SMALL_BYTES and 2 * tokens * matrices <= SMALL_FLOPS
+    return 4 * (2 * weights + kept) <= SMALL_BYTES and 2 * tokens * weights <= SMALL_FLOPS
 
 
 def build(config: RunConfig, vocab: int, device: str) -> GPT:

@@ -395,3 +395,18 @@ def test_only_attention_has_hooks_of_attention(small):
     model = GPT(small(placement="gemma3"), VOCAB)
     assert sum(isinstance(module, Attention) for module in model.modules()) == 2
     assert not any("q_norm" in name for name, _ in model.layers[0].ffn.named_modules())
+
+
+def test_a_tied_skip_follows_the_branch_scale_that_its_block_shares(small):
+    """After training has moved the one learned number of a block, both skips are one minus it."""
+    scale = {"value": "0.25", "learn": "scalar", "share": "block"}
+    record = PlacementConfig(
+        name="own", skip_scale=ScaleConfig(tie=True), branch_scale=ScaleConfig(**scale), final_norm=True
+    )
+    model = GPT(replace(small({}), placement=record), VOCAB)
+    block, x = model.layers[0], torch.randn(2, 3, 16)
+    with torch.no_grad():
+        block.attn.branch_scale.weight.fill_(0.75)
+    for sublayer in (block.attn, block.ffn):
+        torch.testing.assert_close(sublayer.skip_scale(x), 0.25 * x)
+        torch.testing.assert_close(sublayer.branch_scale(x), 0.75 * x)

@@ -26,7 +26,8 @@ LEAKY = {"norm.allow_leaky": True}
 MODELS = [
     {"model.bias": True, "model.tie": True},
     {"model.kv_heads": 1, "model.positions": "rope", "model.rope_fraction": 0.5},
-    {"model.positions": "alibi", "model.dropout": 0.1},
+    {"model.positions": "alibi"},
+    {"model.dropout": 0.1},
     {"model.positions": "sinusoidal", "model.logit_softcap": 30.0},
     {"model.positions": "none", "train.precision": "fp64", "train.z_loss": 1e-4},
     {"train.precision": "bf16"},
