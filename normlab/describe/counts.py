@@ -87,8 +87,12 @@ def count(config: RunConfig, vocab: int) -> Counts:
         flops=_flops(model, config),
         norms=norms(model, config),
         extra=[
-            sum(p.numel() for name, p in block.named_parameters() if kind_of(name, p) == "scale")
-            for block in model.layers
+            sum(
+                parameter.numel()
+                for name, parameter in block.named_parameters(prefix=f"layers.{index}")
+                if "scale" in (site(name)[1], kind_of(name, parameter))
+            )
+            for index, block in enumerate(model.layers)
         ],
         state=sum(p.numel() * kept(config.optimizer, kind_of(name, p)) for name, p in named.items()),
         buffers=sum(buffer.nbytes for buffer in model.buffers()),

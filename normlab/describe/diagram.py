@@ -73,12 +73,15 @@ def attention(config: RunConfig, record: SublayerConfig) -> Box:
     if model.kv_width != model.width:
         lines.append(f"{model.kv_width // model.head_width} heads of k, v")
     lines += {"none": [], "head": ["N on q, k a head"], "width": ["N on all q, all k"]}[record.qk_norm]
+    lines += ["rope on q, k"] * (model.positions == "rope")
     lines += ["* s on q, k"] * record.qk_scale
-    lines += {"rope": ["rope on q, k"], "alibi": ["ALiBi on logits"]}.get(model.positions, [])
+    lines += ["logits tau cos(q, k)"] * record.cosine
     lines += [f"logits capped at {number(record.softcap)}"] * (record.softcap > 0)
+    lines += ["ALiBi on logits"] * (model.positions == "alibi")
     lines += ["N on v a head"] * (record.v_norm != "none")
     lines += ["* s on each head"] * record.head_scale
     lines += ["N before W_out"] * record.mid_norm
+    lines += ["+ c at W_qkv, W_out"] * record.scalar_biases
     return tuple(lines)
 
 
@@ -88,6 +91,7 @@ def feed_forward(config: RunConfig, record: SublayerConfig) -> Box:
     lines = ["feed-forward", config.activation.name]
     lines += ["* s, * g on hidden" if gated else "* s on hidden"] * record.hidden_scale
     lines += ["N before W_out"] * record.mid_norm
+    lines += ["+ c at W_in, act, W_out"] * record.scalar_biases
     return tuple(lines)
 
 

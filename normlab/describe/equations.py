@@ -58,6 +58,8 @@ def sublayer(config: RunConfig, part: Part) -> Equations:
         legends.append("x_block: what the block was given")
     if record.shared_norm and part.place == 1:
         legends.append(f"{names['norm_in']} here is the one that attention reads through")
+    if record.norm_out and record.norm_out_gain != 1:
+        legends.append(f"the gain of {names['norm_out']} starts at {number(record.norm_out_gain)}")
     if record.gpas != "none":
         legends.append(
             "G(x) = x - silu(g) * sg(x), sg without gradient; g learned, one a block, 0 at the start"
@@ -120,20 +122,22 @@ def attention(config: RunConfig, record: SublayerConfig) -> Equations:
     """A(u), with what the record puts inside."""
     model = config.model
     root = f"* sqrt({model.head_width})" if record.qk_scale else f"/ sqrt({model.head_width})"
-    logits = f"q.k {root}"
+    logits = "tau * cos(q, k)" if record.cosine else f"q.k {root}"
     if record.softcap:
         cap = number(record.softcap)
         logits = f"{cap} tanh({logits} / {cap})"
     bias = " - slope * distance" if model.positions == "alibi" else ""
     mixed = ("s_head * " if record.head_scale else "") + f"softmax({logits}{bias}) v"
-    out = f"W_out N_mid({mixed})" if record.mid_norm else f"W_out ({mixed})"
+    mixed = f"N_mid({mixed})" if record.mid_norm else f"({mixed})"
+    shifted = record.scalar_biases
+    out, u = ("W_out (" + mixed + " + c_out)", "(u + c)") if shifted else (f"W_out {mixed}", "u")
     over = {"none": "", "head": "N", "width": "N"}[record.qk_norm]
-    q, k = (f"{over}(W_{letter} u)" if over else f"W_{letter} u" for letter in "qk")
-    if record.qk_scale:
-        q, k = f"s * {q}", f"s * {k}"
+    q, k = (f"{over}(W_{letter} {u})" if over else f"W_{letter} {u}" for letter in "qk")
     if model.positions == "rope":
         q, k = f"R({q})", f"R({k})"
-    v = "N(W_v u)" if record.v_norm != "none" else "W_v u"
+    if record.qk_scale:
+        q, k = f"s * {q}", f"s * {k}"
+    v = f"N(W_v {u})" if record.v_norm != "none" else f"W_v {u}"
     return Equations(
         lines=(f"A(u) = {out}", f"q = {q}, k = {k}, v = {v}"), legends=tuple(_inner(config, record))
     )
@@ -148,6 +152,10 @@ def _inner(config: RunConfig, record: SublayerConfig) -> list[str]:
         )
     if record.v_norm != "none":
         found.append("v normed in each head")
+    if record.cosine:
+        found.append("tau: a learned number a head, 10 at the start and at most 100")
+    if record.scalar_biases:
+        found.append("c and c_out: learned numbers, 0 at the start")
     if record.qk_scale:
         found.append("s: a learned number a channel, the same on q and k, 1 at the start")
     if record.head_scale:
@@ -168,13 +176,14 @@ def feed_forward(config: RunConfig, record: SublayerConfig) -> Equations:
     row = ACTIVATIONS[config.activation.name]
     name = row.function.lower()
     scaled = "s * " if record.hidden_scale else ""
-    hidden = f"{scaled}W_in u"
+    u, inner = ("(u + c)", " + c_act") if record.scalar_biases else ("u", "")
+    hidden = f"{scaled}W_in {u}"
     legends = []
     if row.gated:
         gate = "g * " if record.hidden_scale else ""
-        hidden = f"{_called(name, f'{gate}W_gate u')} * ({hidden})"
+        hidden = f"{_called(name, f'{gate}W_gate {u}{inner}')} * ({hidden})"
     else:
-        hidden = _called(name, hidden)
+        hidden = _called(name, f"{hidden}{inner}")
         settings = dataclasses.asdict(config.activation)
         own = [
             f"{key} {number(value) if isinstance(value, float) else value}"
@@ -186,7 +195,11 @@ def feed_forward(config: RunConfig, record: SublayerConfig) -> Equations:
         both = "s and g" if row.gated else "s"
         legends.append(f"{both}: sqrt({config.model.width}) times a learned number a channel, 1 at the start")
     hidden = f"({hidden})" if row.gated and not record.mid_norm else hidden
-    out = f"W_out N_mid({hidden})" if record.mid_norm else f"W_out {hidden}"
+    hidden = f"N_mid({hidden})" if record.mid_norm else hidden
+    if record.scalar_biases:
+        hidden = f"({hidden} + c_out)"
+        legends.append("c, c_act and c_out: learned numbers, 0 at the start")
+    out = f"W_out {hidden}"
     return Equations(lines=(f"F(u) = {out}",), legends=tuple(legends))
 
 
@@ -207,11 +220,12 @@ def ends(config: RunConfig) -> Equations:
     scale, out_scale = (
         _number_text(laws.value(law, where)) for law in (model.embedding_scale, model.logit_scale)
     )
-    start = _times(scale, "E[token]")
+    start = _times("s" if model.embedding_scale_learn else scale, "E[token]")
     start += {"learned": " + P[t]", "sinusoidal": " + sin/cos[t]"}.get(model.positions, "")
     start = f"N({start})" if placement.embedding_norm else start
     lines = [f"x_0 = {start}"]
     final = "N(x)" if placement.final_norm else "x"
+    final = f"({final} + c)" if placement.scalar_biases else final
     if placement.second_stream:
         lines.append(f"y_0 = {_times(_number_text(rho(config)), 'x_0')}")
         final = "(x + N(y))"
@@ -222,5 +236,6 @@ def ends(config: RunConfig) -> Equations:
         cap = number(model.logit_softcap)
         logits = f"{cap} tanh({logits} / {cap})"
     legends = ["s_token: a learned number a token, 1 at the start"] if placement.head_gain else []
+    legends += [f"s: a learned number, {scale or 1} at the start"] if model.embedding_scale_learn else []
     legends += ["E: the embedding's matrix, tied"] if model.tie else []
     return Equations(lines=(*lines, f"logits = {logits}"), legends=tuple(legends))

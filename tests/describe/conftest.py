@@ -64,7 +64,9 @@ def random_placement() -> Callable[[int], PlacementConfig]:
         draw = random.Random(seed)
         while True:
             try:
-                return _placement(draw)
+                made = _placement(draw)
+                made.check(depth=2, width=16, steps=6)
+                return made
             except ConfigError:
                 continue
 

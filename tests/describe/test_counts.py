@@ -95,7 +95,10 @@ def test_parameters_by_part_are_those_of_every_kind_of_model(changes, small):
 @pytest.mark.usefixtures("quick")
 def test_parameters_are_those_written_out_by_hand(small):
     """Two blocks of width 16 with 2 heads of which one is for keys and values; context 8."""
-    config = small({"model.kv_heads": 1, "model.bias": True, "model.tie": True}, activation="swiglu")
+    config = small(
+        {"model.kv_heads": 1, "model.bias": True, "model.head_bias": True, "model.tie": True},
+        activation="swiglu",
+    )
     found = counts.count(config, VOCAB)
     hidden = 48  # two thirds of 64, up to a multiple of 8
     assert found.parameters == {

@@ -259,8 +259,8 @@ def test_what_is_inside_attention_is_listed_in_the_order_it_acts(small):
         "attention",
         "1 heads of k, v",
         "N on q, k a head",
-        "* s on q, k",
         "rope on q, k",
+        "* s on q, k",
         "logits capped at 50",
         "N on v a head",
     )

@@ -142,6 +142,27 @@ def text_of(config):
             {},
             ["logits = 30.0 tanh(0.0625 * E N(x) / 30.0)"],
         ),
+        (
+            {"model.embedding_scale": "sqrt(width)", "model.embedding_scale_learn": True},
+            {},
+            ["x_0 = s * E[token] + P[t]", "s: a learned number, 4.0 at the start"],
+        ),
+        (
+            {},
+            {"placement": "swin_v2"},
+            ["softmax(tau * cos(q, k)) v", "tau: a learned", "the gain of N starts at 0"],
+        ),
+        (
+            {},
+            {"placement": "fixup"},
+            [
+                "q = W_q (u + c), k = W_k (u + c), v = W_v (u + c)",
+                "A(u) = W_out ((softmax(q.k / sqrt(8)) v) + c_out)",
+                "F(u) = W_out (gelu(W_in (u + c) + c_act) + c_out)",
+                "logits = W_head (x + c)",
+            ],
+        ),
+        ({"model.positions": "rope"}, {"placement": "ngpt"}, ["q = s * R(N(W_q u))"]),
         ({"model.embedding_scale": "sqrt(width)"}, {}, ["x_0 = 4.0 * E[token] + P[t]"]),
         ({}, {"activation": "bilinear"}, ["F(u) = W_out ((W_gate u) * (W_in u))"]),
         ({}, {"activation": "relu2"}, ["relu2(z) = max(0, z)^2"]),
