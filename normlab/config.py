@@ -323,8 +323,9 @@ class SpikeConfig:
     #: Loss and gradient both above this within `co_steps` make one too.
     co_z: float = 6.0
     co_steps: int = 5
-    #: A gradient must also be so many times what was expected: odd batches of healthy text reach 4.
-    grad_ratio: float = 5.0
+    #: A gradient must also be so many times what was expected: an odd batch of text reaches 4, and healthy
+    #: runs of 12 layers reach 6 for a step at a time, to no harm.
+    grad_ratio: float = 8.0
     #: Outliers on end after which the new level is the baseline.
     rebaseline: int = 64
 
@@ -422,7 +423,11 @@ class FrozenConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyCollapseConfig:
-    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end."""
+    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end.
+
+    Measured at depth 4 to 6: 0.4 or more after 1,000 healthy steps; 0.00 in the first layer at a rate 12
+    times as high, where the loss stays 0.9 nats above.
+    """
 
     share: float = 0.05
     steps: int = 20
@@ -434,7 +439,11 @@ class EntropyCollapseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitGrowthConfig:
-    """A layer's largest attention logit above `limit` for `steps` steps on end."""
+    """A layer's largest attention logit above `limit` for `steps` steps on end.
+
+    The limit is where Wortsman et al. (arXiv 2309.14322) see harm. Measured at depth 4 to 6: up to 28 in
+    1,000 healthy steps; above 1,000 by step 150, and 15,000 at the end, at a rate 12 times as high.
+    """
 
     limit: float = 1e3
     steps: int = 20
