@@ -381,11 +381,12 @@ class PlateauConfig:
     window: int = 50
     #: Steps after the warm-up before a plateau counts.
     grace: int = 100
-    #: Largest fall, in nats, from the first to the second half of the window that still counts as flat.
+    #: Largest fall, in nats, from the first to the second half of the window that still counts as flat; over
+    #: twice the window, from the first to the last quarter, it is `tolerance`.
     flat: float = 0.05
     #: Steps for which a loss must be flat, from the first quarter to the last, where it is above the unigram
     #: entropy and near no floor.
-    long_window: int = 200
+    long_window: int = 150
 
     def __post_init__(self) -> None:
         _positive(self.tolerance, "divergence.plateau.tolerance")
