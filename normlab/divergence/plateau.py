@@ -24,16 +24,16 @@ class State:
 
 
 class Plateau(Detector):
-    """Opens, `grace` steps after the warm-up or later, when the median of the last `window` losses is flat and
+    """Opens, `grace` steps after the warm-up on, when the median of the last `window` losses is flat, and
 
         within `tolerance` of the unigram entropy: only frequencies are learnt;
         within `tolerance` of ln V, or above it:   nothing is learnt (collapse);
         anywhere between, flat for `long_window`:  not even the frequencies are learnt.
 
-    Flat: the median of the window's second half is not below the first's by more than `flat`, and that of the
-    last quarter of two windows not below the first's by more than `tolerance`. A loss on its way down passes a
-    floor quickly, but can be slow anywhere else; hence the long window, whose last quarter must not be below
-    its first by more than `flat`.
+    Flat: the median of the window's second half is not below the first's by more than `flat`, and that of
+    the last quarter of two windows not below the first's by more than `tolerance`. A loss on its way down
+    passes a floor quickly, but can be slow anywhere else; hence the long window, whose last quarter must not
+    be below its first by more than `flat`.
 
     Over when the level has left by `tolerance` + `flat` (upwards only from the unigram entropy); the
     difference keeps noise from ending it. Medians, since a stuck model may have spikes of many nats and be as
