@@ -354,8 +354,9 @@ class SpikeConfig:
     #: Loss and gradient both above this within `co_steps` make one too.
     co_z: float = 6.0
     co_steps: int = 5
-    #: A gradient must also be so many times what was expected: odd batches of healthy text reach 4.
-    grad_ratio: float = 5.0
+    #: A gradient must also be so many times what was expected: an odd batch of text reaches 4, and healthy
+    #: runs of 12 layers reach 6 for a step at a time, to no harm.
+    grad_ratio: float = 8.0
     #: Outliers on end after which the new level is the baseline.
     rebaseline: int = 64
 
@@ -411,11 +412,12 @@ class PlateauConfig:
     window: int = 50
     #: Steps after the warm-up before a plateau counts.
     grace: int = 100
-    #: Largest fall, in nats, from the first to the second half of the window that still counts as flat.
+    #: Largest fall, in nats, from the first to the second half of the window that still counts as flat; over
+    #: twice the window, from the first to the last quarter, it is `tolerance`.
     flat: float = 0.05
     #: Steps for which a loss must be flat, from the first quarter to the last, where it is above the unigram
     #: entropy and near no floor.
-    long_window: int = 200
+    long_window: int = 150
 
     def __post_init__(self) -> None:
         _positive(self.tolerance, "divergence.plateau.tolerance")
@@ -453,7 +455,11 @@ class FrozenConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyCollapseConfig:
-    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end."""
+    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end.
+
+    Measured at depth 4 to 6: 0.4 or more after 1,000 healthy steps; 0.00 in the first layer at a rate 12
+    times as high, where the loss stays 0.9 nats above.
+    """
 
     share: float = 0.05
     steps: int = 20
@@ -465,7 +471,11 @@ class EntropyCollapseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitGrowthConfig:
-    """A layer's largest attention logit above `limit` for `steps` steps on end."""
+    """A layer's largest attention logit above `limit` for `steps` steps on end.
+
+    The limit is where Wortsman et al. (arXiv 2309.14322) see harm. Measured at depth 4 to 6: up to 28 in
+    1,000 healthy steps; above 1,000 by step 150, and 15,000 at the end, at a rate 12 times as high.
+    """
 
     limit: float = 1e3
     steps: int = 20

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -43,35 +43,30 @@ def _head(done: Replay) -> Iterable[Text]:
 
 
 def _table(found: Sequence[Found]) -> Table:
+    """Kind, places and end of each event on one line, its message under it, so that it fits 80 columns."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("", "step", "kind", "where", "until", "what"):
+    for column in ("record", "step", "event"):
         table.add_column(column, justify="right" if column == "step" else "left", overflow="fold")
     for each in found:
-        event, style = each.event, _COLOURS[each.mark]
-        layers = event.get("layers") or [event["metric"]]
-        told = str(event.get("message", ""))
-        if each.differs:
-            told += f" [differs in {', '.join(each.differs)}]"
-        table.add_row(
-            Text(each.mark, style),
-            str(event["step"]),
-            Text(str(event["kind"])),
-            Text(_some(list(map(str, layers)))),
-            _until(event),
-            Text(told),
-        )
+        event = each.event
+        layers = event.get("layers")
+        where = f"in {_some(layers)}" if layers else f"of {event['metric']}"
+        head = Text.assemble((str(event["kind"]), "bold"), f" {where}, {_until(event)}")
+        lines = [head, Text(str(event.get("message", "")), "dim")]
+        lines += [Text(f"differs in {', '.join(each.differs)}", "yellow")] if each.differs else []
+        table.add_row(Text(each.mark, _COLOURS[each.mark]), str(event["step"]), Group(*lines))
     return table
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
+def _some(names: Sequence[object], most: int = 3) -> str:
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def _until(event: Mapping[str, Any]) -> str:
     if event.get("end") is None:
-        return "the end"
-    return str(event["end"]) + ("" if event.get("recovered") else ", not recovered")
+        return "to the end"
+    return f"until {event['end']}" + ("" if event.get("recovered") else ", not recovered")
 
 
 def _foot(done: Replay, write: bool) -> Iterable[Text]:

@@ -1,7 +1,7 @@
 """How often the detectors raise a false alarm: `python scripts/false_alarms.py RUN_DIR... [KEY=VALUE]...`.
 
 Give it runs that are known to be healthy; whatever is found in them is false. It folds today's detectors over
-their rows, so thresholds can be tried on runs that were made long ago. The runs behind the README's figures:
+their rows, with today's default thresholds, whatever the runs had. Such runs, for instance:
 
     normlab train -m hydra.sweep.dir=healthy train.steps=1000 placement=pre,deepnorm,sandwich \\
         depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
@@ -16,16 +16,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from normlab import groups
 from normlab.divergence import KINDS
-from normlab.replay import replay
+from normlab.naming import flat
+from normlab.replay import replay, thresholds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="+", metavar="RUN_DIR | KEY=VALUE")
     words = parser.parse_args().words
-    overrides = [word for word in words if "=" in word and not Path(word).exists()]
-    runs = [Path(word) for word in words if word not in overrides]
+    typed = [word for word in words if "=" in word and not Path(word).exists()]
+    runs = [Path(word) for word in words if word not in typed]
+    defaults = dict(flat(groups.defaults()["divergence"], "divergence."))
+    overrides = [*(f"{key}={defaults[key]}" for key in thresholds()), *typed]
     found: Counter[str] = Counter()
     steps, console = 0, Console()
     for run in runs:

@@ -6,6 +6,7 @@ import pytest
 
 from normlab import groups
 from normlab.complete import complete, complete_thresholds
+from normlab.config import SpikeConfig
 from normlab.divergence import DETECTORS
 
 
@@ -108,8 +109,8 @@ def test_bash_completes(script, tmp_path, words, found):
 @pytest.mark.parametrize(
     ("incomplete", "found"),
     [
-        ("divergence.spike.z", ["divergence.spike.z=", "divergence.spike.z=8.0"]),
-        ("divergence.spike.z=", ["divergence.spike.z=8.0"]),
+        ("divergence.spike.z", ["divergence.spike.z=", f"divergence.spike.z={SpikeConfig().z}"]),
+        ("divergence.spike.z=", [f"divergence.spike.z={SpikeConfig().z}"]),
         ("divergence.fro", ["divergence.frozen.steps=", "divergence.frozen.steps=20"]),
         ("divergence.a", []),
         ("divergence.action=", []),

@@ -24,15 +24,17 @@ class State:
 
 
 class Plateau(Detector):
-    """Opens, `grace` steps after the warm-up or later, when the median of the last `window` losses is flat
-    (that of the second half is not lower than the first's by more than `flat`) and
+    """Opens, `grace` steps after the warm-up on, when the median of the last `window` losses is flat, and
 
         within `tolerance` of the unigram entropy: only frequencies are learnt;
         within `tolerance` of ln V, or above it:   nothing is learnt (collapse);
         anywhere between, flat for `long_window`:  not even the frequencies are learnt.
 
-    A loss on its way down passes a floor quickly, but can be slow anywhere else; hence the longer window, of
-    which the last quarter is compared with the first: a fall of 0.001 nats a step is seen under noise of 0.1.
+    Flat: the median of the window's second half is not below the first's by more than `flat`, and that of
+    the last quarter of two windows not below the first's by more than `tolerance`. A loss on its way down
+    passes a floor quickly, but can be slow anywhere else; hence the long window, whose last quarter must not
+    be below its first by more than `flat`.
+
     Over when the level has left by `tolerance` + `flat` (upwards only from the unigram entropy); the
     difference keeps noise from ending it. Medians, since a stuck model may have spikes of many nats and be as
     stuck as before.
@@ -45,13 +47,14 @@ class Plateau(Detector):
         self.settings = config.plateau
         self.state = State()
         self.ripe = facts.warmup + self.settings.grace
+        self.keep = max(self.settings.long_window, 2 * self.settings.window)
 
     def update(self, row: Values) -> list[Event]:
         losses, loss, step = self.state.losses, number(row, "loss"), row["step"]
         if loss is None or UNIGRAM not in self.facts.floors:
             return []
         losses.append(loss)
-        del losses[: -self.settings.long_window]
+        del losses[: -self.keep]
         if len(losses) < self.settings.window or (step < self.ripe and self.state.event is None):
             return []
         level = median(losses[-self.settings.window :])
@@ -74,8 +77,10 @@ class Plateau(Detector):
     def _flat(self, step: int, floor: str) -> bool:
         settings, losses = self.settings, self.state.losses
         if floor != BETWEEN:
-            return fall(losses[-settings.window :], 2) <= settings.flat
+            falls = fall(losses[-settings.window :], 2), fall(losses[-2 * settings.window :], 4)
+            return falls[0] <= settings.flat and falls[1] <= settings.tolerance
         ripe = step >= self.ripe + settings.long_window - settings.window
+        losses = losses[-settings.long_window :]
         return ripe and len(losses) == settings.long_window and fall(losses, 4) <= settings.flat
 
     def _stay(self, step: int, level: float) -> list[Event]:

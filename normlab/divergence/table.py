@@ -69,7 +69,7 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="plateau",
         config=PlateauConfig(),
         meaning="after warm-up and grace the loss stands still at the unigram entropy or above it",
-        equation="m = median_50(loss) flat, |m - H_1| <= 0.1 nat or m >= ln V - 0.1; between, flat for 200",
+        equation="m = median_50(loss) flat, |m - H_1| <= 0.1 nat or m >= ln V - 0.1; between, flat for 150",
         detector=Plateau,
     ),
     DetectorRow(

@@ -55,10 +55,17 @@ def test_a_second_explosion_is_a_second_event(fold: Fold) -> None:
 @pytest.mark.parametrize("warmup", [0, 40])
 def test_a_stuck_loss_is_a_plateau_after_warmup_and_grace(fold: Fold, warmup: int) -> None:
     (event,) = kinds(fold(noisy([5.0] * 20 + [3.03] * 280), warmup=warmup), "plateau")
-    assert warmup + 100 <= event.step <= warmup + 110
+    assert warmup + 100 <= event.step <= warmup + 115
     assert event.metric == "loss" and event.threshold == pytest.approx(3.1)
     assert abs(event.value - 3.03) < 0.05
     assert event.end is None and "unigram entropy is 3" in event.message
+
+
+def test_a_slow_fall_through_the_unigram_entropy_is_no_plateau(fold: Fold) -> None:
+    """As at a rate of 1e-4: 0.09 nats in half a window, under noise that often hides that much."""
+    for seed in range(12):
+        losses = noisy([3.9 - 0.0036 * t for t in range(400)], 0.13, seed)
+        assert kinds(fold(losses), "plateau") == []
 
 
 def test_a_loss_that_passes_the_unigram_entropy_is_no_plateau(fold: Fold) -> None:
@@ -108,7 +115,7 @@ def test_a_collapse_that_falls_to_the_unigram_entropy_becomes_the_other_plateau(
 def test_a_loss_that_stands_between_the_floors_needs_the_long_window(fold: Fold) -> None:
     """A run that a rate of 0.3 leaves at 4.2, where the unigram entropy is 3."""
     (event,) = kinds(fold(noisy([5.5] * 5 + [4.2] * 400), floors=FLOORS, warmup=10), "plateau")
-    assert 260 <= event.step <= 275 and event.end is None
+    assert 210 <= event.step <= 225 and event.end is None
     assert event.threshold == pytest.approx(3.1)
     assert "worse than with the frequencies" in event.message
     assert outcome([event]) == "stuck"
@@ -118,9 +125,9 @@ def test_a_loss_that_stands_between_the_floors_needs_the_long_window(fold: Fold)
 
 
 def test_between_the_floors_a_slow_fall_is_no_plateau(fold: Fold) -> None:
-    """0.001 nats a step: in 25 steps it is flat, in 100 it is not."""
-    for seed in range(5):
-        losses = noisy([4.9 - 0.001 * t for t in range(1500)], 0.1, seed)
+    """0.002 nats a step: in 25 steps it is flat, in 100 it is not."""
+    for seed in range(8):
+        losses = noisy([4.9 - 0.002 * t for t in range(880)], 0.1, seed)
         assert kinds(fold(losses, floors=FLOORS), "plateau") == []
 
 
