@@ -26,8 +26,9 @@ def check_parts(config: RunConfig) -> None:
         ConfigError: names the keys on both sides, and the nearest choice that goes together.
     """
     _check_norm_widths(config)
+    for gain in {record.norm_out_gain for _, _, record in _sublayers(config)}:
+        check_norm(config.norm, config.model.width, config.model.context, gain)
     for place, at, record in _sublayers(config):
-        check_norm(config.norm, config.model.width, config.model.context, record.norm_out_gain)
         _check_queries(config, record)
         _check_starts(config, record, place, at)
     _check_weights(config)
