@@ -79,7 +79,7 @@ def _quantity(drawn: curves.Curves, slopes: Mapping[str, Slope], width: int, asc
     for depth in shown:
         table.add_column(str(depth), justify="right", no_wrap=True)
     table.add_column("")
-    table.add_column(f"slope against {against}", no_wrap=True)
+    table.add_column(f"slope ({against})", no_wrap=True)
     if width >= _WIDE:
         table.add_column("95 % interval", no_wrap=True)
     medians = {
