@@ -41,6 +41,10 @@ def _at_least(value: int, least: int, key: str) -> None:
     require(value >= least, key, f"must be {least} or more, got {value}")
 
 
+def _nearest_divisor(of: int, wanted: int) -> int:
+    return min((n for n in range(1, of + 1) if of % n == 0), key=lambda n: abs(n - wanted))
+
+
 def _fraction(value: float, key: str) -> None:
     require(0 < value < 1, key, f"must lie between 0 and 1, got {value}")
 
@@ -121,14 +125,16 @@ class ModelConfig:
         require(
             self.width % self.heads == 0,
             "model.width",
-            f"{self.width} is not divisible by model.heads={self.heads}",
+            f"{self.width} is not divisible by model.heads={self.heads}; "
+            f"{_nearest_divisor(self.width, self.heads)} heads would do",
         )
         require_one_of(self.positions, POSITIONS, "model.positions")
         _at_least(self.kv_heads, 0, "model.kv_heads")
         require(
             self.heads % (self.kv_heads or self.heads) == 0,
             "model.kv_heads",
-            f"{self.kv_heads} does not divide model.heads={self.heads}",
+            f"{self.kv_heads} does not divide model.heads={self.heads}; "
+            f"{_nearest_divisor(self.heads, self.kv_heads)} would",
         )
         ok = 0 < self.rope_fraction <= 1
         require(ok, "model.rope_fraction", f"must be above 0 and up to 1, got {self.rope_fraction}")

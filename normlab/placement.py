@@ -58,6 +58,7 @@ class PlacementConfig(SublayerConfig, _Named):
     exceptions: list[ExceptionConfig] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._check_unit(self)  # first: what the sub-layer would suggest is not legal there
         super().__post_init__()
         for name, number in self.parameters.items():
             key = f"placement.parameters.{name}"
@@ -121,6 +122,14 @@ class PlacementConfig(SublayerConfig, _Named):
         except laws.LawError as error:
             raise ConfigError(key, f"{where}{error}") from None
 
+    def _check_unit(self, record: SublayerConfig) -> None:
+        require(
+            record.gpas == "none" or self.weights != "unit",
+            "placement.gpas",
+            "would shrink a stream that placement.weights=unit (nGPT) keeps at one length; "
+            "use placement.gpas=none",
+        )
+
     def check(self, depth: int, width: int, steps: int) -> None:
         """Refuse what contradicts itself, or has no value, at some layer of a model or some step.
 
@@ -154,11 +163,7 @@ class PlacementConfig(SublayerConfig, _Named):
             "placement.reads",
             "both needs placement.second_stream=true; use x",
         )
-        require(
-            record.gpas == "none" or self.weights != "unit",
-            "placement.gpas",
-            "would shrink a stream that placement.weights=unit (nGPT) keeps at one length; use gpas=none",
-        )
+        self._check_unit(record)
         skip = record.skip_scale
         own = skip.learn != "none" and skip.share == "sublayer" and not skip.stored
         require(

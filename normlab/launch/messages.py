@@ -33,6 +33,8 @@ _PLUGINS = {
     "ray": "hydra-ray-launcher",
     "optuna": "hydra-optuna-sweeper",
 }
+#: Configs that begin a command: what they choose, the user has.
+MAIN = ("config", "probe")
 #: What is wrong with words or files that a user wrote; anything else is a fault of ours.
 KNOWN = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 _KINDS: dict[Any, str] = {
@@ -103,7 +105,9 @@ def problem(error: OmegaConfBaseException, word: str = "") -> str:
     if isinstance(error, ValidationError):
         known = groups.known_keys().get(key)
         below = [name for name in groups.known_keys() if name.startswith(f"{key}.")]
-        if mapping := groups.mapping_of(key):
+        if (mapping := groups.mapping_of(key)) and key.removeprefix(f"{mapping}.").isidentifier():
+            return f"must be a {'number' if mapping.endswith('parameters') else 'law'}, got {typed}"
+        if mapping:
             return f"an entry with a dot in its name is added with '+{mapping}={{NAME: VALUE}}'"
         if known is None and below:
             return f"is not one setting; there are {', '.join(below)}"
@@ -164,7 +168,7 @@ def _unreadable(error: OverrideParseException) -> str:
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file or "").rpartition("/")
     where = re.match(r"In '([^']+)'", str(error))
-    prefix = f"in {where[1]}.yaml: " if where and where[1] != "config" else ""
+    prefix = f"in {where[1]}.yaml: " if where and where[1] not in MAIN else ""
     if not group:
         return " ".join(str(error).split())
     name = group.removeprefix("hydra/")

@@ -31,6 +31,7 @@ def check(overrides: Sequence[str], folder: Path | None) -> None:
     Raises:
         ConfigError: with the full path of the field, and the file that it is in.
     """
+    _check_recipes(overrides)
     parser = OverridesParser.create()
     for word in overrides:
         try:
@@ -42,6 +43,18 @@ def check(overrides: Sequence[str], folder: Path | None) -> None:
                 _check_file(parsed.key_or_group, folder / parsed.key_or_group / f"{value}.yaml")
             elif isinstance(value, list | dict) and (hint := _hint(parsed.key_or_group)) is not None:
                 _check(value, hint, parsed.key_or_group)
+
+
+def _check_recipes(overrides: Sequence[str]) -> None:
+    """Two of them would not be laid over each other: Hydra takes the last."""
+    for recipe in groups.RECIPES:
+        given = [word.partition("=")[2] for word in overrides if word.startswith(f"{recipe}=")]
+        if len(given) > 1:
+            raise ConfigError(
+                recipe,
+                f"{' and '.join(given)} are both given, and a run takes one; "
+                f"-m {recipe}={','.join(given)} makes a sweep of them",
+            )
 
 
 def _values(override: Override) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from normlab.components.ffn import FeedForward, ffn_width
 from normlab.config import ActivationConfig, FFNConfig, ModelConfig
 from normlab.errors import ConfigError
 from normlab.measure.gradients import GradientNorms
+from normlab.measure.layout import Layout
 from normlab.model import GPT, site
 from normlab.tables.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
 
@@ -168,7 +169,7 @@ def test_the_gradient_of_a_learned_slope_counts_as_a_scale(small):
     model = GPT(dataclasses.replace(small(), activation=LEARNED), 11)
     assert site("layers.1.ffn.branch.act.beta") == ("layer_01", "scale")
     model(torch.randint(11, (2, 8))).square().mean().backward()
-    measured = GradientNorms(model, site, detail=True)
-    values = dict(zip(measured.names, measured.measure().tolist(), strict=True))
+    measured = GradientNorms(Layout(model, site))
+    values = dict(zip(measured.names, measured.measure(detail=True).tolist(), strict=True))
     beta = model.layers[1].ffn.branch.act.beta
     assert values["grad_norm/layer_01/scale"] == pytest.approx(beta.grad.abs().item())

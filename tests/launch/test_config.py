@@ -343,3 +343,38 @@ def test_a_file_with_a_stranger_or_a_wrong_value(tmp_path):
         path.write_text(yaml.safe_dump(groups.defaults() | change))
         with pytest.raises(RunDirectoryError, match=message):
             load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["preset=llama", "preset=gpt2"], r"preset: llama and gpt2 are both given.*-m preset=llama,gpt2"),
+        (["model.heads=7"], r"model\.width: 64 is not divisible by model\.heads=7; 8 heads would do"),
+        (["model.kv_heads=3"], r"model\.kv_heads: 3 does not divide model\.heads=4; 2 would"),
+        (["placement=mix_ln", "placement.parameters.fraction=half"], r"fraction: must be a number, got half"),
+        (["placement=ngpt", "norm=l2norm", "placement.gpas=stream"], r"use placement\.gpas=none"),
+    ],
+)
+def test_a_refusal_says_what_would_do(words, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(words)
+
+
+def test_the_readme_s_own_placements_are_what_it_says(tmp_path):
+    text = (groups.conf_dir().parent / "README.md").read_text()
+    files = dict(re.findall(r"`mine/placement/(\w+)\.yaml`[^`]*```yaml\n(.*?)```", text, re.DOTALL))
+    assert files.keys() == {"halved", "post_below"}
+    (tmp_path / "placement").mkdir()
+    for name, content in files.items():
+        (tmp_path / "placement" / f"{name}.yaml").write_text(content)
+    halved = compose(["placement=halved", "depth=12"], config_dir=tmp_path).placement
+    assert halved.branch_scale.value == "(2*depth)**-0.5" and halved.gains == {"ffn.out": "0.5"}
+    below = compose(["placement=post_below", "depth=4"], config_dir=tmp_path).placement
+    posts = [
+        [
+            below.sublayer_at(laws.variables(4, 64, layer, place) | below.parameters, place).norm_post
+            for place in (0, 1)
+        ]
+        for layer in (1, 2, 3, 4)
+    ]
+    assert posts == [[True, True], [False, False], [False, False], [False, False]]

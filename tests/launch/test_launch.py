@@ -190,6 +190,8 @@ def test_an_interrupt_before_the_first_step_leaves_nothing(fake, capsys, words, 
         raise AssertionError("the signal came too late")
 
     fake.run = start
+    # What starts tests in the background may have them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert launch(words) == 128 + number
     assert "interrupted before the first step" in capsys.readouterr().err
     assert left() == [] and not Path("here").exists() and not Path("outputs/sweeps/s").exists()
