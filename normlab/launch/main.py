@@ -53,7 +53,8 @@ def resume(directory: Path, overrides: Sequence[str]) -> int:
 def probe(argv: Sequence[str], directory: Path | None = None, *, as_json: bool = False) -> int:
     """Measure the models that `normlab probe ARGV` means; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
-    return _guarded(lambda: _probe(argv, directory, as_json), argv)
+    # Without the words: a plan explains its errors by the words of the model concerned.
+    return _guarded(lambda: _probe(argv, directory, as_json), ())
 
 
 def _probe(argv: Sequence[str], directory: Path | None, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from normlab.analysis.figures import image
 from normlab.analysis.probe import probe_figure
 from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, load_corpus
+from normlab.errors import ConfigError, UserError
 from normlab.model import GPT
 from normlab.probe import curves, files, page
 from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_batch, start
@@ -25,6 +26,8 @@ from normlab.sinks.wandb import WandbSink
 from normlab.training.interrupt import Interrupt
 
 Row = dict[str, Any]
+#: How many kinds of model that cannot be measured are named.
+_SHOWN = 5
 
 
 def check(plan: Plan) -> None:
@@ -35,12 +38,23 @@ def check(plan: Plan) -> None:
     """
     deepest: dict[str, RunConfig] = {}
     for cell in plan.cells:
-        check_model(cell.config)
-        before = deepest.get(name(cell.group))
-        if before is None or before.depth < cell.config.depth:
-            deepest[name(cell.group)] = cell.config
-    for config in deepest.values():
-        GPT(config, _vocab(config, plan.settings))
+        group = name(cell.group)
+        if group not in deepest or deepest[group].depth < cell.config.depth:
+            deepest[group] = cell.config
+    problems = {}
+    for group, config in deepest.items():
+        try:
+            check_model(config)
+            GPT(config, _vocab(config, plan.settings))
+        except ConfigError as error:
+            problems[group] = error
+    if len(deepest) > 1 and problems:
+        lines = [f"  {group}: {error}" for group, error in list(problems.items())[:_SHOWN]]
+        lines += [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        head = f"{len(problems)} of {len(deepest)} kinds of model cannot be measured:"
+        raise UserError("\n".join([head, *lines]))
+    for problem in problems.values():
+        raise problem
 
 
 def measure_model(config: RunConfig, settings: ProbeConfig) -> Row:

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from normlab.data import Batches, load_corpus
-from normlab.errors import ConfigError, RunDirectoryError
+from normlab.errors import ConfigError, RunDirectoryError, UserError
 from normlab.probe import files, page, session
 from normlab.probe.quantities import PROFILES, QUANTITIES
 from normlab.probe.settings import Cell, Plan, ProbeConfig
@@ -148,6 +148,15 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
         pytest.skip("there is a cuda device here")
     with pytest.raises(ConfigError, match=message):
         session.run(plan_of(("qk_norm",), changes=changes, **rows), tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_of_many_models_those_that_cannot_be_measured_are_named(plan_of, tmp_path):
+    with pytest.raises(UserError) as refusal:
+        session.run(
+            plan_of(("pre", "qk_norm"), changes={"model.heads": 16}, norm="groupnorm_token"), tmp_path / "o"
+        )
+    assert str(refusal.value).startswith("1 of 2 kinds of model cannot be measured:\n  qk_norm: norm")
     assert not (tmp_path / "o").exists()
 
 
