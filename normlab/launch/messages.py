@@ -105,7 +105,7 @@ def problem(error: OmegaConfBaseException, word: str = "") -> str:
     if isinstance(error, ValidationError):
         known = groups.known_keys().get(key)
         below = [name for name in groups.known_keys() if name.startswith(f"{key}.")]
-        if (mapping := groups.mapping_of(key)) and key.removeprefix(f"{mapping}.").isidentifier():
+        if (mapping := groups.mapping_of(key)) and word.lstrip("+").partition("=")[0] == key:
             return f"must be a {'number' if mapping.endswith('parameters') else 'law'}, got {typed}"
         if mapping:
             return f"an entry with a dot in its name is added with '+{mapping}={{NAME: VALUE}}'"

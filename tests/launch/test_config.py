@@ -196,7 +196,7 @@ def test_a_fault_in_a_users_placement_is_told_with_its_file_its_path_and_what_is
 def test_a_fault_that_a_word_brings_is_not_laid_on_the_file(tmp_path):
     (tmp_path / "placement").mkdir()
     (tmp_path / "placement" / "own.yaml").write_text("name: own\nnorm_in: true\n")
-    with pytest.raises(ConfigError, match=r"^placement\.gpas: .*use gpas=none"):
+    with pytest.raises(ConfigError, match=r"^placement\.gpas: .*use placement\.gpas=none"):
         compose(["placement=own", "placement.gpas=skip", "placement.weights=unit"], tmp_path)
     with pytest.raises(ConfigError, match=r"^optimizer\.lr: must be"):
         compose(["placement=own", "optimizer.lr=-1"], tmp_path)
