@@ -37,6 +37,13 @@ def plan_of(probe_config):
     return build
 
 
+@pytest.fixture
+def no_picture(monkeypatch):
+    """Drawing takes longer than all else here."""
+    monkeypatch.setattr(session, "probe_figure", lambda panels, title: None)
+    monkeypatch.setattr(session, "image", lambda figure: Image.new("RGB", (9, 9)))
+
+
 def strict(text):
     """JSON without the NaN and Infinity that Python reads and others do not."""
 
@@ -51,7 +58,7 @@ def table(path):
     return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
-def test_json_has_a_row_a_model_and_a_slope_a_quantity(plan_of, tmp_path, capsys):
+def test_json_has_a_row_a_model_and_a_slope_a_quantity(plan_of, tmp_path, capsys, no_picture):
     assert session.run(plan_of(depths=(5, 6)), tmp_path / "o", as_json=True) is None
     printed = capsys.readouterr()
     record = strict(printed.out)
@@ -84,7 +91,7 @@ def test_the_folder_holds_tables_and_a_picture(plan_of, tmp_path, capsys):
         assert picture.width > 800 and len(picture.convert("RGB").getcolors(1 << 24)) > 50
 
 
-def test_ctrl_c_leaves_the_finished_rows(plan_of, tmp_path, capsys, monkeypatch):
+def test_ctrl_c_leaves_the_finished_rows(plan_of, tmp_path, capsys, monkeypatch, no_picture):
     real, count = session.measure_model, []
 
     def measure(config, settings):
@@ -107,7 +114,7 @@ def test_ctrl_c_leaves_the_finished_rows(plan_of, tmp_path, capsys, monkeypatch)
     assert "stopped after 6 models" in printed.err
 
 
-def test_an_error_in_the_middle_leaves_the_finished_rows(plan_of, tmp_path, monkeypatch):
+def test_an_error_in_the_middle_leaves_the_finished_rows(plan_of, tmp_path, monkeypatch, no_picture):
     real, count = session.measure_model, []
 
     def measure(config, settings):
@@ -164,7 +171,7 @@ def test_a_leaky_norm_that_is_allowed_is_measured(plan_of):
     session.check(plan_of(changes={"norm.allow_leaky": True}, norm="batchnorm"))
 
 
-def test_a_folder_with_a_probe_is_not_written_over(plan_of, tmp_path):
+def test_a_folder_with_a_probe_is_not_written_over(plan_of, tmp_path, no_picture):
     plan = plan_of(("pre",), (2,), seeds=(0,))
     session.run(plan, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
