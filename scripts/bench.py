@@ -1,7 +1,7 @@
-"""What normlab costs: `python scripts/bench.py [--steps N] [--tests]` prints a table.
+"""What normlab costs: `python scripts/bench.py [--cycles N] [--quick] [--tests]` prints a table.
 
 The default run and start-up times are whole processes. The instruments' cost is measured in one process, with
-the two arms taking turns, so that a busy machine slows both alike: the ratio is what counts.
+the arms taking turns, so that a busy machine slows all alike: the ratio is what counts.
 """
 
 import argparse
@@ -29,8 +29,15 @@ def seconds(command: list[str], repeats: int = 1) -> float:
     return statistics.median(taken)
 
 
-def step_times(arms: dict[str, list[str]], steps: int) -> dict[str, float]:
-    """Median milliseconds of a step under each set of overrides, the arms taking turns step by step."""
+#: Steps after which every instrument has had its turn; a cost is a mean over so many.
+CYCLE = 20
+
+
+def step_times(arms: dict[str, list[str]], cycles: int) -> dict[str, float]:
+    """Milliseconds of a step under each set of overrides, the arms taking turns step by step.
+
+    The median over the cycles of each cycle's mean: instruments look at every 5th to 20th step alone.
+    """
     from normlab.data import load_corpus
     from normlab.launch import compose
     from normlab.run import build
@@ -41,15 +48,22 @@ def step_times(arms: dict[str, list[str]], steps: int) -> dict[str, float]:
         config = compose(overrides)
         jobs[name] = build(config, load_corpus(config.data, config.model.context))
     taken: dict[str, list[float]] = {name: [] for name in arms}
-    for step in range(steps + 5):
+    for step in range(CYCLE * (cycles + 1)):
         for name, job in jobs.items():
             began = time.perf_counter()
             row = take_step(job)
             job.watch.update(row)
             job.step += 1
-            if step >= 5:  # the first steps allocate
+            if step >= CYCLE:  # the first steps allocate
                 taken[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return {
+        name: statistics.median(statistics.fmean(cycle) for cycle in batched(times, CYCLE))
+        for name, times in taken.items()
+    }
+
+
+def batched(values: list[float], size: int) -> list[list[float]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def batch_time() -> float:
@@ -72,25 +86,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=100, help="steps each arm of the instruments' cost")
+    parser.add_argument(
+        "--cycles", type=int, default=10, help="times 20 steps each arm of the instruments' cost"
+    )
+    parser.add_argument("--quick", action="store_true", help="the instruments' cost alone")
     parser.add_argument("--tests", action="store_true", help="time the test suite too")
     options = parser.parse_args()
     normlab = [sys.executable, "-m", "normlab"]
     table = Table("what", "measured", title=f"normlab on {os.cpu_count()} cores")
+    if not options.quick:
+        whole_processes(table, normlab)
+    for width in (64, 128):
+        arms = {
+            name: [f"measure={name}", f"model.width={width}", "train.threads=1"]
+            for name in ("minimal", "standard", "full")
+        }
+        times = step_times(arms, options.cycles)
+        for name, milliseconds in times.items():
+            ratio = milliseconds / times["minimal"]
+            table.add_row(f"a step, width {width}, measure={name}", f"{milliseconds:.1f} ms, {ratio:.3f}")
+    draw = batch_time()
+    table.add_row("drawing a batch", f"{draw:.3f} ms")
+    if options.tests:
+        table.add_row(
+            "the test suite", f"{seconds([sys.executable, '-m', 'pytest', '-q', '-n', 'auto']):.0f} s"
+        )
+    Console().print(table)
+
+
+def whole_processes(table: Table, normlab: list[str]) -> None:
+    """Start-up and the default run."""
     table.add_row("normlab --help", f"{seconds([*normlab, '--help'], 5):.2f} s")
     table.add_row("normlab train --help", f"{seconds([*normlab, 'train', '--help'], 5):.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         run = [*normlab, "train", f"hydra.run.dir={Path(folder) / 'run'}"]
         table.add_row("the default run, 300 steps", f"{seconds(run):.1f} s")
-    times = step_times({"on": [], "off": ["measure=minimal"]}, options.steps)
-    table.add_row("a step, per-layer gradient norms on", f"{times['on']:.1f} ms")
-    table.add_row("a step, off (global norm only)", f"{times['off']:.1f} ms")
-    table.add_row("on / off", f"{times['on'] / times['off']:.3f}")
-    draw = batch_time()
-    table.add_row("drawing a batch", f"{draw:.3f} ms, {100 * draw / times['on']:.2f} % of a step")
-    if options.tests:
-        table.add_row("the test suite", f"{seconds([sys.executable, '-m', 'pytest', '-q']):.0f} s")
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class ActivationRow(Row[ActivationConfig]):
 
         seen = moments(self.config)
         values = {"E f": seen.mean, "E f^2": seen.square, "gain": seen.gain, "chi": seen.chi}
-        return {name: f"{value:.4f}" for name, value in values.items()}
+        return {name: f"{round(value, 4) + 0.0:.4f}" for name, value in values.items()}  # no -0.0000
 
 
 ACTIVATIONS: dict[str, ActivationRow] = table(
