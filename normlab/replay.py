@@ -9,7 +9,7 @@ from typing import Any
 from normlab import groups
 from normlab.config import RunConfig
 from normlab.divergence import Event, Facts, Watch, outcome
-from normlab.divergence.nonfinite import DERIVED, PARAMETER, PREFIX
+from normlab.divergence.nonfinite import DERIVED, PREFIX, TEXTS
 from normlab.errors import ConfigError, RunDirectoryError, nearest
 from normlab.naming import flat
 from normlab.sinks.afterwards import readable_events, readable_rows, replace_events
@@ -171,7 +171,7 @@ def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
 
     own = load_config(directory / CONFIG)
     config = load_config(directory / CONFIG, overrides) if overrides else own
-    rows, notes = readable_rows(directory / ROWS, texts=[PARAMETER])
+    rows, notes = readable_rows(directory / ROWS, texts=TEXTS)
     if not rows:
         empty = (directory / ROWS).stat().st_size == 0
         why = "it is empty: the run stopped before its first step" if empty else "no line of it is a row"

@@ -1,7 +1,7 @@
 """Non-finite numbers, named by where the backward pass meets them first."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from normlab.config import DivergenceConfig
@@ -13,6 +13,10 @@ PREFIX = "grad_norm/"
 DERIVED = ("global", "clipped", "first_to_last")
 #: The row's key for the first site whose parameters are not finite; its value is the site's name.
 PARAMETER = "nonfinite/parameter"
+#: Before the keys of an autopsy: `site`, `pass`, `input_min`, `input_max`.
+TRACE = "nonfinite/"
+#: The keys of a row that hold words.
+TEXTS = (PARAMETER, f"{TRACE}site", f"{TRACE}pass")
 #: Kinds of parameter in a block, from its output back to its input.
 BACKWARD = ("ffn.out", "ffn.in", "attn.out", "attn.qkv", "norm", "scale")
 #: Places in the order of the backward pass; layers, the last one first, stand at 2.
@@ -39,7 +43,7 @@ class NonFinite(Detector):
             self.state.event = None
             return [event.over(row["step"])]
         if found is not None and event is None:
-            self.state.event = _event(row["step"], *found)
+            self.state.event = _traced(_event(row["step"], *found), row)
             return [self.state.event]
         return []
 
@@ -77,6 +81,18 @@ def backward_rank(site: str) -> tuple[Any, ...]:
     group = 2 if index != place and index.isdigit() else PLACES.get(place, 3)
     within = BACKWARD.index(kind) if kind in BACKWARD else len(BACKWARD) + (not kind)
     return group, -int(index) if group == 2 else 0, within, site
+
+
+def _traced(event: Event, row: Values) -> Event:
+    """`event` with where the step, run again under watch, was first not finite, if that is known."""
+    site = row.get(f"{TRACE}site")
+    if site is None:
+        return event
+    told = f"{event.message}; it began in {site}, in the {row[f'{TRACE}pass']} pass"
+    if f"{TRACE}input_min" in row:
+        low, high = row[f"{TRACE}input_min"], row[f"{TRACE}input_max"]
+        told += f", from numbers between {low:.3g} and {high:.3g}"
+    return replace(event, layers=(str(site).partition("/")[0],), message=told)
 
 
 def _event(step: int, metric: str, value: float, site: str) -> Event:

@@ -79,3 +79,16 @@ def test_norms_made_from_others_are_no_sites(fold: Fold) -> None:
     assert (event.metric, event.layers) == ("grad_norm/layer_00", ("layer_00",))
     (event,) = fold([{"loss": 3.0, "grad_norm/head": NAN}])
     assert event.metric == "grad_norm/head"
+
+
+def test_where_it_began_is_told(fold: Fold) -> None:
+    trace = {"nonfinite/site": "layer_05/ffn.in", "nonfinite/pass": "forward"}
+    range_ = {"nonfinite/input_min": -2.0, "nonfinite/input_max": 3.5e38}
+    (event,) = fold([{"loss": NAN, **trace, **range_}])
+    assert (event.metric, event.layers) == ("loss", ("layer_05",))
+    assert (
+        "it began in layer_05/ffn.in, in the forward pass, from numbers between -2 and 3.5e+38"
+        in event.message
+    )
+    (event,) = fold([{"loss": NAN, **trace}])
+    assert event.message.endswith("in the forward pass")

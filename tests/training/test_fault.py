@@ -9,6 +9,7 @@ from normlab import run as composition
 from normlab.config import FAULT_KINDS, MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
+from normlab.sinks.run_directory import read_events
 from normlab.training.autopsy import called
 from normlab.training.fault import FAULTS
 from normlab.training.loop import take_step
@@ -134,3 +135,11 @@ def test_names_of_modules():
     assert called("layers.5.site") == "layer_05"
     assert called("layers.5.attn.branch") == "layer_05/attn.branch"
     assert called("final_norm") == "final_norm"
+
+
+@pytest.mark.parametrize("kind", ["nan_activation", "nan_gradient"])
+def test_the_event_names_the_faulty_layer_at_once(kind, small, tmp_path):
+    composition.run(small(fault(kind, layer=1)), tmp_path / "run", plain=True)
+    (event,) = read_events(tmp_path / "run")
+    assert (event["kind"], event["step"], event["layers"]) == ("nonfinite", 3, ["layer_01"])
+    assert "it began in layer_01" in event["message"] and event["recovered"]
