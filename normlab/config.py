@@ -14,10 +14,21 @@ from normlab.placement import PROJECTIONS as PROJECTIONS
 from normlab.placement import WEIGHTS as WEIGHTS
 from normlab.placement import ExceptionConfig as ExceptionConfig
 from normlab.placement import PlacementConfig as PlacementConfig
+from normlab.ranges import at_least, fraction, not_negative, positive
 from normlab.sublayer import SCALES as SCALES
 from normlab.sublayer import SUBLAYER_WORDS as SUBLAYER_WORDS
 from normlab.sublayer import ScaleConfig as ScaleConfig
 from normlab.sublayer import SublayerConfig as SublayerConfig
+from normlab.thresholds import DivergenceConfig as DivergenceConfig
+from normlab.thresholds import EntropyCollapseConfig as EntropyCollapseConfig
+from normlab.thresholds import ExplosionConfig as ExplosionConfig
+from normlab.thresholds import FrozenConfig as FrozenConfig
+from normlab.thresholds import LogitGrowthConfig as LogitGrowthConfig
+from normlab.thresholds import MassiveActivationConfig as MassiveActivationConfig
+from normlab.thresholds import PlateauConfig as PlateauConfig
+from normlab.thresholds import SlowDivergenceConfig as SlowDivergenceConfig
+from normlab.thresholds import SpikeConfig as SpikeConfig
+from normlab.thresholds import VanishingConfig as VanishingConfig
 
 POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
@@ -29,24 +40,8 @@ MEASURED = ("grad_norm", "grad_stream", "stream", "update", "gain", "attention",
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 
 
-def _positive(value: float, key: str) -> None:
-    require(math.isfinite(value) and value > 0, key, f"must be a finite number above 0, got {value}")
-
-
-def _not_negative(value: float, key: str) -> None:
-    require(math.isfinite(value) and value >= 0, key, f"must be a finite number, 0 or more, got {value}")
-
-
-def _at_least(value: int, least: int, key: str) -> None:
-    require(value >= least, key, f"must be {least} or more, got {value}")
-
-
 def _nearest_divisor(of: int, wanted: int) -> int:
     return min((n for n in range(1, of + 1) if of % n == 0), key=lambda n: abs(n - wanted))
-
-
-def _fraction(value: float, key: str) -> None:
-    require(0 < value < 1, key, f"must lie between 0 and 1, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +54,7 @@ class NormConfig:
     allow_leaky: bool = False
 
     def __post_init__(self) -> None:
-        _not_negative(self.eps, "norm.eps")
+        not_negative(self.eps, "norm.eps")
 
     def at(self, site: str) -> Self:
         """The settings of the norms at a site: `attn`, `ffn`, `embedding` or `final`."""
@@ -81,8 +76,8 @@ class FFNConfig:
     multiple_of: int = 8
 
     def __post_init__(self) -> None:
-        _positive(self.ratio, "model.ffn.ratio")
-        _at_least(self.multiple_of, 1, "model.ffn.multiple_of")
+        positive(self.ratio, "model.ffn.ratio")
+        at_least(self.multiple_of, 1, "model.ffn.multiple_of")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +114,9 @@ class ModelConfig:
     head_bias: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(self.width, 1, "model.width")
-        _at_least(self.heads, 1, "model.heads")
-        _at_least(self.context, 2, "model.context")
+        at_least(self.width, 1, "model.width")
+        at_least(self.heads, 1, "model.heads")
+        at_least(self.context, 2, "model.context")
         require(
             self.width % self.heads == 0,
             "model.width",
@@ -129,7 +124,7 @@ class ModelConfig:
             f"{_nearest_divisor(self.width, self.heads)} heads would do",
         )
         require_one_of(self.positions, POSITIONS, "model.positions")
-        _at_least(self.kv_heads, 0, "model.kv_heads")
+        at_least(self.kv_heads, 0, "model.kv_heads")
         require(
             self.heads % (self.kv_heads or self.heads) == 0,
             "model.kv_heads",
@@ -144,13 +139,13 @@ class ModelConfig:
             f"rope turns pairs, and {self.rotary_width} (model.rope_fraction of model.width / model.heads) "
             "is not an even number above 0",
         )
-        _not_negative(self.logit_softcap, "model.logit_softcap")
+        not_negative(self.logit_softcap, "model.logit_softcap")
         for key in ("embedding_scale", "logit_scale"):
             try:
                 laws.value(getattr(self, key), {"depth": 2, "width": self.width})
             except laws.LawError as error:
                 raise ConfigError(f"model.{key}", str(error)) from None
-        _positive(self.rope_base, "model.rope_base")
+        positive(self.rope_base, "model.rope_base")
         require(0 <= self.dropout < 1, "model.dropout", f"must be 0 or more and below 1, got {self.dropout}")
 
     @property
@@ -191,11 +186,11 @@ class InitConfig:
     truncate: float | None = None
 
     def __post_init__(self) -> None:
-        _not_negative(self.gain, "init.gain")
+        not_negative(self.gain, "init.gain")
         for key in ("embedding_std", "position_std", "head_std"):
             value = getattr(self, key)
             if value is not None:
-                _not_negative(value, f"init.{key}")
+                not_negative(value, f"init.{key}")
         require(
             self.truncate is None or (math.isfinite(self.truncate) and self.truncate >= 1),
             "init.truncate",
@@ -222,11 +217,11 @@ class DataConfig:
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least(self.vocab_size, 257, "data.vocab_size")
-        _fraction(self.val_fraction, "data.val_fraction")
+        at_least(self.vocab_size, 257, "data.vocab_size")
+        fraction(self.val_fraction, "data.val_fraction")
         require_one_of(self.val_split, ("auto", "document", "tail"), "data.val_split")
         if self.max_tokens is not None:
-            _at_least(self.max_tokens, 1, "data.max_tokens")
+            at_least(self.max_tokens, 1, "data.max_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,8 +235,8 @@ class OptimizerConfig:
     decay: str = "all"
 
     def __post_init__(self) -> None:
-        _positive(self.lr, "optimizer.lr")
-        _not_negative(self.weight_decay, "optimizer.weight_decay")
+        positive(self.lr, "optimizer.lr")
+        not_negative(self.weight_decay, "optimizer.weight_decay")
         require_one_of(self.decay, DECAYS, "optimizer.decay")
 
 
@@ -262,8 +257,8 @@ class CheckpointConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        _at_least(self.every, 1, "train.checkpoint.every")
-        _at_least(self.keep, 1, "train.checkpoint.keep")
+        at_least(self.every, 1, "train.checkpoint.every")
+        at_least(self.keep, 1, "train.checkpoint.keep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,15 +293,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for key in ("steps", "batch_size", "accumulation", "eval_every", "eval_batches", "log_every"):
-            _at_least(getattr(self, key), 1, f"train.{key}")
+            at_least(getattr(self, key), 1, f"train.{key}")
         require(
             self.batch_size % self.accumulation == 0,
             "train.accumulation",
             f"{self.accumulation} does not divide train.batch_size={self.batch_size}",
         )
         if self.clip is not None:
-            _positive(self.clip, "train.clip")
-        _not_negative(self.z_loss, "train.z_loss")
+            positive(self.clip, "train.clip")
+        not_negative(self.z_loss, "train.z_loss")
         require_one_of(self.precision, PRECISIONS, "train.precision")
         require_one_of(self.device, DEVICES, "train.device")
         if self.threads != "auto":
@@ -345,183 +340,7 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         for key in (*MEASURED, "ring"):
-            _at_least(getattr(self, key), 0, f"measure.{key}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpikeConfig:
-    """A value far above its own recent past: robust z-score over a detrended window."""
-
-    #: Values the baseline is made of.
-    window: int = 64
-    #: How many robust standard deviations above the trend make a spike. Of 9,000 batches, a trained model's
-    #: losses on the oddest three are at 6.5, 6.6 and 8.1: that is the text, not the training.
-    z: float = 10.0
-    #: Loss and gradient both above this within `co_steps` make one too.
-    co_z: float = 6.0
-    co_steps: int = 5
-    #: A gradient must also be so many times what was expected: an odd batch of text reaches 4, and healthy
-    #: runs of 12 layers reach 6 for a step at a time, to no harm.
-    grad_ratio: float = 8.0
-    #: Outliers on end after which the new level is the baseline.
-    rebaseline: int = 64
-
-    def __post_init__(self) -> None:
-        _at_least(self.window, 8, "divergence.spike.window")
-        _positive(self.z, "divergence.spike.z")
-        _positive(self.co_z, "divergence.spike.co_z")
-        _at_least(self.co_steps, 0, "divergence.spike.co_steps")
-        require(
-            math.isfinite(self.grad_ratio) and self.grad_ratio >= 1,
-            "divergence.spike.grad_ratio",
-            f"must be a finite number, 1 or more, got {self.grad_ratio}",
-        )
-        _at_least(self.rebaseline, 2, "divergence.spike.rebaseline")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplosionConfig:
-    """The loss above its start by `margin` nats for `steps` steps on end."""
-
-    margin: float = 0.1
-    steps: int = 50
-
-    def __post_init__(self) -> None:
-        _not_negative(self.margin, "divergence.explosion.margin")
-        _at_least(self.steps, 1, "divergence.explosion.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlowDivergenceConfig:
-    """The median loss of `window` steps above the lowest such median so far, for `steps` steps on end.
-
-    How far above: `margin` nats, or `z` standard errors of such a median where the loss is noisier than that.
-    """
-
-    window: int = 50
-    margin: float = 0.1
-    z: float = 8.0
-    steps: int = 100
-
-    def __post_init__(self) -> None:
-        _at_least(self.window, 4, "divergence.slow_divergence.window")
-        _positive(self.margin, "divergence.slow_divergence.margin")
-        _not_negative(self.z, "divergence.slow_divergence.z")
-        _at_least(self.steps, 1, "divergence.slow_divergence.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlateauConfig:
-    """The median loss of `window` steps within `tolerance` nats of a floor of the text, and flat."""
-
-    tolerance: float = 0.1
-    window: int = 50
-    #: Steps after the warm-up before a plateau counts.
-    grace: int = 100
-    #: Largest fall, in nats, from the first to the second half of the window that still counts as flat; over
-    #: twice the window, from the first to the last quarter, it is `tolerance`.
-    flat: float = 0.05
-    #: Steps for which a loss must be flat, from the first quarter to the last, where it is above the unigram
-    #: entropy and near no floor.
-    long_window: int = 150
-
-    def __post_init__(self) -> None:
-        _positive(self.tolerance, "divergence.plateau.tolerance")
-        _at_least(self.window, 2, "divergence.plateau.window")
-        _at_least(self.grace, 0, "divergence.plateau.grace")
-        _positive(self.flat, "divergence.plateau.flat")
-        require(
-            self.long_window >= self.window,
-            "divergence.plateau.long_window",
-            f"must be at least divergence.plateau.window={self.window}, got {self.long_window}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VanishingConfig:
-    """A layer's gradient RMS below `factor` times the optimizer's eps for `steps` steps on end."""
-
-    factor: float = 10.0
-    steps: int = 20
-
-    def __post_init__(self) -> None:
-        _positive(self.factor, "divergence.vanishing.factor")
-        _at_least(self.steps, 1, "divergence.vanishing.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenConfig:
-    """A place whose gradient, or whose update, is exactly 0 for `steps` steps on end."""
-
-    steps: int = 20
-
-    def __post_init__(self) -> None:
-        _at_least(self.steps, 1, "divergence.frozen.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EntropyCollapseConfig:
-    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end.
-
-    Measured at depth 4 to 6: 0.4 or more after 1,000 healthy steps; 0.00 in the first layer at a rate 12
-    times as high, where the loss stays 0.9 nats above.
-    """
-
-    share: float = 0.05
-    steps: int = 20
-
-    def __post_init__(self) -> None:
-        _fraction(self.share, "divergence.entropy_collapse.share")
-        _at_least(self.steps, 1, "divergence.entropy_collapse.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogitGrowthConfig:
-    """A layer's largest attention logit above `limit` for `steps` steps on end.
-
-    The limit is where Wortsman et al. (arXiv 2309.14322) see harm. Measured at depth 4 to 6: up to 28 in
-    1,000 healthy steps; above 1,000 by step 150, and 15,000 at the end, at a rate 12 times as high.
-    """
-
-    limit: float = 1e3
-    steps: int = 20
-
-    def __post_init__(self) -> None:
-        _positive(self.limit, "divergence.logit_growth.limit")
-        _at_least(self.steps, 1, "divergence.logit_growth.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MassiveActivationConfig:
-    """At least `count` massive activations in the stream after a layer for `steps` steps on end."""
-
-    count: int = 1
-    steps: int = 20
-
-    def __post_init__(self) -> None:
-        _at_least(self.count, 1, "divergence.massive_activation.count")
-        _at_least(self.steps, 1, "divergence.massive_activation.steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DivergenceConfig:
-    """What counts as a divergence event, and what to do then."""
-
-    name: str = "standard"
-    #: `record` keeps training; `stop` ends the run at the first event that decides its outcome.
-    action: str = "record"
-    spike: SpikeConfig = field(default_factory=SpikeConfig)
-    explosion: ExplosionConfig = field(default_factory=ExplosionConfig)
-    slow_divergence: SlowDivergenceConfig = field(default_factory=SlowDivergenceConfig)
-    plateau: PlateauConfig = field(default_factory=PlateauConfig)
-    vanishing: VanishingConfig = field(default_factory=VanishingConfig)
-    frozen: FrozenConfig = field(default_factory=FrozenConfig)
-    entropy_collapse: EntropyCollapseConfig = field(default_factory=EntropyCollapseConfig)
-    logit_growth: LogitGrowthConfig = field(default_factory=LogitGrowthConfig)
-    massive_activation: MassiveActivationConfig = field(default_factory=MassiveActivationConfig)
-
-    def __post_init__(self) -> None:
-        require_one_of(self.action, ("record", "stop"), "divergence.action")
+            at_least(getattr(self, key), 0, f"measure.{key}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -556,9 +375,9 @@ class FaultConfig:
 
     def __post_init__(self) -> None:
         require_one_of(self.kind, FAULT_KINDS, "fault.kind")
-        _at_least(self.step, 0, "fault.step")
-        _at_least(self.layer, 0, "fault.layer")
-        _positive(self.factor, "fault.factor")
+        at_least(self.step, 0, "fault.step")
+        at_least(self.layer, 0, "fault.layer")
+        positive(self.factor, "fault.factor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -594,8 +413,8 @@ class RunConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        _at_least(self.depth, 1, "depth")
-        _at_least(self.warmup, 0, "warmup")
+        at_least(self.depth, 1, "depth")
+        at_least(self.warmup, 0, "warmup")
         require(0 <= self.seed < 2**63, "seed", f"must be 0 or more and below 2**63, got {self.seed}")
         require(
             self.warmup <= self.train.steps,

@@ -22,10 +22,7 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
     instruments: list[tuple[int, Instrument]] = [
         (every.stream, Stream(where.residual)),
         (every.stream, Blocks(where.stream)),
-        (
-            every.grad_stream,
-            StreamGradient(where.stream, zeros),
-        ),
+        (every.grad_stream, StreamGradient(where.stream, zeros)),
         (every.attention, Attention(where.attention, config.model.heads, where.finish)),
         (every.hidden, Hidden(where.hidden)),
         (every.output, Output()),

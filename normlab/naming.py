@@ -11,7 +11,7 @@ from normlab import groups
 from normlab.errors import ConfigError
 
 #: Where a run lives and how it is reported is not what it is.
-_OUTSIDE = ("tracker", "sweep")
+OUTSIDE = ("tracker", "sweep")
 #: Left out of the slug: they choose the machine.
 _QUIET = ("train.threads", "train.device")
 #: Longest slug, so that a folder's name fits everywhere.
@@ -27,7 +27,7 @@ def timestamp(now: datetime) -> str:
 
 def digest(config: Plain) -> str:
     """8 hex digits of what a job is: its config less tracker and sweep."""
-    own = {key: value for key, value in config.items() if key not in _OUTSIDE}
+    own = {key: value for key, value in config.items() if key not in OUTSIDE}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -54,14 +54,14 @@ def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
     chosen = groups.default_options()
     for key, standard in usual.items():
         value = config.get(key, standard)
-        if key in groups.GROUPS and key not in _OUTSIDE:
+        if key in groups.GROUPS and key not in OUTSIDE:
             option, own = _option(key, value)
             if option != chosen[key]:
                 yield key, option
             for name, ours in flat(value, f"{key}."):
                 if name not in own or own[name] != ours:
                     yield from [] if name in (*_QUIET, f"{key}.name") else [(name, ours)]
-        elif key not in _OUTSIDE and value != standard:
+        elif key not in OUTSIDE and value != standard:
             yield key, value
 
 
@@ -106,7 +106,7 @@ def swept(configs: Sequence[Plain]) -> list[str]:
     """
     found = []
     every = dict.fromkeys([*groups.defaults(), *(key for config in configs for key in config)])
-    for key in (key for key in every if key not in _OUTSIDE):
+    for key in (key for key in every if key not in OUTSIDE):
         if len({_text(knob(config, key)) for config in configs}) > 1:
             found.append(key)
         parts = [config.get(key) for config in configs]

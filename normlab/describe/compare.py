@@ -14,9 +14,8 @@ from normlab.config import RunConfig
 from normlab.describe import page
 from normlab.describe.equations import Equations
 from normlab.describe.facts import Description
+from normlab.naming import OUTSIDE
 
-#: What does not change a model or its training.
-_OUTSIDE = ("tracker", "sweep")
 #: Columns that the names of what differs may take before they are wrapped.
 _NAMES = 26
 
@@ -54,7 +53,7 @@ def settings(this: RunConfig, against: RunConfig) -> list[Pair]:
 def _flat(config: RunConfig) -> Iterator[tuple[str, Any]]:
     for key, value in naming.flat(dataclasses.asdict(config)):
         group, _, rest = key.partition(".")
-        if group not in _OUTSIDE:
+        if group not in OUTSIDE:
             yield (group if group in groups.GROUPS and rest == "name" else key), value
 
 
