@@ -19,6 +19,7 @@ from PIL import Image
 
 from normlab.config import TrackerConfig
 from normlab.sinks import wandb as module
+from normlab.sinks import wandb_start
 from normlab.sinks.run_directory import RunDirectory, read_rows, truncate
 from normlab.sinks.wandb import WandbSink
 
@@ -31,7 +32,7 @@ def be_nobody(monkeypatch, folder):
         monkeypatch.delenv(name)
     for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(folder / "nobody" / name))
-    monkeypatch.setattr(WandbSink, "_unreachable", False)
+    monkeypatch.setattr(wandb_start.Start, "unreachable", False)
 
 
 @pytest.fixture(autouse=True)
@@ -296,7 +297,7 @@ def test_a_mute_server_costs_one_warning_and_a_short_wait(opening_of, made, monk
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        monkeypatch.setattr(module, "INIT_TIMEOUT", 1.0)
+        monkeypatch.setattr(wandb_start, "INIT_TIMEOUT", 1.0)
         sink = WandbSink(TrackerConfig(), warn=warnings.append)
         record = mirror(sink, opening_of(), made, [made.row(step) for step in range(3)])
         second = WandbSink(TrackerConfig(), warn=warnings.append)
