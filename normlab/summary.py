@@ -20,6 +20,8 @@ class Tally:
         self._val_final: float | None = None
         self._val_best = math.nan
         self._spikes = SpikeScores()
+        #: First block's gradient norm over the last one's, and the step of that.
+        self._slope: tuple[float | None, int | None] = None, None
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -28,13 +30,16 @@ class Tally:
         if len(self._recent) == SPAN:
             self._best = _lower(self._best, self._mean())
         self._spikes.take(row["loss"], row.get("grad_norm/global", math.nan))
+        slope = row.get("grad_norm/first_to_last", math.nan)
+        if math.isfinite(slope):
+            self._slope = slope, row["step"]
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
 
     def figures(self) -> dict[str, Any]:
-        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`; None where there is
-        nothing yet.
+        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`,
+        `grad_norm/first_to_last` as it was last finite and the step of that; None where there is nothing yet.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -46,6 +51,8 @@ class Tally:
             "val/final": self._val_final,
             "val/best": None if self._val_final is None else self._val_best,
             **self._spikes.figures(),
+            "grad_norm/first_to_last": self._slope[0],
+            "grad_norm/first_to_last_step": self._slope[1],
         }
 
     def _mean(self) -> float:
@@ -53,12 +60,19 @@ class Tally:
 
 
 def event_figures(status: str, events: Iterable[Event]) -> dict[str, Any]:
-    """`outcome` (None while the run is `running`), `events` (how many of each kind) and `first_event`."""
+    """`outcome` (None while the run is `running`), `events` (how many of each kind) and `first_event`.
+
+    Its step and the first of its layers are there by themselves too, as columns for a table of runs; None
+    where there is no event, or no layer to it.
+    """
     records = [event.record() for event in events]
+    first = min(records, key=lambda record: record["step"], default=None)
     return {
         "outcome": outcome(records) if status != "running" else None,
         "events": dict(Counter(record["kind"] for record in records)),
-        "first_event": min(records, key=lambda record: record["step"], default=None),
+        "first_event": first,
+        "first_event_step": first["step"] if first else None,
+        "first_event_layer": next(iter(first["layers"]), None) if first else None,
     }
 
 

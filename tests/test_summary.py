@@ -43,5 +43,26 @@ def test_events_come_to_an_outcome_counts_and_the_first(status, word):
     events = [event(7, "spike"), event(3, "plateau"), event(9, "spike")]
     figures = event_figures(status, events)
     assert figures["outcome"] == word and figures["events"] == {"spike": 2, "plateau": 1}
-    assert figures["first_event"]["step"] == 3
-    assert event_figures("finished", []) == {"outcome": "stable", "events": {}, "first_event": None}
+    assert figures["first_event"]["step"] == figures["first_event_step"] == 3
+    assert figures["first_event_layer"] is None
+
+
+def test_the_first_event_has_columns_of_its_own():
+    events = [event(7, "spike", layers=("head",)), event(3, "vanishing", layers=("layer_02", "layer_01"))]
+    figures = event_figures("finished", events)
+    assert (figures["first_event_step"], figures["first_event_layer"]) == (3, "layer_02")
+    assert event_figures("finished", []) == {
+        "outcome": "stable",
+        "events": {},
+        "first_event": None,
+        "first_event_step": None,
+        "first_event_layer": None,
+    }
+
+
+def test_the_gradients_slope_is_the_last_finite_one_with_its_step():
+    key, tally = "grad_norm/first_to_last", Tally()
+    for step, more in enumerate(({key: 4.0}, {key: 3.0}, {}, {key: math.nan}, {key: math.inf})):
+        tally.row({"step": step, "loss": 2.0} | more)
+    assert (tally.figures()[key], tally.figures()[f"{key}_step"]) == (3.0, 1)
+    assert (Tally().figures()[key], Tally().figures()[f"{key}_step"]) == (None, None)
