@@ -1,8 +1,9 @@
 """The wandb sink: a mirror of the run directory, in which everything that matters is already.
 
 So wandb may fail: whatever it raises costs one warning, and the run goes on without it. Each row is one `log`
-call, made when the next row comes (the last at the end, with the pictures), so that the history has exactly
-the rows of `metrics.jsonl`. wandb's own step is the row's `step`.
+call, made when the next row comes (the last at the end, with the pictures), so that the history has the steps
+of `metrics.jsonl`, and of each the numbers within the budget (`normlab.sinks.budget`). wandb's own step is the
+row's `step`.
 
 A resumed run: an offline run of wandb cannot be continued, so the rows before the checkpoint are logged again
 from `metrics.jsonl` into a new offline run, which replaces the folders of earlier ones (but one that was
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from normlab.config import TrackerConfig
 from normlab.sinks.base import Opening, Row, event_key
+from normlab.sinks.budget import coarse
 from normlab.sinks.deadline import within
 from normlab.sinks.mirror import cell, flat, read_note, remove_replaced, words
 from normlab.sinks.run_directory import read_rows
@@ -122,7 +124,7 @@ class WandbSink:
         if self._run is None or row["step"] < self._next_step:  # type: ignore[operator]
             return
         held = self._held
-        self._held = {key: value for key, value in row.items() if not isinstance(value, str)}
+        self._held = {key: value for key, value in coarse(row).items() if not isinstance(value, str)}
         self._note_lowest(row)
         if held is not None:
             self._log(held)
