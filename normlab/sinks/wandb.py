@@ -2,7 +2,7 @@
 
 So wandb may fail: whatever it raises costs one warning, and the run goes on without it. Each row is one `log`
 call, made when the next row comes (the last at the end, with the pictures), so that the history has the steps
-of `metrics.jsonl`, and of each the numbers within the budget (`normlab.sinks.budget`). wandb's own step is the
+of `metrics.jsonl`, and of each what is within the budget (`normlab.sinks.budget`). wandb's own step is the
 row's `step`.
 
 A resumed run: an offline run of wandb cannot be continued, so the rows before the checkpoint are logged again
@@ -43,8 +43,9 @@ _EXIT_CODES = {"finished": 0, "interrupted": 255}
 _LOWEST = ("loss", "val/loss")
 #: Families of few keys, whose last (or lowest) value is worth a column in the table of runs.
 _SUMMARISED = ("val", "time")
-_EVENT = ("step", "kind", "metric", "value", "threshold", "layers", "message")
-_LATER = ("end", "recovered", "recovery_steps")
+#: Columns of the table of events: what is known at once, and later.
+_EVENT = ("step", "kind", "metric", "value", "threshold", "layers", "order", "message")
+_LATER = ("end", "recovered", "recovery_steps", "peak", "peak_step")
 
 _log = logging.getLogger(__name__)
 

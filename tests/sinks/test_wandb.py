@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -25,6 +26,10 @@ from normlab.sinks.run_directory import RunDirectory, read_rows, truncate
 from normlab.sinks.wandb import WandbSink
 
 STEPS = 12
+ORDER = [
+    {"place": "layer_01", "metric": "grad_norm/layer_01", "step": 4, "ratio": 12.345, "z": 31.0},
+    {"place": "head", "metric": "loss", "step": 5, "ratio": math.inf, "z": 9.5},
+]
 
 
 def be_nobody(monkeypatch, folder):
@@ -52,7 +57,7 @@ def mirror(sink, opening, made, rows, **summary):
         if row["step"] == 5:
             files.event(made.event(5))
             sink.event(made.event(5))
-            sink.event(made.event(5, end=7, recovered=True))
+            sink.event(made.event(5, end=7, recovered=True, order=ORDER))
     sink.close(made.summary(**summary))
     files.close(made.summary(**summary))
     return sink.record()
@@ -96,7 +101,13 @@ def offline(tmp_path_factory, made):
     with pytest.MonkeyPatch.context() as monkeypatch:
         be_nobody(monkeypatch, folder)
         opening = made.opening(folder / "run", sweep="lr-sweep")
-        mirror(sink, opening, made, rows, **{"loss/final": math.nan})
+        later = {
+            "loss/final": math.nan,
+            "first_event_step": 5,
+            "first_event_layer": None,
+            "grad_norm/first_to_last": 1.5,
+        }
+        mirror(sink, opening, made, rows, **later)
     assert asked == [(opening.directory, STEPS)]
     return sink, opening.directory, inspect(sink.directory)
 
@@ -142,7 +153,10 @@ def test_the_summary_has_the_lowest_losses_the_outcome_and_no_series_of_layers(o
     assert summary["floors/unigram"] == 3.147
     assert (summary["events/spike"], summary["first_event/step"]) == (1, 5)
     assert summary["first_event/layers"] == "layer_01, layer_00"
-    assert not [key for key in summary if key.startswith("grad_norm")]
+    # Numbers are numbers; what there is none of is missing, rather than a word in a column of them.
+    assert (summary["first_event_step"], summary["grad_norm/first_to_last"]) == (5, 1.5)
+    assert "first_event_layer" not in summary
+    assert not [key for key in summary if re.match(r"stream|nonfinite|grad_norm/(layer|global|head)", key)]
     assert next(record["exit"] for record in records if record["type"] == "exit")["exit_code"] == 0
 
 
@@ -164,7 +178,7 @@ def test_what_is_not_finite_is_a_flag_that_charts_can_show(offline):
     assert [item["nonfinite/loss"] for item in history(records)] == [step == 4 for step in range(STEPS)]
 
 
-def test_pictures_and_events_are_in_the_last_row(offline):
+def test_pictures_and_events_are_in_the_last_row(offline, made):
     sink, _, records = offline
     *before, last = history(records)
     assert not [key for item in before for key in item if key.startswith("figures")]
@@ -174,6 +188,9 @@ def test_pictures_and_events_are_in_the_last_row(offline):
     event = dict(zip(table["columns"], table["data"][0], strict=True))
     assert len(table["data"]) == 1
     assert (event["kind"], event["end"], event["layers"]) == ("spike", 7, "layer_01, layer_00")
+    assert event["order"] == "layer_01 grad_norm x12.3 at step 4, head loss xinf at step 5"
+    assert event.keys() == {*made.event(), "order", "peak", "peak_step"}
+    assert event["peak"] is None  # of an older run, whose events lack it
 
 
 def test_a_resumed_offline_run_is_complete_and_replaces_the_first(opening_of, made):
