@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from normlab.config import TrackerConfig
+from normlab.run import run
 from normlab.sinks import wandb as module
 from normlab.sinks import wandb_start
 from normlab.sinks.budget import coarse
@@ -495,3 +496,29 @@ def test_a_finish_that_hangs_is_given_up(opening_of, made, monkeypatch):
     assert "did not finish" in warnings[0]
     assert record["sync"].startswith("wandb sync")
     assert fake.of("teardown")
+
+
+def test_a_real_run_has_history_summary_pictures_and_events_in_its_offline_file(small, monkeypatch, tmp_path):
+    """One that trains, with all instruments and a NaN in it."""
+    fault = {"fault.kind": "nan_activation", "fault.step": 4, "fault.layer": 0}
+    settings = {"tracker.mode": "offline", "measure.stream": 1, "measure.update": 2}
+    directory = tmp_path / "run"
+    summary = run(small(fault | settings), directory, plain=True)
+    records = inspect(directory / summary["wandb"]["directory"])
+    rows, logged = read_rows(directory), history(records)
+    assert [item["step"] for item in logged] == [row["step"] for row in rows] == list(range(6))
+    assert logged[4]["loss"] == "NaN" and logged[4]["nonfinite/stream/layer_01"] > 0
+    detail = {"grad_norm/layer_01/attn.qkv", "stream/rms/layer_01/attn"}
+    assert detail <= rows[0].keys() and not detail & logged[0].keys()
+    last = logged[-1]
+    files = directory / summary["wandb"]["directory"] / "files"
+    for name in ("loss", "grad_norm", "stream_rms", "update_ratio"):
+        assert Image.open(files / last[f"figures/{name}.path"]).size == (1170, 624)
+    table = json.loads((files / last["figures/events.path"]).read_text())
+    event = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (event["step"], event["kind"], event["layers"]) == (4, "nonfinite", "layer_00")
+    known = summary_of(records)
+    columns = ("outcome", "first_event_step", "first_event_layer")
+    assert [known[name] for name in columns] == ["nonfinite", 4, "layer_00"]
+    assert known["grad_norm/first_to_last"] == rows[-1]["grad_norm/first_to_last"]
+    assert math.isfinite(known["loss"]["min"])
