@@ -27,7 +27,7 @@ def depth_profile(
     ones, which an event names, stand out.
     """
     every = list(profiles[0].values)
-    places = [every[index] for index in sketch.thin(len(every), height - 1)]
+    places = _shown(every, marked, height - 1)
     if not places:
         return []
     names = [_name(place, max(map(len, places)), place in marked, ascii_only) for place in places]
@@ -50,6 +50,18 @@ def depth_profile(
     for line in lines:
         line.no_wrap, line.overflow = True, "crop"
     return lines
+
+
+def _shown(places: Sequence[str], marked: Collection[str], room: int) -> list[str]:
+    """At most `room` of the places, evenly spread; a marked one, where none is shown near it, in the stead of
+    another."""
+    kept = sketch.thin(len(places), room)
+    for index in (index for index, place in enumerate(places) if place in marked and index not in kept):
+        near = sorted(kept, key=lambda other: abs(other - index))
+        free = [other for other in near if other in kept[1:-1] and places[other] not in marked]
+        if free and places[near[0]] not in marked:
+            kept[kept.index(free[0])] = index
+    return [places[index] for index in sorted(kept)]
 
 
 def _name(place: str, width: int, marked: bool, ascii_only: bool) -> Text:

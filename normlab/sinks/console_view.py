@@ -94,7 +94,7 @@ def _numbers(run: Progress) -> Text:
 
 
 def _curve(run: Progress, width: int, height: int, ascii_only: bool) -> list[Text]:
-    """The loss over the whole run as an area, the floors of the text as lines, the events as marks below."""
+    """The loss over the whole run as an area, the floors of the text as lines, the events as marks."""
     floors = run.floors()
     labels = [f"{name} {value:.2f}" for name, value in floors]
     width = max(width - 1 - max(map(len, labels), default=0), 8)
@@ -157,9 +157,8 @@ def _event_line(event: Mapping[str, Any], width: int) -> Text:
 
 
 def _last_event(events: Sequence[Mapping[str, Any]], width: int) -> Text:
-    text = Text.assemble(("last event ", "bold"), (event_words(events[-1]), "yellow"))
-    if len(events) > 1:
-        text.append(f"  ({len(events)} in all)", "dim")
+    count = f"({len(events)} in all) " if len(events) > 1 else ""
+    text = Text.assemble(("last event ", "bold"), (count, "dim"), (event_words(events[-1]), "yellow"))
     text.truncate(width, overflow="ellipsis")
     return text
 

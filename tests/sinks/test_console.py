@@ -147,7 +147,7 @@ def test_events_are_listed_and_their_layers_marked_as_they_come(opening_of, made
     assert re.search(r" 5 spike  layer_01 \+1  over at 9 ", text)
     assert re.search(r" 12 plateau ", text)
     assert re.findall(r"▸(\w+)", text) == ["layer_00", "layer_01"]
-    assert "last event plateau at step 12" in text and "spike at step" not in text
+    assert "last event (2 in all) plateau at step 12" in text and "spike at step" not in text
 
 
 def test_the_latest_four_events_are_listed(opening_of, made):
@@ -159,6 +159,22 @@ def test_the_latest_four_events_are_listed(opening_of, made):
     assert re.findall(r" (\d+) spike  ", text) == ["16", "17", "18", "19"]
     assert re.findall(r"▸(\w+)", text) == ["layer_00"]
     assert "(20 in all)" in text
+
+
+@pytest.mark.parametrize("layer", [1, 5, 47, 94])
+def test_a_layer_with_an_event_is_shown_where_there_is_no_room_for_all(opening_of, made, layer):
+    run = Progress(opening_of(), Clock())
+    layers = {f"grad_norm/layer_{each:02d}": 0.1 for each in range(96)}
+    run.take(made.row(0, **layers))
+    before = re.findall(r" (layer_\d\d) ", drawn(run))
+    run.events[(0, "spike", "loss")] = made.event(0, layers=[f"layer_{layer:02d}"])
+    text = drawn(run)
+    assert re.findall(r"▸(\w+)", text) == [f"layer_{layer:02d}"]
+    after = re.findall(r"[ ▸](layer_\d\d) +[▏▎▍▌▋▊▉█]", text)
+    assert len(after) == len(before) and after == sorted(after)
+    # Where all layers are marked, those shown stay as evenly spread as they were.
+    run.events[(1, "spike", "loss")] = made.event(1, layers=[f"layer_{each:02d}" for each in range(96)])
+    assert re.findall(r"▸(layer_\d\d)", drawn(run)) == before
 
 
 def test_an_event_is_marked_on_the_curve_at_its_step(opening_of, made):
