@@ -181,9 +181,9 @@ def _series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def _places(rows: Rows, family: str) -> list[str]:
-    """The places that `family` has a number of in some row, from the input to the output."""
-    found = dict.fromkeys(key for row in rows for key in row if key.startswith(f"{family}/"))
-    names = (key.removeprefix(f"{family}/") for key in found)
+    """The places that `family` has numbers of, from the input to the output; none if no row has any."""
+    first = next((row for row in rows if f"{family}/layer_00" in row), {})
+    names = (key.removeprefix(f"{family}/") for key in first if key.startswith(f"{family}/"))
     return [name for name in names if _PLACE.fullmatch(name)]
 
 

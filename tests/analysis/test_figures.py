@@ -149,7 +149,7 @@ def test_what_is_measured_every_so_often_has_columns_of_that_length_and_no_holes
     for row in rows[::20]:
         row |= {f"stream/rms/layer_{layer:02d}": 1.0 + layer + row["step"] for layer in range(2)}
         row["stream/rms/layer_01/attn"] = 9.0
-        row |= {"update/ratio/embedding": 0.25} if row["step"] <= 40 else {}
+        row |= {"update/ratio/layer_00": 0.25} if row["step"] <= 40 else {}
     figure = heat_map(rows, HEAT_MAPS["stream_rms"])
     values, edges = mesh_of(figure)
     np.testing.assert_array_equal(edges, [0, 20, 40, 60, 80, 100])
