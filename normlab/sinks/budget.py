@@ -5,7 +5,8 @@ A metric is detail where the row has one of the whole that it is part of: `grad_
 `metrics.jsonl`, so that wandb gets one series a layer and family (two where there are only sub-layers).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import TypeVar
 
 #: Series of a run in wandb at most: for each layer, and besides.
@@ -16,11 +17,12 @@ Value = TypeVar("Value")
 
 def coarse(row: Mapping[str, Value]) -> dict[str, Value]:
     """A row without its detail."""
-    return {key: value for key, value in row.items() if not any(whole in row for whole in _wholes(key))}
+    keys = row.keys()
+    return {key: value for key, value in row.items() if keys.isdisjoint(_wholes(key))}
 
 
-def _wholes(key: str) -> Iterator[str]:
-    """`a/b/c` is part of `a/b` and of `a`."""
-    while "/" in key:
-        key = key.rpartition("/")[0]
-        yield key
+@cache
+def _wholes(key: str) -> tuple[str, ...]:
+    """What `a/b/c` can be a part of: `a` and `a/b`."""
+    parts = key.split("/")
+    return tuple("/".join(parts[:length]) for length in range(1, len(parts)))
