@@ -20,6 +20,7 @@ class Tally:
         self._val_final: float | None = None
         self._val_best = math.nan
         self._spikes = SpikeScores()
+        self._clips: Counter[float] = Counter()
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -28,13 +29,15 @@ class Tally:
         if len(self._recent) == SPAN:
             self._best = _lower(self._best, self._mean())
         self._spikes.take(row["loss"], row.get("grad_norm/global", math.nan))
+        if "grad_clip/clipped" in row:
+            self._clips[row["grad_clip/clipped"]] += 1
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
 
     def figures(self) -> dict[str, Any]:
         """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`; None where there is
-        nothing yet.
+        nothing yet. With clipping, `grad_clip/rate`: the share of the logged updates that were clipped.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -46,6 +49,7 @@ class Tally:
             "val/final": self._val_final,
             "val/best": None if self._val_final is None else self._val_best,
             **self._spikes.figures(),
+            **({"grad_clip/rate": self._clips[1.0] / self._clips.total()} if self._clips else {}),
         }
 
     def _mean(self) -> float:

@@ -126,6 +126,7 @@ def take_step(job: Job) -> dict[str, Any]:
     names = job.gradients.names[: len(norms)] + job.instruments.names()
     row.update(zip(names, values[1:], strict=True))
     if math.isfinite(values[0]) and math.isfinite(values[1]):
+        row.update(clipped(values[1], settings.clip))
         row.update(update(job, rate, norms[0]))
     elif not any(event.kind == "nonfinite" and event.end is None for event in job.watch.events):
         row.update(repeat(job))
@@ -133,6 +134,16 @@ def take_step(job: Job) -> dict[str, Any]:
     job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
     return row
+
+
+def clipped(norm: float, clip: float | None) -> dict[str, float]:
+    """What clipping makes of a gradient of this norm; nothing where there is none.
+
+    The norm afterwards needs no second pass: the gradients are multiplied by min(1, clip / norm).
+    """
+    if clip is None:
+        return {}
+    return {"grad_norm/clipped": min(norm, clip), "grad_clip/clipped": float(norm > clip)}
 
 
 def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:

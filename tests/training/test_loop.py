@@ -87,6 +87,28 @@ def test_a_step_is_the_textbook_step(small):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_the_norm_after_clipping_is_that_of_what_the_optimizer_gets(small, monkeypatch):
+    """Without a second pass over the gradients, against one; a step that is not taken has no such norm."""
+    job = job_of(small({"train.clip": 1.4, "fault.kind": "nan_gradient", "fault.step": 3, "train.steps": 20}))
+    stepped, given = job.optimizer.step, []
+
+    def step():
+        given.append(torch.cat([p.grad.flatten() for p in job.model.parameters()]).norm().item())
+        stepped()
+
+    monkeypatch.setattr(job.optimizer, "step", step)
+    _, listener = trained(job.config, job)
+    assert not {"grad_norm/clipped", "grad_clip/clipped"} & set(listener.rows[3])
+    rows = listener.rows[:3] + listener.rows[4:]
+    assert [row["grad_norm/clipped"] for row in rows] == pytest.approx(given, rel=1e-5)
+    assert [row["grad_clip/clipped"] for row in rows] == [row["grad_norm/global"] > 1.4 for row in rows]
+    assert {0.0, 1.0} == {row["grad_clip/clipped"] for row in rows}
+
+
+def test_without_clipping_nothing_is_said_of_it(small):
+    assert not [key for key in take_step(job_of(small())) if "clip" in key]
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 def test_z_loss_is_in_the_gradient_and_not_in_the_loss(parts, small):
     """Against autograd of the sum written out, and the logged loss against the one without."""
