@@ -125,6 +125,7 @@ def take_step(job: Job) -> dict[str, Any]:
     row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}
     names = job.gradients.names[: len(norms)] + job.instruments.names()
     row.update(zip(names, values[1:], strict=True))
+    row.update(flags(job, *values[:2]))
     if math.isfinite(values[0]) and math.isfinite(values[1]):
         row.update(clipped(values[1], settings.clip))
         row.update(update(job, rate, norms[0]))
@@ -134,6 +135,20 @@ def take_step(job: Job) -> dict[str, Any]:
     job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
     return row
+
+
+def flags(job: Job, loss: float, norm: float) -> dict[str, float]:
+    """1 where the loss or the gradients' norm is not finite, else 0: charts leave out what is not a number.
+
+    In a step where the norm is not, also how many numbers of each site's gradients are not; sites without any
+    are left out. It takes a pass over the gradients and a copy from the device, in such a step alone.
+    """
+    found = {"nonfinite/loss": float(not math.isfinite(loss))}
+    found["nonfinite/gradient"] = float(not math.isfinite(norm))
+    if found["nonfinite/gradient"]:
+        counts = job.layout.nonfinite_gradients()
+        found |= {f"nonfinite/gradient/{name}": float(count) for name, count in counts.items() if count}
+    return found
 
 
 def clipped(norm: float, clip: float | None) -> dict[str, float]:

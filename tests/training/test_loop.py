@@ -240,6 +240,36 @@ def test_a_step_with_a_non_finite_gradient_is_not_taken_and_training_goes_on(sma
     assert len(listener.rows) == 6 and not torch.equal(weights(job), before)
 
 
+def counts(row):
+    return {key: value for key, value in row.items() if key.startswith("nonfinite/gradient/")}
+
+
+def test_what_is_not_finite_is_flagged_with_finite_numbers(small):
+    """A NaN in one gradient, then one in an activation, which spoils the loss and every gradient."""
+    faults = {"fault.kind": "nan_gradient", "fault.step": 1, "fault.layer": 1}
+    _, listener = trained(small(faults))
+    flags = [(row["nonfinite/loss"], row["nonfinite/gradient"]) for row in listener.rows]
+    assert flags == [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0), (0, 0)]
+    assert counts(listener.rows[1]) == {"nonfinite/gradient/layer_01/ffn.in": 1}
+    assert not any(counts(row) for row in listener.rows if row["step"] != 1)
+    job, listener = trained(small(faults | {"fault.kind": "nan_activation"}))
+    assert listener.rows[1]["nonfinite/loss"] == listener.rows[1]["nonfinite/gradient"] == 1
+    sizes = {
+        f"nonfinite/gradient/{site}": sum(p.numel() for p in several)
+        for site, several in job.layout.sites.items()
+    }
+    found = counts(listener.rows[1])
+    assert found["nonfinite/gradient/head"] == sizes["nonfinite/gradient/head"]
+    assert all(0 < count <= sizes[key] for key, count in found.items())
+
+
+def test_a_norm_that_overflows_without_a_broken_number_counts_none(small):
+    job = job_of(small())
+    job.model.head.weight.register_hook(lambda gradient: torch.full_like(gradient, 3e38))
+    row = take_step(job)
+    assert row["grad_norm/global"] == math.inf and row["nonfinite/gradient"] == 1 and not counts(row)
+
+
 def test_non_finite_parameters_end_the_run_and_are_named(small):
     job, listener = job_of(small()), Listener()
     with torch.no_grad():
