@@ -2,6 +2,7 @@
 
 from normlab.config import RunConfig
 from normlab.measure.attention import Attention
+from normlab.measure.curves import SaturatedNorms
 from normlab.measure.gains import Gains
 from normlab.measure.hidden import Hidden, Saturation
 from normlab.measure.instrument import Instrument, Instruments
@@ -10,6 +11,7 @@ from normlab.measure.stream import Blocks, Stream, StreamGradient
 from normlab.model import GPT
 from normlab.sites import gains, sites
 from normlab.tables.activations import ACTIVATIONS
+from normlab.tables.norms import NORMS
 
 
 def build_instruments(config: RunConfig, model: GPT) -> Instruments:
@@ -18,7 +20,7 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
     like = model.embedding.tokens.weight
     micro = config.train.batch_size // config.train.accumulation
     zeros = like.new_zeros(micro, config.model.context, config.model.width)
-    bounds = ACTIVATIONS[config.activation.name].bounds
+    bounds, bound = ACTIVATIONS[config.activation.name].bounds, NORMS[config.norm.name].bound
     instruments: list[tuple[int, Instrument]] = [
         (every.stream, Stream(where.residual)),
         (every.stream, Blocks(where.stream)),
@@ -31,4 +33,6 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
         instruments.append((every.gain, Gains(norms)))
     if bounds is not None:
         instruments.append((every.hidden, Saturation(where.hidden, *bounds)))
+    if bound is not None and where.curves:
+        instruments.append((every.norm, SaturatedNorms(where.curves, bound)))
     return Instruments(instruments)

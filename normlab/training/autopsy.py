@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from normlab.components.site import Site
 from normlab.measure.layout import Layout
 from normlab.model import site
 
@@ -87,7 +88,7 @@ def autopsy(model: nn.Module, layout: Layout, again: Callable[[], object]) -> di
     witness, hooks = Witness(), []
     with unchanged(model):
         for name, module in model.named_modules():
-            if not list(module.children()):
+            if all(isinstance(child, Site) for child in module.children()):
 
                 def look(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
                     witness.forward(name, inputs, output)

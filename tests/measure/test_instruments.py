@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from normlab import run as composition
+from normlab.components.norms import Curve, build_norm
 from normlab.config import MEASURED
 from normlab.data import load_corpus
+from normlab.tables.norms import NORMS
+from normlab.tables.placements import PLACEMENTS
 from normlab.training.loop import predict, take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
@@ -148,6 +151,44 @@ def test_saturated_units(activation, small):
     row = take_step(job)
     assert row["ffn/saturated/layer_00"] == pytest.approx(0.5, abs=0.1)
     assert row["ffn/saturated/layer_01"] < 0.2
+
+
+#: Where each curve has gone tanh(2) of the way to its bound.
+KNEES = {"dyt": 2.0, "derf": 1.4830, "isru": 3.6269}
+
+
+@pytest.mark.parametrize("norm", KNEES)
+def test_saturated_norms(norm, measured):
+    """Against the share of |alpha x + shift| beyond the knee, over all the norms of a place."""
+    changes = {"norm.alpha": 9.0, "norm.alpha_ffn": 5.0}
+    job, row, got, _, before = measured(changes, norm=norm, placement="peri")
+    norms = [name for name, module in job.model.named_modules() if hasattr(module, "alpha")]
+    assert len(norms) == 2 * 4 + 2
+    paths = {"embedding": "embedding.norm", "layer_00": "layers.0.", "layer_01": "layers.1."}
+    for place, path in (paths | {"final_norm": "final_norm"}).items():
+        inner = [
+            (got[name][0] * before[f"{name}.alpha"] + before.get(f"{name}.shift", 0)).detach().flatten()
+            for name in norms
+            if name.startswith(path)
+        ]
+        expected = (torch.cat(inner).abs() > KNEES[job.config.norm.name]).double().mean()
+        assert row[f"norm/saturated/{place}"] == close(expected)
+        assert 0 < expected < 1
+
+
+def test_the_norm_s_bound_is_that_of_its_curve():
+    for norm, row in NORMS.items():
+        module = build_norm(row.config, 4, 3)
+        largest = module(torch.full((2, 3, 4), 1e6)).abs().max().item()
+        assert (row.bound == largest) if isinstance(module, Curve) else row.bound is None, norm
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_norm_of_a_placement_is_looked_at(placement, small):
+    row = take_step(job_of(small(EVERY, norm="dyt", placement=placement))) if placement != "ngpt" else {}
+    used = PLACEMENTS[placement].norms(depth=2) > 0 and placement != "ngpt"
+    saturated = [value for key, value in row.items() if key.startswith("norm/saturated/")]
+    assert bool(saturated) == used and all(0 <= value <= 1 for value in saturated)
 
 
 def test_updates(measured):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm
 from normlab.components.norms.batch import BatchNorm, PowerNorm
-from normlab.components.norms.elementwise import ISRU, Derf, DyT, Identity
+from normlab.components.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
 from normlab.components.norms.sequence import (
     CumulativeInstanceNorm,
     GroupNormTime,
@@ -43,6 +43,7 @@ __all__ = [
     "AdaNorm",
     "BatchNorm",
     "CumulativeInstanceNorm",
+    "Curve",
     "Derf",
     "DyT",
     "GroupNormTime",
