@@ -7,6 +7,7 @@ from normlab.measure.gains import Gains
 from normlab.measure.hidden import Hidden, Saturation
 from normlab.measure.instrument import Instrument, Instruments
 from normlab.measure.output import Output
+from normlab.measure.running import RunningGap
 from normlab.measure.stream import Blocks, Stream, StreamGradient
 from normlab.model import GPT
 from normlab.sites import gains, sites
@@ -35,4 +36,6 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
         instruments.append((every.hidden, Saturation(where.hidden, *bounds)))
     if bound is not None and where.curves:
         instruments.append((every.norm, SaturatedNorms(where.curves, bound)))
+    if where.running:
+        instruments.append((every.batchnorm, RunningGap(where.running)))
     return Instruments(instruments)

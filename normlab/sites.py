@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from normlab.components.attention import Attention
 from normlab.components.ffn import FeedForward
-from normlab.components.norms import Curve, Norm
+from normlab.components.norms import Curve, Norm, RunningNorm
 from normlab.components.residual import Residual
 from normlab.components.site import Site, StreamSite
 from normlab.model import GPT, Block, site
@@ -32,6 +32,8 @@ class Sites:
     hidden: dict[str, Site]
     #: In each place: what each of its norms' curves gives, any shape; empty for norms that are none.
     curves: dict[str, list[Site]]
+    #: In each place: its norms with running statistics; empty for norms without.
+    running: dict[str, list[RunningNorm]]
 
 
 def sites(model: GPT) -> Sites:
@@ -50,6 +52,7 @@ def sites(model: GPT) -> Sites:
         finish={layer: part.finish for layer, part in attention.items()},
         hidden={layer: cast(FeedForward, block.ffn.branch).site for layer, block in blocks.items()},
         curves={place: [norm.site for norm in norms] for place, norms in norms_of(model, Curve).items()},
+        running=norms_of(model, RunningNorm),
     )
 
 

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -117,6 +118,7 @@ def take_step(job: Job) -> dict[str, Any]:
     job.instruments.begin(job.step)
     job.fault.forward(job.step)
     loss = forward_and_backward(job)
+    job.instruments.again(loss, lambda: forward(job))
     norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
     # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
     seen = [value.to(norms.dtype) for value in (loss.view(1), norms, *job.instruments.values())]
@@ -190,18 +192,34 @@ def rng_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *cuda]
 
 
-def repeat(job: Job) -> dict[str, Any]:
-    """Where this step, taken again with the same random numbers, is first not finite."""
-
-    def again() -> None:
+@contextmanager
+def same_dice(job: Job) -> Iterator[None]:
+    """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
+    statistics) are put back afterwards."""
+    buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
+    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
         torch.set_rng_state(job.dice[0])
         if job.device.type == "cuda":
             torch.cuda.set_rng_state(job.dice[1], job.device)
-        job.optimizer.zero_grad(set_to_none=True)
-        forward_and_backward(job)
+        yield
+    for buffer, kept in buffers:
+        buffer.copy_(kept)
 
+
+def repeat(job: Job) -> dict[str, Any]:
+    """Where this step, taken again, is first not finite."""
     job.instruments.rest()
-    return autopsy(job.model, job.layout, again)
+    job.optimizer.zero_grad(set_to_none=True)
+    with same_dice(job):
+        return autopsy(job.model, job.layout, lambda: forward_and_backward(job))
+
+
+@torch.no_grad()
+def forward(job: Job) -> Tensor:
+    """The loss (0-d) of the step's batch, once more."""
+    micros = torch.from_numpy(job.batches.train(job.step)).to(job.device).chunk(job.config.train.accumulation)
+    with same_dice(job):
+        return torch.stack([F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micros]).mean()
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def measured(small):
                 out = output[0] if isinstance(output, tuple) else output
                 if isinstance(out, torch.Tensor) and out.requires_grad:
                     out.retain_grad()
-                got[name], gave[name] = inputs, out
+                if torch.is_grad_enabled():
+                    got[name], gave[name] = inputs, out
 
             module.register_forward_hook(hook)
         before = {name: p.detach().clone() for name, p in job.model.named_parameters()}
@@ -189,6 +190,62 @@ def test_every_norm_of_a_placement_is_looked_at(placement, small):
     used = PLACEMENTS[placement].norms(depth=2) > 0 and placement != "ngpt"
     saturated = [value for key, value in row.items() if key.startswith("norm/saturated/")]
     assert bool(saturated) == used and all(0 <= value <= 1 for value in saturated)
+
+
+@pytest.mark.parametrize(("norm", "buffer"), [("batchnorm", "running_var"), ("powernorm", "running_square")])
+def test_the_gap_of_running_statistics(norm, buffer, measured):
+    """Against sums written out, and the loss with the weights from before and the statistics from after."""
+    changes = {"norm.allow_leaky": True} | ({"norm.batch_steps": 0} if norm == "powernorm" else {})
+    job, row, got, _, before = measured(changes, norm=norm, placement="peri")
+    model, buffers = job.model, dict(job.model.named_buffers())
+    gaps = {"std": [], "mean": []}
+    for part in ("attn", "ffn"):
+        for where in ("norm_in", "norm_out"):
+            path = f"layers.1.{part}.{where}"
+            x = got[path][0].detach().flatten(0, 1)
+            if norm == "powernorm":
+                groups = x.view(len(x), 4, 4)
+                x = (groups / (groups.square().mean(-1, keepdim=True) + 1e-5).sqrt()).view_as(x)
+            running = buffers[f"{path}.{buffer}"].sqrt()
+            mean = x.mean(0) if norm == "batchnorm" else torch.zeros(16)
+            deviation = ((x - mean).square().sum(0) / (len(x) - (norm == "batchnorm"))).sqrt()
+            gaps["std"].append((deviation - running).norm() / running.norm())
+            if norm == "batchnorm":
+                gaps["mean"].append((mean - buffers[f"{path}.running_mean"]).norm() / running.norm())
+    assert row["batchnorm/std_gap/layer_01"] == close(sum(gaps["std"]) / 4) and gaps["std"][0] > 0.01
+    if norm == "batchnorm":
+        assert row["batchnorm/mean_gap/layer_01"] == close(sum(gaps["mean"]) / 4)
+    assert any("mean_gap" in key for key in row) == (norm == "batchnorm")
+    model.load_state_dict(model.state_dict() | before)
+    model.eval()
+    ids = torch.from_numpy(job.batches.train(0))
+    loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).detach()
+    assert row["batchnorm/loss_eval"] == close(loss)
+    assert row["batchnorm/loss_gap"] == close(loss - row["loss"]) and abs(row["batchnorm/loss_gap"]) > 1e-3
+
+
+def test_statistics_of_the_newest_batch_alone_leave_no_gap(small):
+    """And with dropout: the eval loss then differs by the bias of the variance alone, N / (N - 1)."""
+    changes = {"norm.allow_leaky": True, "norm.momentum": 1.0, "model.dropout": 0.3, "train.batch_size": 64}
+    row = take_step(job_of(small(EVERY | changes, norm="batchnorm")))
+    gaps = [value for key, value in row.items() if "mean_gap/" in key or "std_gap/" in key]
+    assert len(gaps) == 2 * 3 and all(gap < 1e-5 for gap in gaps)
+    assert abs(row["batchnorm/loss_gap"]) < 1e-3 * row["loss"]
+
+
+@pytest.mark.parametrize("norm", ["batchnorm", "powernorm"])
+def test_looking_at_running_statistics_moves_nothing(norm, small):
+    changes = {"norm.allow_leaky": True, "model.dropout": 0.3, "train.accumulation": 2}
+    blind = changes | dict.fromkeys(EVERY, 0)
+    pairs = []
+    for each in (changes | EVERY, blind):
+        job = job_of(small(each, norm=norm, placement="sigma_reparam"))
+        losses = []
+        for job.step in range(4):
+            losses.append(take_step(job)["loss"])
+        pairs.append((losses, job.model.state_dict()))
+    assert pairs[0][0] == pairs[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(pairs[0][1].values(), pairs[1][1].values(), strict=True))
 
 
 def test_updates(measured):

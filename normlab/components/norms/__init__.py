@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm
-from normlab.components.norms.batch import BatchNorm, PowerNorm
+from normlab.components.norms.batch import BatchNorm, PowerNorm, RunningNorm
 from normlab.components.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
 from normlab.components.norms.sequence import (
     CumulativeInstanceNorm,
@@ -64,6 +64,7 @@ __all__ = [
     "RMSNorm",
     "RMSNormOriginal",
     "RMSNormZeroCentred",
+    "RunningNorm",
     "ScaleNorm",
     "build_norm",
     "check_norm",
