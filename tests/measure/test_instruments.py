@@ -68,6 +68,9 @@ def test_the_stream(placement, measured):
             assert ratio == close(np.sqrt((branch**2).mean() / (skip**2).mean()))
         x, z = got[f"layers.{layer}"][0].detach(), gave[f"layers.{layer}"].detach()
         assert row[f"stream/cosine/layer_0{layer}"] == close(F.cosine_similarity(x, z, dim=-1).mean())
+        unit_x, unit_z = (t / t.norm(dim=-1, keepdim=True) for t in (x, z))
+        half_chord = (unit_x - unit_z).norm(dim=-1) / 2
+        assert row[f"stream/angle/layer_0{layer}"] == close((2 * half_chord.arcsin() / math.pi).mean())
         assert row[f"stream/massive/layer_0{layer}"] == 0
 
 
