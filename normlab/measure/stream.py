@@ -48,8 +48,7 @@ class Stream(Looking):
 
 
 def likeness(z_BTD: Tensor, x_BTD: Tensor) -> Tensor:
-    """(4,): sums over tokens of cos(z, x) and of arccos of it, the number of tokens, massive activations in the
-    first sequence.
+    """(4,): sums over tokens of cos(z, x) and its arccos, their number, massive activations of one sequence.
 
     Massive: above 100 and above 1000 times the median size (Sun et al. 2024, 2402.17762).
     """
