@@ -167,6 +167,39 @@ def test_measuring_does_not_change_training(small):
     assert all(row["loss"] == losses[row["step"]] for row in a.rows if row["step"] in losses)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
+@pytest.mark.parametrize(
+    ("norm", "setting"),
+    [(norm, {"train.precision": "bf16"}) for norm in ("dyt", "batchnorm", "powernorm")]
+    + [("batchnorm", {"train.compile": True})],
+)
+def test_instruments_of_the_norms_work_and_change_nothing(norm, setting, small, monkeypatch):
+    whole = functools.partialmethod(torch.nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", whole)
+    changes = setting | {"norm.allow_leaky": True, "model.dropout": 0.1, "train.steps": 3}
+    changes |= {"train.accumulation": 2}
+    runs = [
+        trained(small(changes | {f"measure.{kind}": every for kind in MEASURED}, norm=norm))
+        for every in (1, 0)
+    ]
+    (seeing, a), (blind, b) = runs
+    assert [row["loss"] for row in a.rows] == [row["loss"] for row in b.rows]
+    for ours, theirs in zip(
+        seeing.model.state_dict().values(), blind.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    own = {key for key in a.rows[0] if key.startswith(("norm/", "batchnorm/"))}
+    places = {"layer_00", "layer_01", "final_norm"}
+    expected = {
+        "dyt": {f"norm/saturated/{place}" for place in places},
+        "powernorm": {f"batchnorm/std_gap/{place}" for place in places},
+    }
+    expected["batchnorm"] = expected["powernorm"] | {f"batchnorm/mean_gap/{place}" for place in places}
+    losses = set() if norm == "dyt" else {"batchnorm/loss_eval", "batchnorm/loss_gap"}
+    assert own == expected[norm] | losses
+    assert all(math.isfinite(row[key]) for row in a.rows for key in own)
+
+
 @pytest.mark.parametrize("placement", ["pre", "residual_dual"])
 def test_running_blocks_again_changes_nothing_but_what_is_kept(placement, small):
     changes = {"model.dropout": 0.2} | {f"measure.{kind}": 1 for kind in MEASURED}
