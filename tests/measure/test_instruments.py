@@ -11,6 +11,7 @@ from normlab import run as composition
 from normlab.components.norms import Curve, build_norm
 from normlab.config import MEASURED
 from normlab.data import load_corpus
+from normlab.measure.stream import moments
 from normlab.tables.norms import NORMS
 from normlab.tables.placements import PLACEMENTS
 from normlab.training.loop import predict, take_step
@@ -82,6 +83,15 @@ def test_massive_activations_are_counted(small):
     row = take_step(job)
     assert row["stream/massive/layer_00"] == 1
     assert row["stream/kurtosis/layer_00"] > 100
+
+
+def test_broken_numbers_are_counted(small):
+    job = job_of(small(EVERY))
+    with torch.no_grad():
+        job.model.embedding.positions.weight[3, :4] = torch.tensor([math.nan, math.inf, -math.inf, 1.0])
+    _, _, _, _, broken, size, *_ = moments(*[job.model.embedding.positions.weight] * 3)
+    assert broken == 3 and size == 8 * 16
+    assert take_step(job)["nonfinite/stream/layer_01"] >= 4 * 16  # a token's whole stream, in each sequence
 
 
 @pytest.mark.parametrize("placement", ["pre", "post", "residual_dual"])
