@@ -35,7 +35,18 @@ PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
 #: What `measure` has a cadence for.
-MEASURED = ("grad_norm", "grad_stream", "stream", "update", "gain", "attention", "hidden", "output")
+MEASURED = (
+    "grad_norm",
+    "grad_stream",
+    "stream",
+    "update",
+    "gain",
+    "norm",
+    "batchnorm",
+    "attention",
+    "hidden",
+    "output",
+)
 #: Which parameters `optimizer.weight_decay` takes hold of.
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 
@@ -329,6 +340,10 @@ class MeasureConfig:
     update: int = 20
     #: Mean, least and largest gain of each layer's norms.
     gain: int = 20
+    #: Saturation of the norms that are curves: dyt, derf, isru.
+    norm: int = 20
+    #: Batch against running statistics, and the loss with these: batchnorm, powernorm.
+    batchnorm: int = 20
     #: Largest attention logits and entropy.
     attention: int = 20
     #: Dead, dormant and saturated units of the feed-forward layers.

@@ -247,7 +247,7 @@ def _groups() -> tuple[Line, ...]:
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
-        "measure": "grad_norm, grad_stream, stream, update, gain, attention, hidden, output, ring",
+        "measure": "grad_norm, grad_stream, stream, update, gain, batchnorm, attention, output, ring",
         "divergence": "action, spike.z, plateau.tolerance, slow_divergence.margin",
         "tracker": "mode, project, entity, tags",
     }

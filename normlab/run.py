@@ -273,6 +273,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         report.open(opening)
         if session.warning:
             console.warn(session.warning)
+        if left_out := job.instruments.left_out:
+            console.warn(f"left out {'; '.join(left_out)}")
         train(job, report, lambda: session.interrupt.signal is not None)
         signal = session.interrupt.signal
         stopped = signal is not None and job.step < config.train.steps

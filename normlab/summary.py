@@ -22,6 +22,7 @@ class Tally:
         self._spikes = SpikeScores()
         #: First block's gradient norm over the last one's, and the step of that.
         self._slope: tuple[float | None, int | None] = None, None
+        self._clips: Counter[float] = Counter()
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -33,6 +34,8 @@ class Tally:
         slope = row.get("grad_norm/first_to_last", math.nan)
         if math.isfinite(slope):
             self._slope = slope, row["step"]
+        if "grad_clip/clipped" in row:
+            self._clips[row["grad_clip/clipped"]] += 1
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
@@ -40,6 +43,7 @@ class Tally:
     def figures(self) -> dict[str, Any]:
         """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`,
         `grad_norm/first_to_last` as it was last finite and the step of that; None where there is nothing yet.
+        With clipping, `grad_clip/rate`: the share of the logged updates that were clipped.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -53,6 +57,7 @@ class Tally:
             **self._spikes.figures(),
             "grad_norm/first_to_last": self._slope[0],
             "grad_norm/first_to_last_step": self._slope[1],
+            **({"grad_clip/rate": self._clips[1.0] / self._clips.total()} if self._clips else {}),
         }
 
     def _mean(self) -> float:

@@ -34,6 +34,14 @@ def test_a_run_whose_gradients_are_not_measured_has_scores_of_its_loss():
     assert figures["spike_score/olmo2_7sigma_1000"] is None
 
 
+def test_the_clip_rate_is_that_of_the_updates():
+    tally = Tally()
+    for step, clipped in enumerate([1.0, 0.0, 1.0, None, 1.0]):  # the fourth step was not taken
+        tally.row({"step": step, "loss": 2.0} | ({} if clipped is None else {"grad_clip/clipped": clipped}))
+    assert tally.figures()["grad_clip/rate"] == 0.75
+    assert "grad_clip/rate" not in Tally().figures()
+
+
 def event(step, kind, **more):
     return Event(step=step, kind=kind, metric="loss", value=math.nan, threshold=0.0, message="", **more)
 

@@ -37,7 +37,7 @@ class Instrument:
     """Measures at some steps. Its `names` and `values` are metrics and their numbers, in one order.
 
     In such a step the loop calls `begin`, then `micro` after the backward pass of each micro-batch, then
-    `values`; an instrument that measures updates has `before_update` and `updated` besides.
+    once `again`, then `values`.
     """
 
     names: list[str]
@@ -47,6 +47,10 @@ class Instrument:
 
     def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
         """After each micro-batch; N = B*T tokens."""
+
+    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+        """After the last; `forward` runs the step's batch forward once more, without gradients, with the same
+        random numbers and without a trace in the model, and returns its loss (0-d), as `loss` is."""
 
     def values(self) -> Tensor:
         """(len(names),), float64 or float32, on the model's device; forgets the step."""
@@ -81,10 +85,13 @@ def due(every: int, step: int) -> bool:
 
 
 class Instruments:
-    """The instruments of a run, each with the number of steps from one measurement to the next."""
+    """The instruments of a run, each with the number of steps from one measurement to the next.
 
-    def __init__(self, instruments: Iterable[tuple[int, Instrument]]) -> None:
-        self.every = list(instruments)
+    `left_out` says, a sentence each, what was asked for and cannot be had in this run, and why.
+    """
+
+    def __init__(self, instruments: Iterable[tuple[int, Instrument]], left_out: Iterable[str] = ()) -> None:
+        self.every, self.left_out = list(instruments), tuple(left_out)
         self.due: list[Instrument] = []
 
     def begin(self, step: int) -> None:
@@ -95,6 +102,10 @@ class Instruments:
     def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
         for instrument in self.due:
             instrument.micro(logits_NV.detach(), targets_N)
+
+    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+        for instrument in self.due:
+            instrument.again(loss, forward)
 
     def rest(self) -> None:
         """Look no more at this step."""

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -117,6 +118,7 @@ def take_step(job: Job) -> dict[str, Any]:
     job.instruments.begin(job.step)
     job.fault.forward(job.step)
     loss = forward_and_backward(job)
+    job.instruments.again(loss, lambda: forward(job))
     norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
     # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
     seen = [value.to(norms.dtype) for value in (loss.view(1), norms, *job.instruments.values())]
@@ -125,7 +127,9 @@ def take_step(job: Job) -> dict[str, Any]:
     row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}
     names = job.gradients.names[: len(norms)] + job.instruments.names()
     row.update(zip(names, values[1:], strict=True))
+    row.update(flags(job, *values[:2]))
     if math.isfinite(values[0]) and math.isfinite(values[1]):
+        row.update(clipped(values[1], settings.clip))
         row.update(update(job, rate, norms[0]))
     elif not any(event.kind == "nonfinite" and event.end is None for event in job.watch.events):
         row.update(repeat(job))
@@ -133,6 +137,30 @@ def take_step(job: Job) -> dict[str, Any]:
     job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
     return row
+
+
+def flags(job: Job, loss: float, norm: float) -> dict[str, float]:
+    """1 where the loss or the gradients' norm is not finite, else 0: charts leave out what is not a number.
+
+    In a step where the norm is not, also how many numbers of each site's gradients are not; sites without any
+    are left out. It takes a pass over the gradients and a copy from the device, in such a step alone.
+    """
+    found = {"nonfinite/loss": float(not math.isfinite(loss))}
+    found["nonfinite/gradient"] = float(not math.isfinite(norm))
+    if found["nonfinite/gradient"]:
+        counts = job.layout.nonfinite_gradients()
+        found |= {f"nonfinite/gradient/{name}": float(count) for name, count in counts.items() if count}
+    return found
+
+
+def clipped(norm: float, clip: float | None) -> dict[str, float]:
+    """What clipping makes of a gradient of this norm; nothing where there is none.
+
+    The norm afterwards needs no second pass: the gradients are multiplied by min(1, clip / norm).
+    """
+    if clip is None:
+        return {}
+    return {"grad_norm/clipped": min(norm, clip), "grad_clip/clipped": float(norm > clip)}
 
 
 def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:
@@ -164,18 +192,34 @@ def rng_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *cuda]
 
 
-def repeat(job: Job) -> dict[str, Any]:
-    """Where this step, taken again with the same random numbers, is first not finite."""
-
-    def again() -> None:
+@contextmanager
+def same_dice(job: Job) -> Iterator[None]:
+    """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
+    statistics) are put back afterwards."""
+    buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
+    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
         torch.set_rng_state(job.dice[0])
         if job.device.type == "cuda":
             torch.cuda.set_rng_state(job.dice[1], job.device)
-        job.optimizer.zero_grad(set_to_none=True)
-        forward_and_backward(job)
+        yield
+    for buffer, kept in buffers:
+        buffer.copy_(kept)
 
+
+def repeat(job: Job) -> dict[str, Any]:
+    """Where this step, taken again, is first not finite."""
     job.instruments.rest()
-    return autopsy(job.model, job.layout, again)
+    job.optimizer.zero_grad(set_to_none=True)
+    with same_dice(job):
+        return autopsy(job.model, job.layout, lambda: forward_and_backward(job))
+
+
+@torch.no_grad()
+def forward(job: Job) -> Tensor:
+    """The loss (0-d) of the step's batch, once more."""
+    micros = torch.from_numpy(job.batches.train(job.step)).to(job.device).chunk(job.config.train.accumulation)
+    with same_dice(job):
+        return torch.stack([F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micros]).mean()
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:

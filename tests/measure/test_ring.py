@@ -57,8 +57,15 @@ def test_a_ring_too_large_is_refused_with_its_size(small):
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_the_size_of_a_ring_is_no_guess_too_low(depth, small):
+    """With every metric there is, in a step whose every gradient is broken."""
     changes = {f"measure.{kind}": 1 for kind in MEASURED} | {"depth": depth, "model.bias": True}
-    config = small(changes, activation="tanh", placement="rezero")
+    changes |= {"fault.kind": "nan_activation", "fault.step": 0, "norm.allow_leaky": True}
+    config = small(changes, activation="tanh", norm="batchnorm", placement="layerscale")
     row = take_step(build(config, load_corpus(config.data, config.model.context)))
+    assert {
+        "grad_norm/layer_00/scale",
+        "nonfinite/gradient/layer_00/norm",
+        "gain/mean/layer_00",
+    } <= row.keys()
     numbers = len(row) + 3  # val/loss, time/seconds, nonfinite/...
     assert numbers * BYTES_A_NUMBER <= ring_bytes(1, depth, config.model.heads) < 2 * numbers * BYTES_A_NUMBER
