@@ -31,4 +31,12 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
         instruments.append((every.gain, Gains(norms)))
     if bounds is not None:
         instruments.append((every.hidden, Saturation(where.hidden, *bounds)))
-    return Instruments(instruments)
+    return Instruments(instruments, left_out(config))
+
+
+def left_out(config: RunConfig) -> list[str]:
+    """What `measure` asks for and this run cannot have, a sentence each."""
+    sentences = []
+    if config.measure.noise_scale != "never" and config.train.accumulation < 2:
+        sentences.append("measure.noise_scale: needs micro-batches; set train.accumulation=2 or more")
+    return sentences

@@ -81,10 +81,14 @@ def due(every: int, step: int) -> bool:
 
 
 class Instruments:
-    """The instruments of a run, each with the number of steps from one measurement to the next."""
+    """The instruments of a run, each with the number of steps from one measurement to the next.
 
-    def __init__(self, instruments: Iterable[tuple[int, Instrument]]) -> None:
+    `left_out` says, a sentence each, what was asked for and cannot be had.
+    """
+
+    def __init__(self, instruments: Iterable[tuple[int, Instrument]], left_out: Iterable[str] = ()) -> None:
         self.every = list(instruments)
+        self.left_out = tuple(left_out)
         self.due: list[Instrument] = []
 
     def begin(self, step: int) -> None:

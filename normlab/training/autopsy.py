@@ -66,7 +66,8 @@ def called(module: str) -> str:
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Put buffers (running statistics), gradients and the random state back afterwards."""
+    """Put buffers (running statistics), gradients, the random state and the mode back afterwards."""
+    training = model.training
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
@@ -75,6 +76,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         buffer.copy_(buffers[name])
     for parameter in model.parameters():
         parameter.grad = None
+    model.train(training)
 
 
 def autopsy(model: nn.Module, layout: Layout, again: Callable[[], object]) -> dict[str, Any]:
