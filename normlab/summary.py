@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from normlab.config import PASSES
 from normlab.divergence import Event, SpikeScores, outcome
 
 #: Logged steps that `loss/final` and `loss/best` are means over: single batches are noisy.
@@ -20,6 +21,7 @@ class Tally:
         self._val_final: float | None = None
         self._val_best = math.nan
         self._spikes = SpikeScores()
+        self._passes: dict[str, float] = {}
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -28,13 +30,14 @@ class Tally:
         if len(self._recent) == SPAN:
             self._best = _lower(self._best, self._mean())
         self._spikes.take(row["loss"], row.get("grad_norm/global", math.nan))
+        self._passes |= {key: value for key, value in row.items() if key.partition("/")[0] in PASSES}
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
 
     def figures(self) -> dict[str, Any]:
         """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`; None where there is
-        nothing yet.
+        nothing yet. Then the latest of what was measured with passes of its own.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -46,6 +49,7 @@ class Tally:
             "val/final": self._val_final,
             "val/best": None if self._val_final is None else self._val_best,
             **self._spikes.figures(),
+            **self._passes,
         }
 
     def _mean(self) -> float:
