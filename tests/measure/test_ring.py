@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from normlab.config import MEASURED
+from normlab.config import MEASURED, PASSES
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.ring import BYTES_A_NUMBER, Ring, ring_bytes
@@ -58,7 +58,11 @@ def test_a_ring_too_large_is_refused_with_its_size(small):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_the_size_of_a_ring_is_no_guess_too_low(depth, small):
     changes = {f"measure.{kind}": 1 for kind in MEASURED} | {"depth": depth, "model.bias": True}
+    changes |= {f"measure.{name}": "eval" for name in PASSES} | {"train.accumulation": 2}
     config = small(changes, activation="tanh", placement="rezero")
-    row = take_step(build(config, load_corpus(config.data, config.model.context)))
+    job = build(config, load_corpus(config.data, config.model.context))
+    job.passes.begin(job, last=False)
+    row = take_step(job)
+    row |= job.passes.measure(job, row["lr"])
     numbers = len(row) + 3  # val/loss, time/seconds, nonfinite/...
     assert numbers * BYTES_A_NUMBER <= ring_bytes(1, depth, config.model.heads) < 2 * numbers * BYTES_A_NUMBER

@@ -214,9 +214,12 @@ def test_the_ablation_is_of_the_validation_loss(small):
             assert found[f"ablation/skip/layer_0{index}"] == pytest.approx(rise, abs=1e-12)
 
 
-@pytest.mark.parametrize(("optimizer", "accumulation"), [("sgd", 1), ("adamw", 2), ("lion", 1)])
-def test_the_sharpness_is_along_the_step_that_was_taken(optimizer, accumulation, small):
-    """Against the losses on that line, with the step by an optimizer of our own making run again."""
+@pytest.mark.parametrize(
+    ("optimizer", "accumulation", "placement"),
+    [("sgd", 1, "pre"), ("adamw", 2, "post"), ("lion", 1, "pre"), ("adamw", 1, "ngpt")],
+)
+def test_the_sharpness_is_along_the_step_that_was_taken(optimizer, accumulation, placement, small):
+    """Against the losses on the line through the weights before and after the last step."""
     changes = {
         "measure.sharpness": "end",
         "train.precision": "fp64",
@@ -226,7 +229,7 @@ def test_the_sharpness_is_along_the_step_that_was_taken(optimizer, accumulation,
         "model.dropout": 0.2,
         "warmup": 5,
     }
-    job = job_of(small(changes, optimizer=optimizer))
+    job = job_of(small(changes, optimizer=optimizer, placement=placement))
     line = {}
     real = job.optimizer.step
 
@@ -234,6 +237,7 @@ def test_the_sharpness_is_along_the_step_that_was_taken(optimizer, accumulation,
         line["before"] = copy.deepcopy(job.model)
         real()
         line["after"] = copy.deepcopy(job.model)
+        line["after"].constrain()
 
     job.optimizer.step = step
     rows = Rows()
@@ -246,6 +250,7 @@ def test_the_sharpness_is_along_the_step_that_was_taken(optimizer, accumulation,
         with torch.no_grad():
             for parameter, old, new in trio:
                 parameter.copy_(old + multiple * (new - old))
+            point.constrain()  # nGPT keeps its weights at unit length
             return cross_entropy(point, ids).item()
 
     found = rows[-1]
@@ -256,6 +261,21 @@ def test_the_sharpness_is_along_the_step_that_was_taken(optimizer, accumulation,
     assert found["lr"] == pytest.approx(job.config.optimizer.lr)
     for ours, theirs in zip(job.model.parameters(), line["after"].parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_they_look_without_dropout_and_leave_the_mode(small):
+    job = job_of(small({f"measure.{name}": "eval" for name in PASSES} | {"model.dropout": 0.5}))
+    found = []
+    for _ in range(2):
+        job.model.train()
+        job.passes.begin(job, last=False)
+        before = job.model.head.weight.detach().clone()
+        job.model.head.weight.data += 0.1  # stands for a step
+        found.append(job.passes.measure(job, 0.1))
+        job.model.head.weight.data.copy_(before)
+        assert job.model.training
+        torch.rand(7)
+    assert found[0] == pytest.approx(found[1], nan_ok=True) and found[0]["sharpness/found"] in (0, 1)
 
 
 def test_the_noise_scale_is_of_the_gradients_of_micro_batches(small):
