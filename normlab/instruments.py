@@ -1,6 +1,6 @@
 """Which instruments a run has, where in its model they look, and which it cannot have."""
 
-from normlab.config import MEASURED, MeasureConfig, RunConfig
+from normlab.config import MEASURED, PASSES, MeasureConfig, RunConfig
 from normlab.groups import GROUPS
 from normlab.measure.attention import Attention
 from normlab.measure.curves import SaturatedNorms
@@ -46,6 +46,7 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
         "norm": not where.curves,
         "batchnorm": not where.running,
         "hidden": bounds is None,
+        "noise_scale": config.train.accumulation < 2,
     }
     every = [(getattr(config.measure, key), instrument) for key, instrument in there]
     return Instruments(every, left_out(config, [key for key, lacks in missing.items() if lacks]))
@@ -62,16 +63,18 @@ def left_out(config: RunConfig, missing: list[str]) -> list[str]:
         "norm": f"{norm} has no curve that could saturate",
         "batchnorm": f"{norm} has no running statistics",
         "hidden": f"activation={config.activation.name} has no bounds, so no ffn/saturated",
+        "noise_scale": "needs micro-batches; set train.accumulation=2 or more",
     }
     return [f"measure.{key}: {why[key]}" for key in missing if key in asked(config.measure)]
 
 
 def asked(measure: MeasureConfig) -> list[str]:
-    """The keys that were asked for by themselves: their cadence is not that of the preset.
+    """The keys that were asked for by themselves: their cadence, or their when, is not that of the preset.
 
     What a preset brings along and does not apply needs no word. A preset of one's own is compared with
     `standard`.
     """
     rows = GROUPS["measure"].rows
     preset = rows.get(measure.name, rows["standard"]).config
-    return [key for key in MEASURED if getattr(measure, key) not in (0, getattr(preset, key))]
+    keys = (*MEASURED, *PASSES)
+    return [key for key in keys if getattr(measure, key) not in (0, "never", getattr(preset, key))]

@@ -45,6 +45,7 @@ from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
+from normlab.training.passes import OwnPasses
 from normlab.variants import check_names
 
 #: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
@@ -133,6 +134,7 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         watch=Watch(config.divergence, facts),
         fault=FAULTS[config.fault.kind](config.fault, model),
         ring=Ring(config.measure.ring),
+        passes=OwnPasses(config),
     )
 
 

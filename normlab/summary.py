@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from normlab.config import PASSES
 from normlab.divergence import Event, SpikeScores, outcome
 
 #: Logged steps that `loss/final` and `loss/best` are means over: single batches are noisy.
@@ -23,6 +24,7 @@ class Tally:
         #: First block's gradient norm over the last one's, and the step of that.
         self._slope: tuple[float | None, int | None] = None, None
         self._clips: Counter[float] = Counter()
+        self._passes: dict[str, float] = {}
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -36,6 +38,7 @@ class Tally:
             self._slope = slope, row["step"]
         if "grad_clip/clipped" in row:
             self._clips[row["grad_clip/clipped"]] += 1
+        self._passes |= {key: value for key, value in row.items() if key.partition("/")[0] in PASSES}
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
@@ -43,7 +46,8 @@ class Tally:
     def figures(self) -> dict[str, Any]:
         """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`,
         `grad_norm/first_to_last` as it was last finite and the step of that; None where there is nothing yet.
-        With clipping, `grad_clip/rate`: the share of the logged updates that were clipped.
+        With clipping, `grad_clip/rate`: the share of the logged updates that were clipped. Then the latest of
+        what was measured with passes of its own.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -58,6 +62,7 @@ class Tally:
             "grad_norm/first_to_last": self._slope[0],
             "grad_norm/first_to_last_step": self._slope[1],
             **({"grad_clip/rate": self._clips[1.0] / self._clips.total()} if self._clips else {}),
+            **self._passes,
         }
 
     def _mean(self) -> float:

@@ -17,6 +17,7 @@ from rich.text import Text
 from normlab.sinks import sketch
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.console_view import View, event_words
+from normlab.sinks.findings import findings
 from normlab.sinks.progress import Progress
 
 #: Times a second the live view is drawn; a row only leaves its numbers for the next time.
@@ -178,6 +179,8 @@ def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[s
         yield "validation", Text(validation)
         if "val/caveat" in summary:
             yield "", Text(summary["val/caveat"], "yellow")
+    for name, words in findings(summary, run.opening.config):
+        yield name, Text(words)
     yield from _event_rows(list(run.events.values()))
     speed = summary.get("tokens_per_second")
     words = f"{run.done} steps in {sketch.duration(run.clock() - run.began)}"

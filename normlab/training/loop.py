@@ -25,6 +25,16 @@ from normlab.training.fault import Fault
 from normlab.training.schedules import learning_rate
 
 
+class Passes(Protocol):
+    """What is measured at evaluations by passes of its own; it leaves the job as it was."""
+
+    def begin(self, job: "Job", *, last: bool) -> None:
+        """Before a step with an evaluation after it; `last` is the run's last."""
+
+    def measure(self, job: "Job", rate: float) -> dict[str, float]:
+        """After that step, which was taken at the learning rate `rate`."""
+
+
 @dataclass
 class Job:
     """Everything that a step reads or changes."""
@@ -41,6 +51,7 @@ class Job:
     watch: Watch
     fault: Fault
     ring: Ring
+    passes: Passes
     #: The state of the random numbers before the latest step.
     dice: list[Tensor] = field(default_factory=list)
     #: The next step.
@@ -84,9 +95,12 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
     settings, start = job.config.train, time.perf_counter() - job.seconds
     while job.step < settings.steps:
         last = job.step + 1 == settings.steps
+        if evaluated := last or (job.step + 1) % settings.eval_every == 0:
+            job.passes.begin(job, last=last)
         row = take_step(job)
-        if last or (job.step + 1) % settings.eval_every == 0:
+        if evaluated:
             row["val/loss"] = evaluate(job)
+            row.update(job.passes.measure(job, row["lr"]))
         if not _finite(row) and (name := job.layout.nonfinite()):
             row["nonfinite/parameter"] = name
         row["time/seconds"] = time.perf_counter() - start
@@ -217,29 +231,53 @@ def repeat(job: Job) -> dict[str, Any]:
 @torch.no_grad()
 def forward(job: Job) -> Tensor:
     """The loss (0-d) of the step's batch, once more."""
-    micros = torch.from_numpy(job.batches.train(job.step)).to(job.device).chunk(job.config.train.accumulation)
     with same_dice(job):
-        return torch.stack([F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micros]).mean()
+        return batch_loss(job, torch.from_numpy(job.batches.train(job.step)))
+
+
+def batch_loss(job: Job, ids_BT: Tensor) -> Tensor:
+    """The loss (0-d) of a batch."""
+    parts = [F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micro_batches(job, ids_BT)]
+    return torch.stack(parts).mean()
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
     """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
-    parts = job.config.train.accumulation
     total = torch.zeros((), device=job.device)
-    for micro_BT in ids_BT.to(job.device, non_blocking=True).chunk(parts):
-        logits_NV, targets_N = predict(job, micro_BT)
-        loss = F.cross_entropy(logits_NV, targets_N) / parts
-        extra = job.config.train.z_loss
-        torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
-        job.instruments.micro(logits_NV, targets_N)
-        total = total + loss.detach()
+    for micro_BT in micro_batches(job, ids_BT):
+        total = total + backward_part(job, micro_BT)
     return total
+
+
+def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:
+    """The parts of a batch that pass the model at once, on its device."""
+    return ids_BT.to(job.device, non_blocking=True).chunk(job.config.train.accumulation)
+
+
+def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
+    """Add a micro-batch's share of the batch's gradient; returns its share of the loss (0-d)."""
+    parts, extra = job.config.train.accumulation, job.config.train.z_loss
+    logits_NV, targets_N = predict(job, micro_BT)
+    loss = F.cross_entropy(logits_NV, targets_N) / parts
+    torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
+    job.instruments.micro(logits_NV, targets_N)
+    return loss.detach()
 
 
 def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16"):
+    with autocast(job):
         logits_BTV = job.model(ids_BT[:, :-1])
+    return paired(logits_BTV, ids_BT)
+
+
+def autocast(job: Job) -> torch.autocast:
+    """The precision that the model computes in."""
+    return torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16")
+
+
+def paired(logits_BTV: Tensor, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, V), float32 or wider, and the tokens (N,) that they are to predict. ids (B, T+1)."""
     if logits_BTV.dtype == torch.bfloat16:
         logits_BTV = logits_BTV.float()
     return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
