@@ -1,0 +1,213 @@
+"""Diagnoses of single steps: something broke at one place, and no instrument saw it come."""
+
+from statistics import median
+
+from normlab.explain import cures
+from normlab.explain.case import Case, Point, digits
+from normlab.explain.finding import Cure, Evidence, Finding
+
+#: A gradient within this factor of its usual size gave no warning.
+USUAL = 8.0
+#: Numbers of an ordinary size: far from where float32 (3.4e38) or bfloat16 products overflow.
+ORDINARY = 1e15
+#: A layer's gradient so many times its usual one, alone.
+ALONE = 30.0
+BEFORE = 32
+
+
+def broke_at_once(case: Case) -> Finding | None:
+    """Not finite at one step, from numbers of an ordinary size and without a warning."""
+    event = next(iter(case.of_kind("nonfinite")), None)
+    if event is None:
+        return None
+    step = int(event["step"])
+    usual, last = _usual(case, "grad_norm/global", step)
+    low, high = (_number(case, step, f"nonfinite/input_{end}") for end in ("min", "max"))
+    inputs = max((abs(value) for value in (low, high) if value is not None), default=None)
+    if last is None or last.value > USUAL * usual or (inputs is not None and inputs > ORDINARY):
+        return None
+    place = _origin(case, event)
+    evidence = [*_where(case, event, low, high)]
+    evidence.append(
+        Evidence(
+            f"the gradient was {digits(last.value)} at step {last.step}, {last.value / usual:.1f} times "
+            f"its usual size, and the loss {case.loss(step - 1):.3f}: no sign before",
+            last,
+        )
+    )
+    if event.get("recovered"):
+        text = f"all was finite again at step {event['end']}; the step's update was not applied"
+        evidence.append(Evidence(text, Point(int(event["end"]), 0.0, "", str(event["metric"]))))
+    fault = case.config.fault
+    injected = fault.kind if fault.kind in ("nan_activation", "nan_gradient") and fault.step == step else ""
+    if injected:
+        evidence.append(_on_purpose(case))
+    where = f" in {place}" if place else ""
+    return Finding(
+        claim=f"Something broke{where} in one step: no instability led up to it, so look for a fault in the "
+        "computation (code, kernel, memory), not in the training.",
+        evidence=evidence,
+        cures=[
+            Cure(
+                meaning="the same run without the fault",
+                words=("fault.kind=none",),
+                support="the fault is in this run's config",
+                source="config.yaml",
+            )
+        ]
+        if injected
+        else [],
+        source="measured in this run",
+        strength="shown" if inputs is not None else "likely",
+        step=step,
+    )
+
+
+def overflowed(case: Case) -> Finding | None:
+    """Not finite after numbers, or gradients, had grown out of all bounds."""
+    event = next(iter(case.of_kind("nonfinite")), None)
+    if event is None:
+        return None
+    step = int(event["step"])
+    low, high = (_number(case, step, f"nonfinite/input_{end}") for end in ("min", "max"))
+    inputs = max((abs(value) for value in (low, high) if value is not None), default=0.0)
+    usual, last = _usual(case, "grad_norm/global", step)
+    grown = last is not None and last.value > USUAL * usual
+    if inputs <= ORDINARY and not grown:
+        return None
+    evidence = [*_where(case, event, low, high)]
+    if last is not None and grown:
+        text = (
+            f"the gradient was {digits(last.value)} at step {last.step}, {digits(last.value / usual)} times "
+        )
+        text += f"its median of the {BEFORE} steps before"
+        evidence.append(Evidence(text, last))
+    return Finding(
+        claim="The numbers outgrew what a float holds, after the training had run away.",
+        evidence=evidence,
+        cures=[
+            cures.clipping(
+                case,
+                "GLM-130B: a spike of the gradient norm comes a few steps before a collapse; not checked",
+                "Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
+            ),
+            cures.smaller_rate(case, 10, "RATE_SUPPORT"),
+        ],
+        source="Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
+        strength="likely",
+        step=step,
+    )
+
+
+def one_layer_jumped(case: Case) -> Finding | None:
+    """In one step one layer's gradient was many times its usual size and the others' were not."""
+    for event in case.of_kind("spike"):
+        step = int(event["step"])
+        ratios = []
+        for layer in case.layers:
+            usual, _ = _usual(case, f"grad_norm/{layer}", step)
+            now = next((p for p in case.series(f"grad_norm/{layer}") if p.step == step), None)
+            if now is not None and usual > 0:
+                ratios.append((now.value / usual, now))
+        if len(ratios) < 3:
+            continue
+        (most, point), rest = max(ratios, key=lambda pair: pair[0]), sorted(pair[0] for pair in ratios)
+        if most > ALONE and rest[-2] < USUAL:
+            return _alone(case, step, most, point, rest[-2])
+    return None
+
+
+def _alone(case: Case, step: int, most: float, point: Point, second: float) -> Finding:
+    evidence = [
+        Evidence(
+            f"at step {step} the gradient of {point.place} was {digits(point.value)}, {digits(most)} times "
+            f"its median of the {BEFORE} steps before; no other layer's was above {digits(second)} times",
+            point,
+        )
+    ]
+    fault = case.config.fault
+    if fault.kind == "gradient_scale" and fault.step == step:
+        evidence.append(_on_purpose(case))
+    return Finding(
+        claim=f"One step's gradient was wrong in {point.place} alone: a fault there, not the whole model's.",
+        evidence=evidence,
+        cures=[
+            cures.clipping(
+                case,
+                "bounds what one bad gradient can do; not checked here",
+                "Pascanu et al. 2013, arXiv 1211.5063",
+            )
+        ],
+        source="measured in this run",
+        step=step,
+    )
+
+
+def learns_nothing(case: Case) -> Finding | None:
+    """A place gets no gradient or no update at all."""
+    event = next(iter(case.of_kind("frozen")), None)
+    if event is None:
+        return None
+    layers = ", ".join(map(str, event.get("layers") or [])) or "a place"
+    evidence = [
+        Evidence(
+            f"{event['metric']} was exactly 0 from step {case.began(event)} on",
+            Point(case.began(event), 0.0, str((event.get("layers") or [""])[0]), str(event["metric"])),
+        )
+    ]
+    fault = case.config.fault
+    if fault.kind == "frozen_embedding":
+        evidence.append(_on_purpose(case))
+    return Finding(
+        claim=f"{layers} learnt nothing: a parameter is out of the optimizer's reach, or frozen.",
+        evidence=evidence,
+        source="measured in this run",
+        strength="beside" if not case.troubled else "likely",
+        step=case.began(event),
+    )
+
+
+def _on_purpose(case: Case) -> Evidence:
+    """What the config says, after what the numbers showed."""
+    fault = case.config.fault
+    words = f"fault.kind={fault.kind} fault.step={fault.step} fault.layer={fault.layer}"
+    return Evidence(f"this run had a fault put in on purpose: {words}")
+
+
+def _origin(case: Case, event: dict[str, object]) -> str:
+    site = _word(case, int(str(event["step"])), "nonfinite/site")
+    layers = event.get("layers")
+    return site or (str(layers[0]) if isinstance(layers, list) and layers else "")
+
+
+def _where(case: Case, event: dict[str, object], low: float | None, high: float | None) -> list[Evidence]:
+    step = int(str(event["step"]))
+    site, way = _word(case, step, "nonfinite/site"), _word(case, step, "nonfinite/pass")
+    if not site:
+        return [Evidence(f"at step {step}: {event.get('message', 'not finite')}")]
+    text = f"the first number that was not finite came out of {site} at step {step}, in the {way or '?'} pass"
+    if low is not None and high is not None:
+        text += f", where numbers between {digits(low)} and {digits(high)} went in"
+    return [Evidence(text, Point(step, high or 0.0, site.partition("/")[0], "nonfinite/site"))]
+
+
+def _usual(case: Case, key: str, step: int) -> tuple[float, Point | None]:
+    """The median of the rows before `step` but for the last, and the last."""
+    points = [point for point in case.series(key) if point.step < step][-BEFORE - 1 :]
+    if not points:
+        return 0.0, None
+    return median([point.value for point in points[:-1]] or [points[-1].value]), points[-1]
+
+
+def _row(case: Case, step: int) -> dict[str, object]:
+    return next((dict(row) for row in case.rows if row["step"] == step), {})
+
+
+def _number(case: Case, step: int, key: str) -> float | None:
+    value = _row(case, step).get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _word(case: Case, step: int, key: str) -> str:
+    value = _row(case, step).get(key)
+    return value if isinstance(value, str) else ""
