@@ -1,5 +1,6 @@
 """Diagnoses of single steps: something broke at one place, and no instrument saw it come."""
 
+import math
 from statistics import median
 
 from normlab.explain import cures
@@ -27,7 +28,8 @@ def broke_at_once(case: Case) -> Finding | None:
     if last is None or last.value > USUAL * usual or (inputs is not None and inputs > ORDINARY):
         return None
     place = _origin(case, event)
-    evidence = [*_where(case, event, low, high)]
+    local = _only_there(case, step)
+    evidence = [*_where(case, event, low, high), *local]
     evidence.append(
         Evidence(
             f"the gradient was {digits(last.value)} at step {last.step}, {last.value / usual:.1f} times "
@@ -58,7 +60,7 @@ def broke_at_once(case: Case) -> Finding | None:
         if injected
         else [],
         source="measured in this run",
-        strength="shown" if inputs is not None else "likely",
+        strength="shown" if inputs is not None or local else "likely",
         step=step,
     )
 
@@ -165,6 +167,23 @@ def learns_nothing(case: Case) -> Finding | None:
         strength="beside" if not case.troubled else "likely",
         step=case.began(event),
     )
+
+
+def _only_there(case: Case, step: int) -> list[Evidence]:
+    """A gradient that is not finite while the loss and the gradients further down are: what is not finite in
+    the backward pass itself reaches every block below."""
+    row = _row(case, step)
+    norms = {layer: row.get(f"grad_norm/{layer}") for layer in case.layers}
+    finite = {layer: math.isfinite(value) for layer, value in norms.items() if isinstance(value, float)}
+    bad = [layer for layer, ok in finite.items() if not ok]
+    loss = row.get("loss")
+    if len(bad) != 1 or bad[0] == case.layers[0] or not isinstance(loss, float) or not math.isfinite(loss):
+        return []
+    text = (
+        f"the loss of that step is finite, and gradients are finite in the blocks below {bad[0]}: it did not "
+        "come down the backward pass"
+    )
+    return [Evidence(text, Point(step, loss, bad[0], f"grad_norm/{bad[0]}"))]
 
 
 def _on_purpose(case: Case) -> Evidence:

@@ -32,8 +32,8 @@ def saturates(case: Case) -> Finding | None:
     claim = f"Attention saturated, first in {sign.place}: its softmax all but stopped passing gradients on."
     if bare:
         claim = (
-            "Attention reads the bare stream, so its logits grow with the square of the stream; they ran "
-            f"away first in {sign.place}."
+            "Attention reads the stream without a norm, so its logits (a product of two readings of it) grow "
+            f"with it; they ran away first in {sign.place}."
         )
     harm = case.config.divergence.logit_growth.limit
     peak = largest(case.families(LOGIT, until))

@@ -150,7 +150,7 @@ def earliest(points: Iterator[Point] | Sequence[Point]) -> Point | None:
 
 
 def digits(value: float) -> str:
-    """Three of them: 0.00028, 1.2e-07, 48,300."""
-    if value and abs(value) < 1e-3:
+    """Three of them: 0.0028, 1.2e-07, 48,300, 1.0e+30."""
+    if value and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.1e}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

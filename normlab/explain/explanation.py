@@ -46,7 +46,7 @@ class Explanation:
     onset: int | None
     happened: Sequence[str]
     numbers: Sequence[Moved]
-    #: The causes in the order of their first signs, then remarks.
+    #: What the numbers show before what they fit, and then remarks; each in the order of their first signs.
     causes: Sequence[Cause]
     unknown: Sequence[str]
     #: Only of a stable run.
@@ -120,7 +120,7 @@ def explain(directory: Path) -> Explanation:
 def _findings(case: Case) -> list[tuple[str, Finding]]:
     rows = [row for row in DIAGNOSES if case.troubled or not row.trouble]
     found = [(row.name, finding) for row in rows if (finding := row.find(case)) is not None]
-    return sorted(found, key=lambda pair: (pair[1].strength == "beside", pair[1].step, _rank(pair[1])))
+    return sorted(found, key=lambda pair: (_rank(pair[1]), pair[1].step))
 
 
 def _rank(finding: Finding) -> int:

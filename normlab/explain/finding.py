@@ -52,7 +52,7 @@ class Finding:
     cures: Sequence[Cure | None] = ()
     source: str = ""
     strength: str = "shown"
-    #: When its first sign was there; findings are told in this order.
+    #: When its first sign was there.
     step: int = 0
 
 

@@ -49,16 +49,16 @@ def _growth(points: list[Point]) -> Point | None:
 _SINGLE = {
     "learning rate": "lr",
     "gradient norm": "grad_norm/global",
-    "gradient, first block / last": "grad_norm/first_to_last",
-    "log Z of the output": "output/log_z",
-    "99 % of token losses under": "output/loss_p99",
+    "gradient, first / last": "grad_norm/first_to_last",
+    "log Z": "output/log_z",
+    "token loss, 99th percentile": "output/loss_p99",
 }
 _LAYERED: dict[str, tuple[str, Pick]] = {
-    "gradient RMS, smallest": ("grad_rms", smallest),
-    "update / weights, largest": ("update/ratio", largest),
-    "stream, last block / first": ("stream/rms", _growth),
-    "attention logit, largest": ("attention/max_logit", largest),
-    "attention entropy, least share": ("attention/entropy_share", smallest),
+    "gradient RMS, least": ("grad_rms", smallest),
+    "update / weights, most": ("update/ratio", largest),
+    "stream, last / first": ("stream/rms", _growth),
+    "attention logit, most": ("attention/max_logit", largest),
+    "attention entropy, least": ("attention/entropy_share", smallest),
 }
 
 

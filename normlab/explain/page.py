@@ -70,7 +70,7 @@ def _numbers(console: Console, told: Explanation) -> None:
         Text("\nWhat the instruments showed" + (" before it" if told.onset is not None else ""), "bold")
     )
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     middle = [] if told.onset is None else [f"before step {told.onset}"]
     for column in ("at the start", *middle, "at the end"):
         table.add_column(column, overflow="fold")
@@ -87,7 +87,7 @@ def _points(moved: Moved, middle: bool) -> tuple[Point, ...]:
 
 
 def _cell(point: Point) -> str:
-    return f"{digits(point.value)}" + (f" {point.place}" if point.place else "")
+    return digits(point.value) + (f" {point.place}" if point.place else "")
 
 
 def _causes(console: Console, causes: Sequence[Cause]) -> None:

@@ -1,6 +1,7 @@
 """What happened to a run, in sentences."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def _outcome(case: Case) -> str:
     told = words.get(case.outcome, f"The outcome is {case.outcome}.")
     if case.outcome == "stable" and case.events:
         told = "The loss is stable, but detectors saw something else."
-    if event is not None and event.get("layers"):
+    if case.outcome == "nonfinite" and event is not None and event.get("layers"):
         told += f" It began in {event['layers'][0]}."
     status = case.known.status
     if status not in ("finished", "unknown"):
@@ -61,7 +62,13 @@ def _events(case: Case) -> list[str]:
 
 def _event(event: Mapping[str, Any]) -> str:
     order = event.get("order")
-    told = f"step {event['step']}, {event['kind']}: {event.get('message') or event['metric']}"
+    message, layers = str(event.get("message") or event["metric"]), event.get("layers") or []
+    first, *more = message.split("; ")
+    # Places that followed, one step after the other, are a long list.
+    followed = [part for part in more if re.search(r" from step \d+$", part)]
+    rest = [part for part in more if part not in followed]
+    rest += [f"{len(layers)} places in the end"] if followed else []
+    told = f"step {event['step']}, {event['kind']}: " + "; ".join([first, *rest])
     return told + (f"; places in the order in which they left their band: {_order(order)}" if order else "")
 
 
