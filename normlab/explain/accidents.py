@@ -1,103 +1,46 @@
-"""Diagnoses of single steps: something broke at one place, and no instrument saw it come."""
+"""Diagnoses of accidents: the rate of one step, one layer's gradient, a place that is left out."""
 
-import math
-from statistics import median
+from itertools import pairwise
 
-from normlab.explain import cures
+from normlab.explain import cures, faults
 from normlab.explain.case import Case, Point, digits
-from normlab.explain.finding import Cure, Evidence, Finding
+from normlab.explain.finding import Evidence, Finding
+from normlab.explain.rate import BEYOND
+from normlab.explain.usual import BEFORE, usual_and_last
 
-#: A gradient within this factor of its usual size gave no warning.
-USUAL = 8.0
-#: Numbers of an ordinary size: far from where float32 (3.4e38) or bfloat16 products overflow.
-ORDINARY = 1e15
-#: A layer's gradient so many times its usual one, alone.
-ALONE = 30.0
-BEFORE = 32
+#: A rate so many times that of the row before jumped.
+JUMP = 10.0
+#: A layer's gradient so many times its usual one, while no other's is above the second factor, is alone.
+ALONE, OTHERS = 30.0, 8.0
 
 
-def broke_at_once(case: Case) -> Finding | None:
-    """Not finite at one step, from numbers of an ordinary size and without a warning."""
-    event = next(iter(case.of_kind("nonfinite")), None)
-    if event is None:
+def jumped(case: Case) -> Finding | None:
+    """The rate of one step was many times that of the step before; no schedule does that."""
+    rates, full = case.series("lr"), case.config.optimizer.lr
+    # A warm-up may rise by as much from one logged row to the next, but never above the full rate.
+    jumps = [(old, new) for old, new in pairwise(rates) if new.value > max(JUMP * old.value, BEYOND * full)]
+    found = next(iter(jumps), None)
+    if found is None or found[1].step > case.onset:
         return None
-    step = int(event["step"])
-    usual, last = _usual(case, "grad_norm/global", step)
-    low, high = (_number(case, step, f"nonfinite/input_{end}") for end in ("min", "max"))
-    inputs = max((abs(value) for value in (low, high) if value is not None), default=None)
-    if last is None or last.value > USUAL * usual or (inputs is not None and inputs > ORDINARY):
-        return None
-    place = _origin(case, event)
-    local = _only_there(case, step)
-    evidence = [*_where(case, event, low, high), *local]
-    evidence.append(
-        Evidence(
-            f"the gradient was {digits(last.value)} at step {last.step}, {last.value / usual:.1f} times "
-            f"its usual size, and the loss {case.loss(step - 1):.3f}: no sign before",
-            last,
-        )
-    )
-    if event.get("recovered"):
-        text = f"all was finite again at step {event['end']}; the step's update was not applied"
-        evidence.append(Evidence(text, Point(int(event["end"]), 0.0, "", str(event["metric"]))))
-    fault = case.config.fault
-    injected = fault.kind if fault.kind in ("nan_activation", "nan_gradient") and fault.step == step else ""
-    if injected:
-        evidence.append(_on_purpose(case))
-    where = f" in {place}" if place else ""
+    old, new = found
+    back = next((point for point in rates if point.step > new.step), None)
+    text = f"the learning rate went from {digits(old.value)} (step {old.step}) to {digits(new.value)} "
+    text += f"(step {new.step})"
+    if back is not None and back.value < new.value / JUMP:
+        text += f" and back to {digits(back.value)} (step {back.step})"
+    before = case.loss(old.step)
+    later = next((point for point in case.series("loss") if point.step > new.step), None)
+    evidence = [Evidence(text, new)]
+    if later is not None:
+        text = f"the loss was {before:.3f} up to step {old.step}, {digits(later.value)} at step {later.step}"
+        evidence.append(Evidence(text, later))
+    injected = faults.injected(case, "lr_jump", step=new.step)
     return Finding(
-        claim=f"Something broke{where} in one step: no instability led up to it, so look for a fault in the "
-        "computation (code, kernel, memory), not in the training.",
-        evidence=evidence,
-        cures=[
-            Cure(
-                meaning="the same run without the fault",
-                words=("fault.kind=none",),
-                support="the fault is in this run's config",
-                source="config.yaml",
-            )
-        ]
-        if injected
-        else [],
+        claim="The learning rate itself jumped; one such step is enough to throw the weights away.",
+        evidence=[*evidence, *injected.evidence],
+        cures=injected.cures,
         source="measured in this run",
-        strength="shown" if inputs is not None or local else "likely",
-        step=step,
-    )
-
-
-def overflowed(case: Case) -> Finding | None:
-    """Not finite after numbers, or gradients, had grown out of all bounds."""
-    event = next(iter(case.of_kind("nonfinite")), None)
-    if event is None:
-        return None
-    step = int(event["step"])
-    low, high = (_number(case, step, f"nonfinite/input_{end}") for end in ("min", "max"))
-    inputs = max((abs(value) for value in (low, high) if value is not None), default=0.0)
-    usual, last = _usual(case, "grad_norm/global", step)
-    grown = last is not None and last.value > USUAL * usual
-    if inputs <= ORDINARY and not grown:
-        return None
-    evidence = [*_where(case, event, low, high)]
-    if last is not None and grown:
-        text = (
-            f"the gradient was {digits(last.value)} at step {last.step}, {digits(last.value / usual)} times "
-        )
-        text += f"its median of the {BEFORE} steps before"
-        evidence.append(Evidence(text, last))
-    return Finding(
-        claim="The numbers outgrew what a float holds, after the training had run away.",
-        evidence=evidence,
-        cures=[
-            cures.clipping(
-                case,
-                "GLM-130B: a spike of the gradient norm comes a few steps before a collapse; not checked",
-                "Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
-            ),
-            cures.smaller_rate(case, 10, "RATE_SUPPORT"),
-        ],
-        source="Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
-        strength="likely",
-        step=step,
+        step=new.step,
     )
 
 
@@ -107,14 +50,14 @@ def one_layer_jumped(case: Case) -> Finding | None:
         step = int(event["step"])
         ratios = []
         for layer in case.layers:
-            usual, _ = _usual(case, f"grad_norm/{layer}", step)
+            usual, _ = usual_and_last(case, f"grad_norm/{layer}", step)
             now = next((p for p in case.series(f"grad_norm/{layer}") if p.step == step), None)
             if now is not None and usual > 0:
                 ratios.append((now.value / usual, now))
         if len(ratios) < 3:
             continue
         (most, point), rest = max(ratios, key=lambda pair: pair[0]), sorted(pair[0] for pair in ratios)
-        if most > ALONE and rest[-2] < USUAL:
+        if most > ALONE and rest[-2] < OTHERS:
             return _alone(case, step, most, point, rest[-2])
     return None
 
@@ -127,18 +70,17 @@ def _alone(case: Case, step: int, most: float, point: Point, second: float) -> F
             point,
         )
     ]
-    fault = case.config.fault
-    if fault.kind == "gradient_scale" and fault.step == step:
-        evidence.append(_on_purpose(case))
+    injected = faults.injected(case, "gradient_scale", step=step)
     return Finding(
         claim=f"One step's gradient was wrong in {point.place} alone: a fault there, not the whole model's.",
-        evidence=evidence,
+        evidence=[*evidence, *injected.evidence],
         cures=[
+            *injected.cures,
             cures.clipping(
                 case,
                 "bounds what one bad gradient can do; not checked here",
                 "Pascanu et al. 2013, arXiv 1211.5063",
-            )
+            ),
         ],
         source="measured in this run",
         step=step,
@@ -157,76 +99,12 @@ def learns_nothing(case: Case) -> Finding | None:
             Point(case.began(event), 0.0, str((event.get("layers") or [""])[0]), str(event["metric"])),
         )
     ]
-    fault = case.config.fault
-    if fault.kind == "frozen_embedding":
-        evidence.append(_on_purpose(case))
+    injected = faults.injected(case, "frozen_embedding", step=case.began(event))
     return Finding(
         claim=f"{layers} learnt nothing: a parameter is out of the optimizer's reach, or frozen.",
-        evidence=evidence,
+        evidence=[*evidence, *injected.evidence],
+        cures=injected.cures,
         source="measured in this run",
-        strength="beside" if not case.troubled else "likely",
+        strength="likely",
         step=case.began(event),
     )
-
-
-def _only_there(case: Case, step: int) -> list[Evidence]:
-    """A gradient that is not finite while the loss and the gradients further down are: what is not finite in
-    the backward pass itself reaches every block below."""
-    row = _row(case, step)
-    norms = {layer: row.get(f"grad_norm/{layer}") for layer in case.layers}
-    finite = {layer: math.isfinite(value) for layer, value in norms.items() if isinstance(value, float)}
-    bad = [layer for layer, ok in finite.items() if not ok]
-    loss = row.get("loss")
-    if len(bad) != 1 or bad[0] == case.layers[0] or not isinstance(loss, float) or not math.isfinite(loss):
-        return []
-    text = (
-        f"the loss of that step is finite, and gradients are finite in the blocks below {bad[0]}: it did not "
-        "come down the backward pass"
-    )
-    return [Evidence(text, Point(step, loss, bad[0], f"grad_norm/{bad[0]}"))]
-
-
-def _on_purpose(case: Case) -> Evidence:
-    """What the config says, after what the numbers showed."""
-    fault = case.config.fault
-    words = f"fault.kind={fault.kind} fault.step={fault.step} fault.layer={fault.layer}"
-    return Evidence(f"this run had a fault put in on purpose: {words}")
-
-
-def _origin(case: Case, event: dict[str, object]) -> str:
-    site = _word(case, int(str(event["step"])), "nonfinite/site")
-    layers = event.get("layers")
-    return site or (str(layers[0]) if isinstance(layers, list) and layers else "")
-
-
-def _where(case: Case, event: dict[str, object], low: float | None, high: float | None) -> list[Evidence]:
-    step = int(str(event["step"]))
-    site, way = _word(case, step, "nonfinite/site"), _word(case, step, "nonfinite/pass")
-    if not site:
-        return [Evidence(f"at step {step}: {event.get('message', 'not finite')}")]
-    text = f"the first number that was not finite came out of {site} at step {step}, in the {way or '?'} pass"
-    if low is not None and high is not None:
-        text += f", where numbers between {digits(low)} and {digits(high)} went in"
-    return [Evidence(text, Point(step, high or 0.0, site.partition("/")[0], "nonfinite/site"))]
-
-
-def _usual(case: Case, key: str, step: int) -> tuple[float, Point | None]:
-    """The median of the rows before `step` but for the last, and the last."""
-    points = [point for point in case.series(key) if point.step < step][-BEFORE - 1 :]
-    if not points:
-        return 0.0, None
-    return median([point.value for point in points[:-1]] or [points[-1].value]), points[-1]
-
-
-def _row(case: Case, step: int) -> dict[str, object]:
-    return next((dict(row) for row in case.rows if row["step"] == step), {})
-
-
-def _number(case: Case, step: int, key: str) -> float | None:
-    value = _row(case, step).get(key)
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _word(case: Case, step: int, key: str) -> str:
-    value = _row(case, step).get(key)
-    return value if isinstance(value, str) else ""

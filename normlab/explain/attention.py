@@ -37,12 +37,13 @@ def saturates(case: Case) -> Finding | None:
         )
     harm = case.config.divergence.logit_growth.limit
     peak = largest(case.families(LOGIT, until))
+    far = low is not None or (peak is not None and peak.value >= harm)
     return Finding(
         claim=claim,
         evidence=[*evidence, *bare],
         cures=_cures(case, bool(bare)),
         source=f"{cures.WORTSMAN}, section 3.1 (harm from logits of 1e3, all above 1e4 diverged); {ZHAI}",
-        strength="shown" if (peak is not None and peak.value >= harm) or low is not None else "likely",
+        strength="shown" if far and sign.step <= case.onset else "likely",
         step=sign.step,
     )
 

@@ -26,6 +26,8 @@ def _outcome(case: Case) -> str:
         "spiked": f"The loss jumped at step {step} and came back.",
         "nonfinite": f"At step {step} a number was not finite; the loss was {fixed(before, 3)} before.",
     }
+    if event is not None and case.outcome == "spiked" and not event.get("recovered"):
+        words["spiked"] = f"The loss jumped at step {step} and had not come back by the end."
     told = words.get(case.outcome, f"The outcome is {case.outcome}.")
     if case.outcome == "stable" and case.events:
         told = "The loss is stable, but detectors saw something else."
@@ -57,7 +59,7 @@ def _losses(case: Case) -> list[str]:
 def _events(case: Case) -> list[str]:
     told = [_event(event) for event in case.events[:_MOST]]
     more = len(case.events) - _MOST
-    return [*told, *([f"and {more} more events, in events.jsonl"] if more > 0 else [])]
+    return [*told, *([f"and {more} more, in events.jsonl"] if more > 0 else [])]
 
 
 def _event(event: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The diagnoses: one row each."""
 
-from normlab.explain import accidents, attention, gradients, normalization, output, rate, stream
+from normlab.explain import accidents, attention, gradients, nonfinite, normalization, output, rate, stream
 from normlab.explain.finding import Diagnosis
 
 _ATTENTION = ("attention/max_logit", "attention/entropy_share")
@@ -27,7 +27,7 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
         needs=("update/ratio",),
         measure="measure.update=5",
     ),
-    Diagnosis(name="rate_jumped", meaning="the learning rate itself jumps", find=rate.jumped),
+    Diagnosis(name="rate_jumped", meaning="the learning rate itself jumps", find=accidents.jumped),
     Diagnosis(
         name="stream_explodes",
         meaning="the residual stream grows exponentially with depth",
@@ -46,9 +46,9 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="broke_at_once",
         meaning="not finite in one step, without a warning",
-        find=accidents.broke_at_once,
+        find=nonfinite.broke_at_once,
     ),
-    Diagnosis(name="overflowed", meaning="not finite after numbers had run away", find=accidents.overflowed),
+    Diagnosis(name="overflowed", meaning="not finite after numbers had run away", find=nonfinite.overflowed),
     Diagnosis(
         name="one_layer_jumped",
         meaning="one layer's gradient alone was wrong in one step",
