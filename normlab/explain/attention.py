@@ -30,10 +30,10 @@ def saturates(case: Case) -> Finding | None:
     evidence = [*_logits(case, high, until), *_entropy(case, low, until)]
     bare = [] if high is None else _bare_stream(case, high)
     claim = f"Attention saturated, first in {sign.place}: its softmax all but stopped passing gradients on."
-    if bare:
+    if bare and high is not None:
         claim = (
             "Attention reads the stream without a norm, so its logits (a product of two readings of it) grow "
-            f"with it; they ran away first in {sign.place}."
+            f"with it; they ran away first in {high.place}."
         )
     harm = case.config.divergence.logit_growth.limit
     peak = largest(case.families(LOGIT, until))
@@ -122,7 +122,11 @@ def _power(case: Case, step: int) -> float | None:
 
 
 def _cures(case: Case, bare: bool) -> list[Cure | None]:
-    support = "QK_SUPPORT"
+    support = (
+        "normlab, res_post at 3e-2 after 160 steps: 2.74 nats and logits of 36,000 without, 2.59 and 8 with"
+        if bare
+        else "PRE_QK"
+    )
     source = f"{SWIN}; {OLMO}" if bare else f"Henry et al. 2020, arXiv 2010.04245; {cures.WORTSMAN}"
     sigma = Cure(
         meaning="keep every matrix's largest singular value learned and bounded (sigmaReparam)",

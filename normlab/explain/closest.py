@@ -19,11 +19,13 @@ class Closest:
 
     @property
     def text(self) -> str:
-        where = f" in {self.point.place}" if self.point.place else ""
-        return (
-            f"{self.detector}: {self.point.metric} reached {digits(self.point.value)}{where} at step "
-            f"{self.point.step}; the threshold is {digits(self.threshold)}"
+        told = (
+            f"{self.detector}: {self.point.metric} was {digits(self.point.value)} at step {self.point.step}; "
+            f"the threshold is {digits(self.threshold)}"
         )
+        if self.share >= 1:
+            return f"{told}, which it passed for a shorter time than the detector asks for."
+        return f"{told} ({100 * self.share:.0f} % of the way)."
 
     def record(self) -> dict[str, Any]:
         return {

@@ -24,6 +24,12 @@ def sees_the_future(case: Case) -> Finding | None:
         side = "below" if end.value < known else "above"
         said += f", {abs(end.value - known):.2f} nat {side} the bigram entropy ({known:.3f})"
     evidence.append(Evidence(said, end))
+    seen = case.series("val/loss")
+    if seen:
+        gap = seen[-1].value - case.loss(seen[-1].step)
+        side = "above" if gap >= 0 else "below"
+        text = f"validation gave {seen[-1].value:.3f} at step {seen[-1].step}, {abs(gap):.2f} {side} training"
+        evidence.append(Evidence(text, seen[-1]))
     both = leak_in_evaluation(norm)
     what = "The training and validation losses" if both else "The training loss"
     return Finding(

@@ -23,7 +23,7 @@ _COLOURS = {
     "exploded": "red",
     "nonfinite": "bold red",
 }
-_STRENGTHS = {"shown": "the numbers show it", "likely": "the numbers fit it", "beside": "beside this"}
+_STRENGTHS = {"shown": " (the numbers show it)", "likely": " (the numbers fit it)", "beside": ""}
 
 
 def print_explanation(directory: Path, *, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def _head(console: Console, told: Explanation) -> None:
         _section(
             console,
             "The closest call",
-            [f"{told.closest.text} ({100 * told.closest.share:.0f} % of the way)."],
+            [told.closest.text],
         )
 
 
@@ -92,14 +92,21 @@ def _cell(point: Point) -> str:
 
 def _causes(console: Console, causes: Sequence[Cause]) -> None:
     for index, cause in enumerate(causes):
-        heading = "Why, as far as the numbers say" if index == 0 else "Also"
-        console.print(Text.assemble((f"\n{heading}", "bold"), f" ({_STRENGTHS[cause.finding.strength]})"))
+        console.print(
+            Text.assemble((f"\n{_heading(index, cause)}", "bold"), _STRENGTHS[cause.finding.strength])
+        )
         console.print(Padding(Text(cause.finding.claim), (0, 0, 0, 2)))
         for evidence in cause.finding.evidence:
             console.print(Padding(_item("-", Text(evidence.text)), (0, 0, 0, 2)))
         if cause.finding.source:
             console.print(Padding(Text(cause.finding.source, "dim"), (0, 0, 0, 2)))
         _offers(console, cause)
+
+
+def _heading(index: int, cause: Cause) -> str:
+    if cause.finding.strength == "beside":
+        return "Worth knowing"
+    return "Why, as far as the numbers say" if index == 0 else "Also"
 
 
 def _offers(console: Console, cause: Cause) -> None:

@@ -51,8 +51,9 @@ def _losses(case: Case) -> list[str]:
     beside = against(final, case.floors)
     found = [f"{told}: {beside}." if beside else f"{told}."]
     unigram, tolerance = case.floors.get("unigram"), case.config.divergence.plateau.tolerance
-    if case.outcome == "stuck" and unigram is not None and abs(final - unigram) <= tolerance:
-        found.append("So it learnt how often each token occurs and nothing more.")
+    if unigram is not None and abs(final - unigram) <= tolerance:
+        yet = " yet" if case.outcome == "stable" else ""
+        found.append(f"So it has learnt how often each token occurs and nothing more{yet}.")
     return found
 
 

@@ -103,7 +103,8 @@ def branches_are_tiny(case: Case) -> Finding | None:
     if most.value >= TINY or _silent_by_design(case):
         return None
     return Finding(
-        claim="At the start the branches were so small that where the norms sit could hardly matter.",
+        claim="At the start the branches were so small that where the norms sit could hardly matter; what "
+        "training makes of them is another matter.",
         evidence=[
             Evidence(
                 f"no branch was more than {100 * most.value:.1f} % of the stream at step {first.step} "
