@@ -30,6 +30,7 @@ def saturates(case: Case) -> Finding | None:
     evidence = [*_logits(case, high, until), *_entropy(case, low, until)]
     bare = [] if high is None else _bare_stream(case, high)
     claim = f"Attention saturated, first in {sign.place}: its softmax all but stopped passing gradients on."
+    claim = claim if sign.step > 0 else f"{claim} It was so before any training."
     if bare and high is not None:
         claim = (
             "Attention reads the stream without a norm, so its logits (a product of two readings of it) grow "
@@ -37,11 +38,13 @@ def saturates(case: Case) -> Finding | None:
         )
     harm = case.config.divergence.logit_growth.limit
     peak = largest(case.families(LOGIT, until))
-    far = low is not None or (peak is not None and peak.value >= harm)
+    # What was so at the first look has not moved; something else made it so.
+    fell = low is not None and low != case.first(low.metric)
+    far = fell or (high is not None and peak is not None and peak.value >= harm)
     return Finding(
         claim=claim,
         evidence=[*evidence, *bare],
-        cures=_cures(case, bool(bare)),
+        cures=_cures(case, bool(bare), sign.step),
         source=f"{cures.WORTSMAN}, section 3.1 (harm from logits of 1e3, all above 1e4 diverged); {ZHAI}",
         strength="shown" if far and sign.step <= case.onset else "likely",
         step=sign.step,
@@ -77,19 +80,22 @@ def _logits(case: Case, high: Point | None, until: int) -> list[Evidence]:
 def _entropy(case: Case, low: Point | None, until: int) -> list[Evidence]:
     lowest = low or smallest(case.families(SHARE, until))
     start = case.first(f"{SHARE}/{lowest.place}") if lowest is not None else None
-    if lowest is None or start is None or lowest.value > 0.5 * start.value:
+    if lowest is None or start is None or (low is None and lowest.value > 0.5 * start.value):
         return []
-    text = (
-        f"attention in {lowest.place} fell from {100 * start.value:.0f} % of the entropy there can be (step "
-        f"{start.step}) to {100 * lowest.value:.0f} % (step {lowest.step})"
-    )
+    share, most = f"{100 * lowest.value:.0f} %", "of the entropy there can be"
+    if lowest == start:
+        text = f"attention in {lowest.place} had {share} {most} at the first look (step {start.step})"
+    else:
+        text = f"attention in {lowest.place} fell from {100 * start.value:.0f} % {most} (step {start.step}) "
+        text += f"to {share} (step {lowest.step})"
     return [Evidence(text, lowest)]
 
 
 def _bare_stream(case: Case, high: Point) -> list[Evidence]:
     """Where nothing is between the stream and the logits: the stream beside them."""
     record = case.sublayer(high.place, 0)
-    if record.norm_in or record.norm_post or record.qk_norm != "none" or record.cosine:
+    normed = (record.norm_in or record.norm_post) and case.config.norm.name != "identity"
+    if normed or record.qk_norm != "none" or record.cosine:
         return []
     stream = case.depth_at("stream/rms", high.step)
     if len(stream) < 2 or stream[-1].value < 2 * stream[0].value:
@@ -121,7 +127,7 @@ def _power(case: Case, step: int) -> float | None:
     return sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread if spread > 0.1 else None
 
 
-def _cures(case: Case, bare: bool) -> list[Cure | None]:
+def _cures(case: Case, bare: bool, step: int) -> list[Cure | None]:
     support = (
         "normlab, res_post at 3e-2 after 160 steps: 2.74 nats and logits of 36,000 without, 2.59 and 8 with"
         if bare
@@ -135,8 +141,7 @@ def _cures(case: Case, bare: bool) -> list[Cure | None]:
         source=ZHAI,
     )
     free = case.config.placement.weights == "free"
-    return [
-        cures.qk_norm(case, support, source),
-        cures.smaller_rate(case, 10, "RATE_SUPPORT"),
-        sigma if free else None,
-    ]
+    # At the initial weights no rate has done anything yet.
+    rate = cures.smaller_rate(case, 10, cures.RATE) if step > 0 else None
+    norm = cures.qk_norm(case, support, source)
+    return [norm, rate, sigma if free else None] if bare else [rate, norm, sigma if free else None]

@@ -101,15 +101,16 @@ class Case:
                     yield point
 
     def measured(self, family: str) -> bool:
-        """Whether some row has a number of `family`."""
-        return bool(self.series(family)) or any(self.series(f"{family}/{layer}") for layer in self.layers)
+        """Whether some row has a number of `family`, finite or not."""
+        keys = (family, *(f"{family}/{layer}" for layer in self.layers))
+        return any(key in row for row in self.rows for key in keys)
 
     def depth_at(self, family: str, step: int) -> list[Point]:
-        """One value a layer: those of the last row up to `step` that has them."""
-        found = [self.at(f"{family}/{layer}", step) for layer in self.layers]
-        present = [point for point in found if point is not None]
-        latest = max((point.step for point in present), default=-1)
-        return [point for point in present if point.step == latest]
+        """One value a layer: those of the last row up to `step` that has them, or of the first that has."""
+        every = list(self.families(family))
+        steps = {point.step for point in every}
+        wanted = max((each for each in steps if each <= step), default=min(steps, default=-1))
+        return [point for point in every if point.step == wanted]
 
     def at(self, key: str, step: int) -> Point | None:
         """The last value up to `step`; the first one where there is none so early."""

@@ -10,6 +10,8 @@ from normlab.explain.finding import Cure
 WORTSMAN = "Wortsman et al. 2023, arXiv 2309.14322"
 XIONG = "Xiong et al. 2020, arXiv 2002.04745"
 DEEPNET = "Wang et al. 2022 (DeepNet), arXiv 2203.00555"
+#: What a smaller rate did.
+RATE = "RATE_SUPPORT"
 #: A warm-up over this share of the steps counts as long enough.
 LONG = 1 / 3
 

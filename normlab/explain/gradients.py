@@ -109,7 +109,7 @@ def _cures(case: Case) -> list[Cure | None]:
             case,
             "deepnorm",
             "DeepNorm: a larger skip and smaller branches",
-            "DEEPNORM_SUPPORT",
+            "normlab, 12 layers at 2.5e-3 without warm-up: 2.39 nats after 160 steps; without DeepNorm 3.16",
             cures.DEEPNET,
         ),
         cures.placement(

@@ -10,6 +10,8 @@ RATIO = "update/ratio"
 #: A step that changes a layer's weights by this share of their norm is large; healthy runs here have 0.03 in
 #: the first step of Adam and 0.005 later.
 LARGE = 0.2
+#: From here on one step settles it: the new weights are mostly the step.
+HUGE = 0.5
 #: A rate this many times the full one is none that the settings ask for.
 BEYOND = 1.5
 
@@ -45,12 +47,12 @@ def too_high(case: Case) -> Finding | None:
         claim=f"{what} too large for these weights: much of what they were was undone.",
         evidence=evidence,
         cures=[
-            cures.smaller_rate(case, 10, "RATE_SUPPORT"),
+            cures.smaller_rate(case, 10, cures.RATE),
             cures.warmup(case, "the first steps of Adam are its largest beside the weights")
             if step < 50
             else None,
         ],
         source="WeSaR, arXiv 2410.05052, ties large and uneven ratios of update to weights to spikes",
-        strength="shown" if often else "likely",
+        strength="shown" if often or middle >= HUGE else "likely",
         step=step,
     )

@@ -24,7 +24,8 @@ def _outcome(case: Case) -> str:
         "stuck": f"The run got stuck: from step {step} on the loss no longer fell.",
         "exploded": f"The loss rose from step {step} on and did not come back.",
         "spiked": f"The loss jumped at step {step} and came back.",
-        "nonfinite": f"At step {step} a number was not finite; the loss was {fixed(before, 3)} before.",
+        "nonfinite": f"At step {step} a number was not finite"
+        + ("." if math.isnan(before) else f"; the loss was {fixed(before, 3)} before."),
     }
     if event is not None and case.outcome == "spiked" and not event.get("recovered"):
         words["spiked"] = f"The loss jumped at step {step} and had not come back by the end."
@@ -65,7 +66,8 @@ def _events(case: Case) -> list[str]:
 
 def _event(event: Mapping[str, Any]) -> str:
     order = event.get("order")
-    message, layers = str(event.get("message") or event["metric"]), event.get("layers") or []
+    message = _short(str(event.get("message") or event["metric"]))
+    layers = event.get("layers") or []
     first, *more = message.split("; ")
     # Places that followed, one step after the other, are a long list.
     followed = [part for part in more if re.search(r" from step \d+$", part)]
@@ -73,6 +75,16 @@ def _event(event: Mapping[str, Any]) -> str:
     rest += [f"{len(layers)} places in the end"] if followed else []
     told = f"step {event['step']}, {event['kind']}: " + "; ".join([first, *rest])
     return told + (f"; places in the order in which they left their band: {_order(order)}" if order else "")
+
+
+def _short(message: str) -> str:
+    """Long lists of layers are cut."""
+
+    def cut(found: re.Match[str]) -> str:
+        layers = found[0].split(", ")
+        return f"{layers[0]}, {layers[1]} and {len(layers) - 2} more"
+
+    return re.sub(r"layer_\d+(, layer_\d+){3,}", cut, message)
 
 
 def _order(order: Any) -> str:
