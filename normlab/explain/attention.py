@@ -131,7 +131,7 @@ def _cures(case: Case, bare: bool, step: int) -> list[Cure | None]:
     support = (
         "normlab, res_post at 3e-2 after 160 steps: 2.74 nats and logits of 36,000 without, 2.59 and 8 with"
         if bare
-        else "PRE_QK"
+        else "normlab, Pre-LN at 1e-1 after 160 steps: 2.90 nats with, 2.97 without: the rate matters more"
     )
     source = f"{SWIN}; {OLMO}" if bare else f"Henry et al. 2020, arXiv 2010.04245; {cures.WORTSMAN}"
     sigma = Cure(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from normlab.explain.case import Case
-from normlab.explain.finding import Finding
+from normlab.explain.finding import Diagnosis, Finding
 from normlab.explain.table import DIAGNOSES
 
 
@@ -21,9 +21,15 @@ def gaps(case: Case, found: Sequence[tuple[str, Finding]]) -> list[str]:
             "measure=full train.log_every=1 looks more often."
         )
     for row in DIAGNOSES:
-        if row.trouble and row.needs and not any(case.measured(family) for family in row.needs):
+        if row.trouble and row.measure and not _looked(case, row):
             told.append(f"Whether {row.meaning} is not known: it was not measured; {row.measure} would show.")
     return told
+
+
+def _looked(case: Case, row: Diagnosis) -> bool:
+    """Whether its instrument was on, or left numbers all the same."""
+    instrument = row.measure.partition("=")[0].removeprefix("measure.")
+    return bool(getattr(case.config.measure, instrument)) or any(map(case.measured, row.needs))
 
 
 def _rivals(causes: Sequence[tuple[str, Finding]]) -> list[str]:

@@ -79,7 +79,7 @@ def _numbers(console: Console, told: Explanation) -> None:
     console.print(table)
     quiet = [each.name for each in told.numbers if each.factor < MOVED]
     if quiet:
-        console.print(Padding(Text(f"less than doubled or halved: {', '.join(quiet)}", "dim"), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"less than doubled or halved: {'; '.join(quiet)}", "dim"), (0, 0, 0, 2)))
 
 
 def _points(moved: Moved, middle: bool) -> tuple[Point, ...]:

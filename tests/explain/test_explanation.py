@@ -91,7 +91,8 @@ def test_it_says_when_it_does_not_know_and_what_would_tell(explained, troubles):
         for key in [key for key in row if key.startswith(("attention/", "update/", "stream/"))]:
             del row[key]
 
-    told = explained(blind, **exploded)
+    off = {f"measure.{word}": 0 for word in ("attention", "update", "stream")}
+    told = explained(blind, **exploded | {"settings": exploded["settings"] | off})
     assert told.causes == []
     assert "None of the causes" in told.unknown[0]
     assert [
