@@ -55,12 +55,8 @@ def _swallowed(case: Case) -> list[Evidence]:
                 f"gradients fell under {factor:g} times the optimizer's eps: {layers[0]} from step {step} on"
             )
             text += f", {len(layers)} places up to {layers[-1]} by the end" if len(layers) > 1 else ""
-            found.append(
-                Evidence(
-                    f"{text}; a sign rather than the cause: post at normlab's defaults is stuck with eps=1e-15 too",
-                    point,
-                )
-            )
+            text += "; a sign rather than the cause: post at normlab's defaults is stuck with eps=1e-15 too"
+            found.append(Evidence(text, point))
     updates = case.series("update/ratio/layer_00")
     if updates and updates[-1].value < updates[0].value / 10:
         text = (
