@@ -30,17 +30,16 @@ class Case:
     def __init__(self, known: Recorded) -> None:
         self.known, self.config = known, known.config
         self.rows: Sequence[Mapping[str, Any]] = known.rows
-        recorded = known.events
-        self.events: list[dict[str, Any]] = (
-            recorded if recorded is not None else [event.record() for event in fold(known.config, known)]
-        )
-        self.events.sort(key=lambda event: event["step"])
+        found = known.events
+        if found is None:
+            found = [event.record() for event in fold(known.config, known)]
+        self.events = sorted(map(_whole, found), key=lambda event: event["step"])
         self._series: dict[str, list[Point]] = {}
 
     @cached_property
     def outcome(self) -> str:
         """As in the summary; from the events where that has none."""
-        return str(self.known.summary.get("outcome") or outcome(self._safe(self.events)))
+        return str(self.known.summary.get("outcome") or outcome(self.events))
 
     @cached_property
     def troubled(self) -> bool:
@@ -50,9 +49,8 @@ class Case:
     @cached_property
     def decisive(self) -> Mapping[str, Any] | None:
         """The first event that speaks for the outcome; of a stable run, the first."""
-        events = self._safe(self.events)
         speaks = OUTCOMES.get(self.outcome)
-        return next((event for event in events if speaks is None or speaks(event)), None)
+        return next((event for event in self.events if speaks is None or speaks(event)), None)
 
     @cached_property
     def onset(self) -> int:
@@ -67,11 +65,6 @@ class Case:
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["kind"] == kind]
-
-    @staticmethod
-    def _safe(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Events of a damaged file may lack what the outcome asks for."""
-        return [{"recovered": None, "end": None, **event} for event in events]
 
     @cached_property
     def floors(self) -> dict[str, float]:
@@ -135,6 +128,21 @@ class Case:
         number = int(layer.removeprefix("layer_")) + 1
         at = laws.variables(self.config.depth, self.config.model.width, number, place)
         return self.config.placement.sublayer_at(at, place)
+
+
+def _whole(event: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with every field that is asked for: of a foreign one only step, kind and metric are sure."""
+    value, layers, end = event.get("value"), event.get("layers"), event.get("end")
+    took = event.get("recovery_steps")
+    return {
+        **event,
+        "value": float(value) if isinstance(value, int | float) else math.nan,
+        "layers": [str(layer) for layer in layers] if isinstance(layers, list) else [],
+        "message": str(event.get("message") or event["metric"]),
+        "end": end if isinstance(end, int) else None,
+        "recovered": bool(event.get("recovered")) and isinstance(end, int),
+        "recovery_steps": took if isinstance(took, int) else None,
+    }
 
 
 def largest(points: Iterator[Point] | Sequence[Point]) -> Point | None:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from normlab.cli import app
+from normlab.divergence.table import DETECTORS
 from normlab.errors import RunDirectoryError
 from normlab.explain.explanation import explain
 from normlab.launch.compose import compose
@@ -130,6 +131,15 @@ def test_torn_and_foreign_lines_are_told_and_the_rest_is_used(run_of, troubles):
     told = explain(directory)
     assert "lines 21 and 60 are not a row" in told.notes[0] and "not an event" in told.notes[1]
     assert names(told) == ["gradient_dies"]
+
+
+@pytest.mark.parametrize("outcome", ["stable", "stuck", "spiked", "nonfinite", "exploded", "odd", None])
+def test_events_that_lack_most_fields_break_nothing(run_of, outcome):
+    kinds = [*DETECTORS, "unheard_of"]
+    bare = [{"step": 30 + i, "kind": kind, "metric": "loss"} for i, kind in enumerate(kinds)]
+    foreign = [{**each, "layers": 3, "value": "x", "end": "y", "order": [1, {}]} for each in bare]
+    directory = run_of(events=[*bare, *foreign], outcome=outcome)
+    assert json.loads(json.dumps(explain(directory).record(), allow_nan=False))["happened"]
 
 
 def test_without_summary_and_events_the_rows_tell(run_of):
