@@ -142,6 +142,6 @@ def _cures(case: Case, bare: bool, step: int) -> list[Cure | None]:
     )
     free = case.config.placement.weights == "free"
     # At the initial weights no rate has done anything yet.
-    rate = cures.smaller_rate(case, 10, cures.RATE) if step > 0 else None
+    rate = cures.gentle_rate(case) if step > 0 else None
     norm = cures.qk_norm(case, support, source)
     return [norm, rate, sigma if free else None] if bare else [rate, norm, sigma if free else None]

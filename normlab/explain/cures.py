@@ -4,6 +4,8 @@
 unless said otherwise, 300 steps of the default text, seed 0).
 """
 
+from statistics import median
+
 from normlab.explain.case import Case, digits
 from normlab.explain.finding import Cure
 
@@ -12,6 +14,8 @@ XIONG = "Xiong et al. 2020, arXiv 2002.04745"
 DEEPNET = "Wang et al. 2022 (DeepNet), arXiv 2203.00555"
 #: What a smaller rate did.
 RATE = "normlab, Pre-LN after 160 steps: 2.97 nats at 1e-1, 2.51 at 2.5e-3"
+#: What healthy runs change of their weights in the first step.
+HEALTHY = 0.03
 #: A warm-up over this share of the steps counts as long enough.
 LONG = 1 / 3
 
@@ -38,6 +42,16 @@ def smaller_rate(case: Case, factor: float, support: str, source: str = WORTSMAN
         support=support,
         source=source,
     )
+
+
+def gentle_rate(case: Case) -> Cure:
+    """The rate at which the first step of this run would have been as small as in healthy ones.
+
+    Adam's first step changes weights by a share of their norm that goes as the rate.
+    """
+    ratios = [point for point in (case.first(f"update/ratio/{layer}") for layer in case.layers) if point]
+    first = median(point.value for point in ratios) if ratios else 10 * HEALTHY
+    return smaller_rate(case, max(float(f"{first / HEALTHY:.1g}"), 3.0), RATE)
 
 
 def placement(case: Case, name: str, meaning: str, support: str, source: str) -> Cure | None:

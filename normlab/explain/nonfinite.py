@@ -78,7 +78,7 @@ def overflowed(case: Case) -> Finding | None:
                 "GLM-130B: a spike of the gradient norm comes a few steps before a collapse; not checked",
                 GLM,
             ),
-            cures.smaller_rate(case, 10, cures.RATE),
+            cures.gentle_rate(case),
         ],
         source=GLM,
         strength="likely",
