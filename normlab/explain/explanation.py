@@ -110,7 +110,7 @@ def explain(directory: Path) -> Explanation:
         onset=case.onset if case.troubled else None,
         happened=story(case),
         numbers=numbers(case),
-        causes=[Cause(name=name, finding=each, offers=_offers(each, words)) for name, each in found],
+        causes=_causes(found, words),
         unknown=gaps(case, found),
         closest=None if case.troubled else closest(case),
         notes=known.notes,
@@ -127,9 +127,15 @@ def _rank(finding: Finding) -> int:
     return STRENGTHS.index(finding.strength)
 
 
-def _offers(finding: Finding, words: Sequence[str]) -> list[Offer]:
-    return [
-        Offer(cure=cure, command=f"normlab train {shlex.join(naming.changed(words, cure.words))}")
-        for cure in finding.cures
-        if cure is not None
-    ]
+def _causes(found: Sequence[tuple[str, Finding]], words: Sequence[str]) -> list[Cause]:
+    """Each cure is offered once, under the first cause that it is for."""
+    causes, offered = [], set[tuple[str, ...]]()
+    for name, finding in found:
+        new = [cure for cure in finding.cures if cure is not None and cure.words not in offered]
+        offered.update(cure.words for cure in new)
+        offers = [
+            Offer(cure=cure, command=f"normlab train {shlex.join(naming.changed(words, cure.words))}")
+            for cure in new
+        ]
+        causes.append(Cause(name=name, finding=finding, offers=offers))
+    return causes

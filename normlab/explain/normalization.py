@@ -74,8 +74,9 @@ def modes_differ(case: Case) -> Finding | None:
             said = f"in {key} batch means lie {means[-1].value:.1f} running deviations off"
             evidence.append(Evidence(said, means[-1]))
             break
+    when = "are" if final > GAP else "were for a while"
     return Finding(
-        claim="Training and evaluation are two different models: running statistics do not fit the batches.",
+        claim=f"Training and evaluation {when} two models: running statistics did not fit the batches.",
         evidence=evidence,
         cures=[_causal()],
         source=SHEN,

@@ -106,6 +106,7 @@ def test_it_says_when_it_does_not_know_and_what_would_tell(explained, troubles):
 def test_remarks_come_last_and_also_with_stable_runs(explained, troubles):
     told = told_of(explained, troubles, "modes_differ")
     assert names(told) == ["modes_differ", "sees_the_future"]
+    assert [len(cause.offers) for cause in told.causes] == [1, 0], "the same cure is offered once"
 
 
 def test_a_stable_loss_with_events_is_no_healthy_run(explained, troubles, event_of):
