@@ -57,6 +57,7 @@ def main_page() -> Page:
                     ("probe", "Measure placements against depth before any training, in seconds"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
+                    ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),

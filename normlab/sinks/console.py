@@ -1,6 +1,7 @@
 """The console sink: a live view on a terminal, plain lines elsewhere, and a summary at the end."""
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -223,6 +224,8 @@ def _where(run: Progress, summary: Mapping[str, Any]) -> Iterable[Text]:
     if directory.resolve().is_relative_to(Path.cwd()):
         directory = directory.resolve().relative_to(Path.cwd())
     yield Text.assemble(("run directory: ", "dim"), str(directory))
+    if summary.get("status") == "finished" and summary.get("outcome") != "stable":
+        yield Text.assemble(("why: ", "dim"), f"normlab explain {shlex.quote(str(directory))}")
     known = summary.get("wandb") or {}
     if known.get("url"):
         yield Text.assemble(("wandb: ", "dim"), known["url"])

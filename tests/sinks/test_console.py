@@ -294,6 +294,7 @@ def test_the_summary_tells_the_run_in_words(opening_of, made):
     # To be copied whole: on a line of their own, however long.
     assert f"run directory: {opening.directory}" in text.splitlines()
     assert f"to wandb: {sync}" in text.splitlines()
+    assert f"why: normlab explain {opening.directory}" in text.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -337,6 +338,16 @@ def test_what_is_told_first_is_what_decides_the_outcome():
     assert set(TELLING) == {kind for kind, word in deciding.items() if word != "stable"}
     ranks = [list(OUTCOMES).index(deciding[kind]) for kind in TELLING]
     assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("finished", "stable"), ("interrupted", "stuck")])
+def test_only_a_run_that_is_done_and_not_stable_points_to_its_explanation(opening_of, made, status, outcome):
+    console = pipe()
+    sink = ConsoleSink(console)
+    sink.open(opening_of())
+    sink.row(made.row(0))
+    sink.close(made.summary(status=status, outcome=outcome))
+    assert "explain" not in told(console)
 
 
 def test_losses_beyond_all_bounds_stay_short(opening_of, made):
