@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Seconds to reach the server at the start, to hand over the pictures, and to finish the upload at the end.
 #: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.)
-INIT_TIMEOUT = 15.0
+INIT_TIMEOUT = 5.0
 MEDIA_TIMEOUT = 30.0
 FINISH_TIMEOUT = 60.0
 #: Seconds for a wandb that has failed to clean up.
