@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: Seconds to reach the server at the start, to hand over the pictures, and to finish the upload at the end.
-#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`. After the first, some
-#: seconds go by until the run is open offline: 10 in all on a busy machine.)
+#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.) The first is
+#: less than the 10 s that a start may lose: wandb then has to be torn down and opened again, offline.
 INIT_TIMEOUT = 5.0
 MEDIA_TIMEOUT = 30.0
 FINISH_TIMEOUT = 60.0

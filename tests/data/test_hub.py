@@ -341,10 +341,10 @@ class Slow(Hub):
 
 
 class Lost(Hub):
-    """Answers the first question and nothing else."""
+    """Answers questions, and gives no file."""
 
     def do_GET(self) -> None:
-        if not self.path.startswith("/api/datasets/Salesforce/wikitext"):
+        if "/resolve/" in self.path:
             time.sleep(60)
         super().do_GET()
 
