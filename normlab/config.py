@@ -263,15 +263,20 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When the state of a run is saved; it always is at the end and on an interrupt."""
+    """When the state of a run is saved; it always is at the end, on an interrupt and after an evaluation with
+    the lowest loss so far."""
 
     #: Steps between checkpoints.
     every: int = 100
-    #: How many to keep.
+    #: Minutes after which there is one at the latest; null for by steps alone.
+    minutes: float | None = 10.0
+    #: How many to keep, besides the best and the one before an event.
     keep: int = 2
 
     def __post_init__(self) -> None:
         at_least(self.every, 1, "train.checkpoint.every")
+        if self.minutes is not None:
+            positive(self.minutes, "train.checkpoint.minutes")
         at_least(self.keep, 1, "train.checkpoint.keep")
 
 

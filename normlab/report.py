@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from normlab.divergence import Event
+from normlab.divergence import Event, outcome
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
-from normlab.sinks.run_directory import RunDirectory, read_rows
+from normlab.sinks.run_directory import CHECKPOINTS, RunDirectory, read_rows
 from normlab.sinks.wandb import WandbSink
 from normlab.summary import Tally, event_figures
 from normlab.training import checkpoint
@@ -73,6 +73,15 @@ class Report:
                 sink.event(event.record())
             if self.job.config.measure.ring and event.step == self.job.step - 1:
                 self.files.snapshot(event.record(), self._moment)
+            if event.step == self.job.step - 1 and outcome([event]) != "stable":
+                self._keep_before(event)
+
+    def _keep_before(self, event: Event) -> None:
+        """Keep the last checkpoint from before the first event that decides the outcome and has one."""
+        folder = self.directory / CHECKPOINTS
+        if not list(folder.glob("before-*.pt")):
+            name = checkpoint.BEFORE.format(step=event.step, kind=event.kind)
+            checkpoint.keep_as(name, folder, event.step)
 
     def _moment(self) -> dict[str, Any]:
         """The latest steps, and what the very latest was made of."""
@@ -87,8 +96,11 @@ class Report:
         }
 
     def checkpoint(self, job: Job) -> None:
-        keep = job.config.train.checkpoint.keep
-        checkpoint.save(self.directory / "checkpoints", job.step, job.state_dict(), keep)
+        folder, keep = self.directory / CHECKPOINTS, job.config.train.checkpoint.keep
+        self.files.settle()
+        checkpoint.save(folder, job.step, job.state_dict(), keep)
+        if job.best[1] == job.step:
+            checkpoint.keep_as(checkpoint.BEST, folder, job.step)
         self.files.write_summary(self.summary("running"))
 
     def summary(self, status: str, **more: Any) -> dict[str, Any]:

@@ -9,48 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from normlab import environment
+from normlab import environment, restart
 from normlab.analysis.figures import pictures
 from normlab.check import check_parts
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
-from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require
+from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.instruments import build_instruments
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT, site
-from normlab.naming import flat
 from normlab.report import Report
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
-from normlab.sinks.run_directory import (
-    RunDirectory,
-    check_free,
-    hold,
-    read_rows,
-    read_summary,
-    truncate,
-)
+from normlab.sinks.run_directory import RunDirectory, check_free, hold
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.norms import leak, leak_in_evaluation
 from normlab.tables.placement_row import norms
-from normlab.tables.schedules import SCHEDULES
-from normlab.training import checkpoint
 from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
 from normlab.training.passes import OwnPasses
 from normlab.variants import check_names
-
-#: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
-#: other threads can round differently; nothing else of them reaches a step.
-MAY_CHANGE = ("train.steps", "train.checkpoint", "train.threads", "tracker")
 
 
 def check(config: RunConfig) -> None:
@@ -161,72 +146,39 @@ def run(
 
 
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
-    """Continue the run in `directory` from its last checkpoint as if it had never stopped.
+    """Continue the run in `directory` from its last good checkpoint as if it had never stopped.
 
-    Returns its summary.
+    Without any it starts from its first step. Returns its summary.
 
     Raises:
         RunDirectoryError: there is no run, or nothing is left to train.
-        CheckpointError: its checkpoint cannot be read.
+        CheckpointError: no checkpoint of it can be read, or the last is another run's.
     """
-    summary = read_summary(directory)
-    warning = _check_same(config, directory)
+    warnings = restart.check_same(config, directory)
     with hold(directory), Interrupt() as interrupt:
-        state = checkpoint.load_latest(directory / "checkpoints", pick_device(config.train.device))
+        summary = restart.summary_of(directory)
+        found = restart.find(config, directory, pick_device(config.train.device))
         # A run that was stopped between its last step and its last word has only that left to do.
-        if state["step"] >= config.train.steps and summary.get("status") == "finished":
+        if found and found.state["step"] >= config.train.steps and summary.get("status") == "finished":
             raise RunDirectoryError(
                 f"{directory} has done all its {config.train.steps} steps; "
-                f"give it more with train.steps={2 * state['step']}"
+                f"give it more with train.steps={2 * found.state['step']}"
             )
         check(config)
         corpus = load_corpus(config.data, config.model.context)
         job = build(config, corpus)
         if summary.get("batch_order") not in (None, job.batches.order):
             raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
-        _restore(job, state, directory)
+        warnings += restart.restore(job, found, directory)
         session = Session(
             directory=directory,
             sweep=summary.get("sweep"),
             plain=plain,
             interrupt=interrupt,
             resumed=True,
-            warning=warning,
+            warnings=tuple(warnings),
         )
         return _train(job, corpus, session)
-
-
-def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
-    """Put `job` where the checkpoint was, and the directory's rows with it."""
-    try:
-        job.load_state_dict(state)
-    except (RuntimeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"the checkpoint in {directory} does not fit this run's config.yaml: {reason}"
-        ) from error
-    truncate(directory, job.step)
-    rows = read_rows(directory)
-    job.ring.fill(rows)
-    job.seconds = rows[-1]["time/seconds"] if rows else 0.0
-
-
-def _check_same(config: RunConfig, directory: Path) -> str | None:
-    """Refuse to go on with another experiment than the one in `directory`; returns what to warn of."""
-    before = dict(flat(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))))
-    for key, value in flat(dataclasses.asdict(config)):
-        if value != before.get(key, value) and not key.startswith(MAY_CHANGE):
-            raise ConfigError(
-                key,
-                f"was {before[key]} when the run was started and cannot become {value} in a resumed one; "
-                f"what may change: {', '.join(MAY_CHANGE)}",
-            )
-    old, new = before.get("train.steps", config.train.steps), config.train.steps
-    require(new >= old, "train.steps", f"can only be raised in a resumed run; it was {old}, not {new}")
-    if new > old and SCHEDULES[config.schedule.name].by_steps:
-        name = config.schedule.name
-        return f"the {name} schedule is laid out anew over {new} steps, so the learning rate jumps"
-    return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -239,7 +191,7 @@ class Session:
     interrupt: Interrupt
     #: Whether the directory already holds this run, which now goes on.
     resumed: bool = False
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
@@ -273,8 +225,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
     more: dict[str, Any] = {}
     try:
         report.open(opening)
-        if session.warning:
-            console.warn(session.warning)
+        for warning in session.warnings:
+            console.warn(warning)
         if left_out := job.instruments.left_out:
             console.warn(f"left out {'; '.join(left_out)}")
         train(job, report, lambda: session.interrupt.signal is not None)

@@ -44,6 +44,7 @@ OWNERS = {
         "normlab.training",
         "normlab.measure",
         "normlab.run",
+        "normlab.restart",
         "normlab.environment",
         "normlab.describe.counts",
         "normlab.describe.saved",
@@ -57,8 +58,8 @@ LEAVES = {
     "normlab.components": {"normlab.config", "normlab.errors", "normlab.laws", "normlab.tables"},
     "normlab.measure": {"normlab.config", "normlab.errors", "normlab.tables"},
     "normlab.divergence": {"normlab.config", "normlab.errors", "normlab.tables"},
-    "normlab.data": {"normlab.config", "normlab.errors", "normlab.tables"},
-    "normlab.sinks": {"normlab.config", "normlab.errors"},
+    "normlab.data": {"normlab.config", "normlab.disk", "normlab.errors", "normlab.tables"},
+    "normlab.sinks": {"normlab.config", "normlab.disk", "normlab.errors"},
     "normlab.config": {
         "normlab.errors",
         "normlab.laws",
@@ -72,6 +73,7 @@ LEAVES = {
     "normlab.placement": {"normlab.errors", "normlab.laws", "normlab.sublayer"},
     "normlab.sublayer": {"normlab.errors"},
     "normlab.laws": {"normlab.errors"},
+    "normlab.disk": set(),
     "normlab.errors": set(),
     "normlab.model": {
         "normlab.config",

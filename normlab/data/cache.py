@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from normlab.disk import flush
 from normlab.errors import DataError
 
 META = "meta.json"
@@ -156,10 +157,10 @@ def _fill(folder: Path, build: Build) -> dict[str, Any]:
         files = sorted(path for path in folder.iterdir() if path.is_file())
         meta["files"] = {path.name: [path.stat().st_size, _digest(path)] for path in files}
         for path in files:
-            _flush(path)
+            flush(path)
         (folder / META).write_text(json.dumps({**meta, "check": key_of(meta)}, indent=1), "utf-8")
-        _flush(folder / META)
-        _flush(folder)
+        flush(folder / META)
+        flush(folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -169,25 +170,11 @@ def _fill(folder: Path, build: Build) -> dict[str, Any]:
     return meta
 
 
-def _flush(path: Path) -> None:
-    """A file onto the disk, before the rename says that it is there; a folder too, where the system can."""
-    if path.is_file():
-        with path.open("r+b") as file:
-            os.fsync(file.fileno())
-        return
-    with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _publish(folder: Path, place: Path) -> None:
     """Give the complete `folder` its name, unless another run was faster."""
     try:
         folder.rename(place)
-        _flush(place.parent)
+        flush(place.parent)
     except OSError:
         if not place.exists():
             raise

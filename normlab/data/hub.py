@@ -4,7 +4,9 @@ import errno
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +17,9 @@ from normlab.tables.datasets import HubData
 
 T = TypeVar("T")
 
-#: Seconds the hub has for one answer, and for all of the first question, looking up its name included.
-ANSWER, PATIENCE = 5.0, 15.0
+#: Seconds the hub has for one answer; for all of the first question, looking up its name included, and later
+#: to break a silence.
+ANSWER, PATIENCE = 5.0, 12.0
 #: The branch in which the hub keeps a parquet copy of datasets that come with a loading script.
 PARQUET = "refs/convert/parquet"
 #: What the system says of a folder that takes nothing.
@@ -46,24 +49,68 @@ def read(config: HubData, folder: Path, limit: int | None) -> Documents:
         try:
             # Told to be offline, `datasets` looks into its own cache alone.
             commit = "" if datasets.config.HF_HUB_OFFLINE else _within(PATIENCE, lambda: _ask(config))
-            dataset = datasets.load_dataset(
-                config.name,
-                config.subset,
-                split=config.split,
-                revision=config.revision,
-                streaming=config.streaming,
-                cache_dir=_cache(datasets, folder),
-            )
-            columns = dataset.column_names or list(next(iter(dataset), {}))
-            check_column(dataset.features, columns, config.text_column, config.name)
-            texts: Any = Rows(dataset, config.text_column)
-            if config.streaming:
-                texts = list(_until(limit, dataset, config.text_column))
+            with Silence() as silence:
+                texts = _within(PATIENCE, lambda: _texts(datasets, config, folder, limit), silence.seconds)
         except UserError:
             raise
         except Exception as error:  # the libraries below raise a dozen kinds
             raise _explained(config, error) from error
     return Documents(texts, joined=config.rows == "lines", note=commit)
+
+
+def _texts(datasets: Any, config: HubData, folder: Path, limit: int | None) -> Any:
+    dataset = datasets.load_dataset(
+        config.name,
+        config.subset,
+        split=config.split,
+        revision=config.revision,
+        streaming=config.streaming,
+        cache_dir=_cache(datasets, folder),
+    )
+    columns = dataset.column_names or list(next(iter(dataset), {}))
+    check_column(dataset.features, columns, config.text_column, config.name)
+    if config.streaming:
+        return list(_until(limit, dataset, config.text_column))
+    return Rows(dataset, config.text_column)
+
+
+class Silence:
+    """For how long the hub has left a request of its client, and all that came after it, without an answer.
+
+    While entered; requests that the client repeats on its own do not make it shorter, and a long download or
+    work on this machine is none.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def __enter__(self) -> "Silence":
+        from huggingface_hub import set_client_factory
+        from huggingface_hub.utils import _http  # its own factory has no public name
+
+        def client() -> Any:
+            made = _http.default_client_factory()
+            made.event_hooks["request"].append(self._asked)
+            made.event_hooks["response"].append(self._answered)
+            return made
+
+        set_client_factory(client)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        from huggingface_hub import set_client_factory
+        from huggingface_hub.utils import _http
+
+        set_client_factory(_http.default_client_factory)
+
+    def _asked(self, request: object) -> None:
+        self._since = self._since or time.monotonic()
+
+    def _answered(self, response: object) -> None:
+        self._since = None
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._since if self._since else 0.0
 
 
 def _until(limit: int | None, dataset: Any, column: str) -> Iterator[str]:
@@ -94,8 +141,13 @@ def _ask(config: HubData) -> str:
     return HfApi().dataset_info(config.name, revision=config.revision, timeout=ANSWER).sha or ""
 
 
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises; a TimeoutError after `seconds`: looking up a name knows no timeout."""
+def _within(seconds: float, call: Callable[[], T], passed: Callable[[], float] | None = None) -> T:
+    """What `call` returns or raises; a TimeoutError after `seconds`: looking up a name knows no timeout.
+
+    `passed` tells how many have passed; from the start unless it is given.
+    """
+    began = time.monotonic()
+    passed = passed or (lambda: time.monotonic() - began)
     answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -105,13 +157,13 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
             answers.put((False, error))
 
     threading.Thread(target=work, daemon=True).start()
-    try:
-        good, value = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:.0f} s") from None
-    if not good:
-        raise value
-    return value  # type: ignore[no-any-return]
+    while (left := seconds - passed()) > 0:
+        with suppress(queue.Empty):
+            good, value = answers.get(timeout=min(left, 1.0))
+            if not good:
+                raise value
+            return value  # type: ignore[no-any-return]
+    raise TimeoutError(f"no answer within {seconds:.0f} s")
 
 
 def _explained(config: HubData, error: Exception) -> UserError:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from normlab.sinks.run_directory import EVENTS, SUMMARY, document, line_of, replace_file, restore
+from normlab.disk import replace_file
+from normlab.sinks.run_directory import EVENTS, SUMMARY, document, line_of, restore
 
 #: So many damaged lines are named.
 _NAMED = 5

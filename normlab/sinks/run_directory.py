@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
+from normlab.disk import PART, replace_file, write
 from normlab.errors import RunDirectoryError
 from normlab.sinks.base import Opening, Row, event_key
 
@@ -103,27 +104,29 @@ class RunDirectory:
         )
 
     def _write_new(self, opening: Opening) -> None:
+        """The config comes last: a directory that has one can be resumed, one without can be started anew."""
         directory = opening.directory
         directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with (directory / CONFIG).open("x", encoding="utf-8") as file:
-                file.write(_yaml(opening.config))
-        except FileExistsError:
-            raise RunDirectoryError(
-                f"{directory / CONFIG} is there already; choose another directory"
-            ) from None
-        replace_file(directory / ENVIRONMENT, document(self._environment))
-        (directory / EVENTS).touch()
+        if (directory / CONFIG).exists():
+            raise RunDirectoryError(f"{directory / CONFIG} is there already; choose another directory")
         (directory / CHECKPOINTS).mkdir(exist_ok=True)
+        (directory / EVENTS).touch()
+        replace_file(directory / ENVIRONMENT, document(self._environment))
+        replace_file(directory / CONFIG, _yaml(opening.config).encode())
 
     def _write_attempt(self, opening: Opening) -> None:
         directory, step = opening.directory, f"{opening.first_step:06d}"
         replace_file(directory / f"environment-from-{step}.json", document(self._environment))
         replace_file(directory / CONFIG, _yaml(opening.config).encode())
 
+    def settle(self) -> None:
+        """Rows onto the disk, before a checkpoint that goes on after them; events may come again."""
+        assert self._rows is not None
+        os.fsync(self._rows.fileno())
+
     def row(self, row: Row) -> None:
         assert self._rows is not None
-        _write(self._rows, line_of(row))
+        write(self._rows, line_of(row))
 
     def event(self, event: Mapping[str, Any]) -> None:
         assert self._directory is not None
@@ -134,7 +137,7 @@ class RunDirectory:
             replace_file(path, b"".join(map(line_of, self._events.values())))
         else:
             with path.open("ab", buffering=0) as file:
-                _write(file, line_of(event))
+                write(file, line_of(event))
 
     def snapshot(self, event: Mapping[str, Any], moment: Callable[[], Mapping[str, Any]]) -> None:
         """Write `moment`'s arrays to events/STEP-KIND.npz, for the first `SNAPSHOTS` events of a run."""
@@ -190,24 +193,30 @@ def read_summary(path: Path) -> dict[str, Any]:
     return restored
 
 
-def truncate(directory: Path, first_step: int) -> None:
+def truncate(directory: Path, first_step: int) -> int:
     """Keep the rows and events of steps below `first_step`, byte for byte; a torn last line goes too.
 
-    Raises `RunDirectoryError` for a damaged line that is not the last.
+    Returns how many steps there were from there on. Raises `RunDirectoryError` for a damaged line that is not
+    the last.
     """
+    end = first_step
     for name in (ROWS, EVENTS):
-        path = _file(directory, name)
-        part = path.with_name(name + ".part")
+        path = directory / name
+        path.touch()  # the run was killed before it had any
+        part = path.with_name(name + PART)
         try:
             with part.open("wb") as file:
                 for line, record in _records(path):
                     if record["step"] < first_step:
                         # Only the newline can be missing from a line that is whole.
                         file.write(line if line.endswith(b"\n") else line + b"\n")
-                _settle(file.fileno())
+                    end = max(end, record["step"] + 1)
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+    return end - first_step
 
 
 def _file(path: Path, name: str) -> Path:
@@ -267,30 +276,6 @@ def restore(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: restore(item) for key, item in value.items()}
     return [restore(item) for item in value] if isinstance(value, list) else value
-
-
-def _write(file: FileIO, data: bytes) -> None:
-    left = memoryview(data)
-    # An unbuffered write may take a part only; on a full disk it is the next one that raises.
-    while left:
-        left = left[file.write(left) :]
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write `data`; a reader sees the old file or the new one, never a part."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb", buffering=0) as file:
-            _write(file, data)
-            _settle(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _settle(descriptor: int) -> None:
-    """Have the bytes on the disk before the name points to them."""
-    os.fsync(descriptor)
 
 
 class _Yaml(yaml.SafeDumper):

@@ -12,8 +12,9 @@ from normlab.sinks.deadline import within
 from normlab.sinks.mirror import words
 
 #: Seconds to reach the server at the start, and to finish the upload at the end.
-#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.)
-INIT_TIMEOUT = 15.0
+#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.) The first is
+#: less than the 10 s that a start may lose: wandb then has to be torn down and opened again, offline.
+INIT_TIMEOUT = 5.0
 FINISH_TIMEOUT = 60.0
 #: Seconds for a wandb that has failed to clean up.
 GRACE = 5.0

@@ -1,64 +1,157 @@
-"""Checkpoints: plain tensors and numbers, written whole or not at all, read with `weights_only`."""
+"""Checkpoints: plain tensors and numbers, whole or not there, sealed by a checksum, read with `weights_only`.
 
+A file is what `torch.save` writes and a line with the SHA-256 of that; `torch.load` reads it as it is.
+"""
+
+import hashlib
 import io
 import os
-import pickle
 import re
-import zipfile
+import shutil
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from normlab.config import CheckpointConfig
+from normlab.disk import PART, flush, replace_file
 from normlab.errors import CheckpointError
+
+#: Raised when what a state holds changes, so that nothing is read as what it is not.
+FORMAT = 1
+#: The state with the lowest validation loss, and the last one from before an event: kept beside the newest.
+BEST = "best"
+BEFORE = "before-{step:06d}-{kind}"
+_SEAL = b"\nnormlab sha256 %b\n"
+_SEALED = re.compile(re.escape(_SEAL).replace(b"%b", b"[0-9a-f]{64}"))
+_SEAL_LENGTH = len(_SEAL) - len(b"%b") + 64
+
+
+class Cadence:
+    """When a checkpoint is due: every so many steps, and so many minutes by a clock that nobody sets."""
+
+    def __init__(self, config: CheckpointConfig) -> None:
+        self._every, self._last = config.every, time.monotonic()
+        self._seconds = float("inf") if config.minutes is None else 60 * config.minutes
+
+    def due(self, step: int) -> bool:
+        now = time.monotonic()
+        if step % self._every and now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that is whole."""
+
+    path: Path
+    state: dict[str, Any]
+    #: What is wrong with newer ones.
+    damaged: tuple[str, ...]
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write `step_XXXXXXXX.pt` (the next step to take) and delete all but the `keep` newest."""
+    """Write `step_XXXXXXXX.pt` (the next step to take) and delete all such but the `keep` newest."""
     path = folder / f"step_{step:08d}.pt"
-    partial = path.with_suffix(".partial")
-    whole = io.BytesIO()  # torch.save hides a full disk behind an error of its own
-    torch.save(state, whole)
-    try:
-        with partial.open("wb") as file:
-            file.write(whole.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    for old in checkpoints(folder)[:-keep]:
+    content = io.BytesIO()  # torch.save hides a full disk behind an error of its own
+    torch.save({"format": FORMAT, **state}, content)
+    with content.getbuffer() as whole:
+        seal = _seal(whole)
+    content.seek(0, io.SEEK_END)
+    content.write(seal)
+    replace_file(path, content.getbuffer())
+    for old in [*checkpoints(folder)[:-keep], *folder.glob(f"*{PART}")]:
         old.unlink()
     return path
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
+    """The checkpoints in `folder` that are named by their step, oldest first."""
     return sorted(path for path in folder.glob("step_*.pt") if re.fullmatch(r"step_\d+\.pt", path.name))
 
 
-def load_latest(folder: Path, device: torch.device) -> dict[str, Any]:
-    """The newest checkpoint's state, on `device`.
+def keep_as(name: str, folder: Path, step: int) -> None:
+    """Keep the newest checkpoint of at most `step` as `name`.pt too; nothing where there is none."""
+    found = [path for path in checkpoints(folder) if _step(path) <= step]
+    if not found:
+        return
+    path = folder / f"{name}.pt"
+    part = path.with_name(path.name + PART)
+    part.unlink(missing_ok=True)
+    try:
+        os.link(found[-1], part)
+    except OSError:  # a file system without links
+        shutil.copyfile(found[-1], part)
+        flush(part)
+    part.replace(path)
+    part.unlink(missing_ok=True)  # it stays where both are one file already
+    flush(folder)
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints named by a later step: damaged ones, which the run will write again."""
+    for path in checkpoints(folder):
+        if _step(path) > step:
+            path.unlink()
+
+
+def load_latest(folder: Path, device: torch.device) -> Found | None:
+    """The newest checkpoint that is whole, its tensors on `device`; None where there is none at all.
 
     Raises:
-        CheckpointError: there is none, or it cannot be read; names the file.
+        CheckpointError: all are damaged, or the newest whole one is of another format; names the files.
     """
-    found = checkpoints(folder)
-    if not found:
+    damaged: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        if (state := _read(path, device, damaged)) is not None:
+            return Found(path, state, tuple(damaged))
+    others = sorted(path for path in folder.glob("*.pt") if path not in checkpoints(folder))
+    whole = [Found(path, state, ()) for path in others if (state := _read(path, device, damaged)) is not None]
+    if whole:
+        newest = max(whole, key=lambda found: found.state["step"])
+        return Found(newest.path, newest.state, tuple(damaged))
+    if damaged:
         raise CheckpointError(
-            f"{folder} holds no checkpoint: the run stopped before its first one; start it anew"
+            f"no checkpoint in {folder} can be read: {'; '.join(damaged)}. "
+            "Delete them to train the run from its first step again"
         )
-    path = found[-1]
+    return None
+
+
+def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any] | None:
+    """The state in a file; None, and a line in `damaged`, where it is not what was written."""
     try:
-        if not zipfile.is_zipfile(path):  # what torch.save writes; anything else it would only warn of
-            raise ValueError("it is cut short or not a checkpoint")
-        state = torch.load(path, map_location=device, weights_only=True)
-        if not isinstance(state, dict) or not {"step", "model", "optimizer", "watch"} <= state.keys():
-            raise ValueError("it is not a checkpoint of normlab")
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        earlier = f" Delete it to go on from {found[-2].name}." if len(found) > 1 else ""
+        data = memoryview(path.read_bytes())
+    except OSError as error:
+        damaged.append(f"{path.name} cannot be read ({error.strerror})")
+        return None
+    body, seal = data[:-_SEAL_LENGTH], data[-_SEAL_LENGTH:]
+    if not _SEALED.fullmatch(seal):
+        damaged.append(f"{path.name} is cut short")
+        return None
+    if seal != _seal(body):
+        damaged.append(f"{path.name} is not what was written (its checksum differs)")
+        return None
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"cannot read the checkpoint {path}: {reason}.{earlier}") from error
+        raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
+    if state["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has the format {state['format']}, and this normlab reads {FORMAT}: "
+            "resume the run with the normlab that it was trained with (environment.json says which)"
+        )
     return state
+
+
+def _seal(body: memoryview) -> bytes:
+    return _SEAL % hashlib.sha256(body).hexdigest().encode()
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))

@@ -1,5 +1,6 @@
 """The training loop. It knows no sink, no tracker and no command line."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT
 from normlab.training.autopsy import autopsy
+from normlab.training.checkpoint import Cadence
 from normlab.training.fault import Fault
 from normlab.training.schedules import learning_rate
 
@@ -58,11 +60,15 @@ class Job:
     step: int = 0
     #: What earlier attempts at this run took.
     seconds: float = 0.0
+    #: The lowest validation loss, in nats, and the step that came after it.
+    best: tuple[float, int] = (math.inf, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on as if nothing had happened."""
         return {
             "step": self.step,
+            "best": self.best,
+            "config": dataclasses.asdict(self.config),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "watch": self.watch.state_dict(),
@@ -71,7 +77,7 @@ class Job:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        self.step, self.best = state["step"], state["best"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.watch.load_state_dict(state["watch"])
@@ -93,6 +99,7 @@ class Listener(Protocol):
 def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None:
     """Train from `job.step` to the last step, an interrupt, non-finite parameters or a stop on divergence."""
     settings, start = job.config.train, time.perf_counter() - job.seconds
+    cadence = Cadence(settings.checkpoint)
     while job.step < settings.steps:
         last = job.step + 1 == settings.steps
         if evaluated := last or (job.step + 1) % settings.eval_every == 0:
@@ -105,6 +112,7 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
             row["nonfinite/parameter"] = name
         row["time/seconds"] = time.perf_counter() - start
         job.step += 1
+        job.best = min(job.best, (row.get("val/loss", math.inf), job.step))
         job.ring.add(row)
         events = job.watch.update(row)
         if last or row["step"] % settings.log_every == 0 or "val/loss" in row or events:
@@ -114,7 +122,7 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
             break
         if events and job.config.divergence.action == "stop" and outcome(job.watch.events) != "stable":
             break
-        if not last and job.step % settings.checkpoint.every == 0:
+        if not last and (cadence.due(job.step) or job.best[1] == job.step):
             listener.checkpoint(job)
     listener.checkpoint(job)
 

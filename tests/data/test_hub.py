@@ -327,7 +327,43 @@ def test_a_hub_out_of_reach_is_given_up_soon(kind: str, tmp_path: Path, cache: P
     assert ("refused" if kind == "refuses" else "no answer within 2 s") in found
     assert found.endswith("To train on a file of your own: data=text data.path=FILE")
     assert list(cache.iterdir()) == []
-    assert hub.ANSWER + hub.PATIENCE < 30
+    assert hub.ANSWER + 2 * hub.PATIENCE < 30
+
+
+class Slow(Hub):
+    """Takes its time for each answer, more in all than a silence may last."""
+
+    def do_GET(self) -> None:
+        time.sleep(0.6)
+        super().do_GET()
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
+
+
+class Lost(Hub):
+    """Answers questions, and gives no file."""
+
+    def do_GET(self) -> None:
+        if "/resolve/" in self.path:
+            time.sleep(60)
+        super().do_GET()
+
+    do_HEAD = do_POST = do_GET  # noqa: N815
+
+
+@pytest.mark.parametrize("kind", [Slow, Lost])
+def test_a_hub_may_be_slow_but_not_silent(kind: type[Hub], endpoint: str, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.block_on_close = False
+        (found,) = ask([ready("wikitext-2")], f"http://127.0.0.1:{server.server_address[1]}", tmp_path)
+        server.shutdown()
+    if kind is Slow:
+        assert found == [1, sum(map(len, LINES)), "".join(LINES)[:40]]
+    else:
+        assert (
+            "the HuggingFace hub cannot be reached for Salesforce/wikitext (TimeoutError: no answer" in found
+        )
 
 
 def test_waiting_for_a_name_to_be_looked_up_has_an_end() -> None:

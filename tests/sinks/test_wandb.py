@@ -245,7 +245,7 @@ def test_before_it_waits_for_its_server_it_says_so(opening_of, made, monkeypatch
     stand_in(monkeypatch, opening)
     sink = WandbSink(TrackerConfig(mode=mode), tell=told.append)
     mirror(sink, opening, made, [made.row(0)])
-    assert told == ["wandb: trying its server for up to 15 s"] * lines
+    assert told == ["wandb: trying its server for up to 5 s"] * lines
 
 
 def test_an_earlier_offline_run_that_was_synced_stays(opening_of, made):

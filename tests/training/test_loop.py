@@ -244,9 +244,8 @@ def test_other_precisions_agree_with_fp32(precision, tolerance, small):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_lowers_the_loss_and_resumes_exactly(optimizer, small):
-    config = small(
-        {"train.steps": 40, "train.checkpoint.every": 15, "model.dropout": 0.1}, optimizer=optimizer
-    )
+    changes = {"train.steps": 40, "train.checkpoint.every": 15, "model.dropout": 0.1}
+    config = small(changes | {"train.eval_every": 40}, optimizer=optimizer)
     job, listener = trained(config)
     assert listener.rows[-1]["loss"] < listener.rows[0]["loss"] - 0.05
     step, state = listener.saved[0]
@@ -318,6 +317,29 @@ def test_stop_on_divergence_and_interrupt_end_the_loop_with_a_checkpoint(small):
     job, listener = job_of(small()), Listener()
     train(job, listener, lambda: next(calls))
     assert len(listener.rows) == 3 and [step for step, _ in listener.saved] == [3]
+
+
+def test_the_lowest_validation_loss_is_saved_where_it_is_found(small, monkeypatch):
+    """Besides the steps that are due; 5 is the last step, which is always saved."""
+    validation = iter([3.0, math.nan, 2.5, 2.6, 2.4])
+    monkeypatch.setattr(loop, "evaluate", lambda job: next(validation))
+    _, listener = trained(small({"train.steps": 5, "train.eval_every": 1, "train.checkpoint.every": 4}))
+    assert [(step, state["best"]) for step, state in listener.saved] == [
+        (1, (3.0, 1)),
+        (3, (2.5, 3)),
+        (4, (2.5, 3)),
+        (5, (2.4, 5)),
+    ]
+
+
+@pytest.mark.parametrize(("minutes", "saved"), [(1.5, [2, 4, 6]), (None, [6]), (10.0, [6])])
+def test_minutes_bring_a_checkpoint_whatever_the_date_does(minutes, saved, small, monkeypatch):
+    """Every step takes a minute by the clock that cannot be set; the one that can jumps back."""
+    minute, date = iter(range(0, 6000, 60)), iter(range(10**9, 0, -3600))
+    monkeypatch.setattr("normlab.training.checkpoint.time.monotonic", lambda: float(next(minute)))
+    monkeypatch.setattr("time.time", lambda: float(next(date)))
+    _, listener = trained(small({"train.checkpoint.minutes": minutes, "train.eval_every": 6}))
+    assert [step for step, _ in listener.saved] == saved
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler

@@ -1,0 +1,17 @@
+"""Runs that are killed at random points and resumed equal the undisturbed one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "kill_test.py"
+
+
+def test_killed_runs_end_as_the_undisturbed_one(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--kills", "6", "--seed", "3", "train.steps=26"]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 kills" in done.stdout and "different from the undisturbed run: nothing" in done.stdout
+    assert list(tmp_path.glob("normlab-*")) == []
