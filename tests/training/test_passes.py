@@ -50,7 +50,7 @@ def families(row):
 
 
 def repr_of(job):
-    """All that a resumed run needs, as text: tensors to the bit."""
+    """All that a resumed run needs but its config, as text: tensors to the bit."""
 
     def plain(value):
         if isinstance(value, torch.Tensor):
@@ -59,7 +59,7 @@ def repr_of(job):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
-    return repr(plain(job.state_dict()))
+    return repr(plain(job.state_dict() | {"config": None}))
 
 
 def untimed(row):
