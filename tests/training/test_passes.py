@@ -16,7 +16,7 @@ from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.sharpness import BISECTIONS
 from normlab.sinks.run_directory import read_rows, read_summary
-from normlab.training.loop import train
+from normlab.training.loop import rng_state, train
 from normlab.training.passes import ablation, gradient_noise, stream_growth
 
 ALL = {f"measure.{name}": "eval" for name in PASSES}
@@ -268,6 +268,7 @@ def test_they_look_without_dropout_and_leave_the_mode(small):
     found = []
     for _ in range(2):
         job.model.train()
+        job.dice = rng_state(job.device)
         job.passes.begin(job, last=False)
         before = job.model.head.weight.detach().clone()
         job.model.head.weight.data += 0.1  # stands for a step
