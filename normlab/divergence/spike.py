@@ -1,32 +1,41 @@
-"""Spikes of the loss and of the gradient norm: robust, detrended, not blind early or after a spike."""
+"""Spikes of the loss and of gradients: robust, detrended, not blind early or after a spike."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, NamedTuple
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values, number, pack, unpack
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
+from normlab.divergence.fold import Values, number, pack, unpack
 from normlab.divergence.robust import Score, clip, score
 
 LOSS, GRADIENT = "loss", "grad_norm/global"
+#: The place whose gradient has risen most, against the rise of the middle one of all places.
+ALONE = "grad_norm/alone"
+PREFIX = "grad_norm/"
 #: Values needed before anything is scored: fewer give no scatter to speak of.
 MINIMUM = 16
 #: While a spike lasts, values further out than this share of `co_z` still belong to it.
 HOLD = 0.5
-#: Weight of the newest row in a layer's usual gradient.
-WEIGHT = 1 / 16
-#: Layers are named from this ratio to their usual gradient on, so many at most.
-NAMED, MOST = 1.5, 3
 
 
 class Point(NamedTuple):
-    """A value of the metric, and `x`, what is scored: the loss itself, the logarithm of a gradient."""
+    """A value of the row's `metric`, and `x`, what is scored: the loss itself, the logarithm of a gradient or
+    of how many times its usual it is.
+    """
 
     step: int
+    metric: str
     value: float
     x: float
+
+    @property
+    def place(self) -> str:
+        return self.metric.removeprefix(PREFIX)
 
 
 @dataclass
@@ -51,61 +60,73 @@ class Track:
 
 
 class Spike(Detector):
-    """Scores the loss and the logarithm of the global gradient norm against their own past.
+    """Scores the loss, the logarithm of the global gradient norm, and that of how much more than the others'
+    the gradient of one place has risen, against their own past.
 
     A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. For
     either a gradient must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
     gradient of a healthy run together. Flagged values stay out of the baseline. A spike lasts until more than
     `co_steps` values on end are back inside (its end is the first of them), or until `rebaseline` outliers on
-    end have become the new baseline.
+    end have become the new baseline. One place's gradient says nothing new while the global one spikes.
     """
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts)
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands)
         self.settings = config.spike
-        self.tracks = {LOSS: Track(), GRADIENT: Track()}
-        #: The usual logarithm of each site's gradient norm.
-        self.usual: dict[str, float] = {}
+        self.tracks = {LOSS: Track(), GRADIENT: Track(), ALONE: Track()}
 
     def update(self, row: Values) -> list[Event]:
         scored = {metric: self._score(row, metric) for metric in self.tracks}
         events = []
         for metric, found in scored.items():
-            if found is not None:
+            if found is not None and (metric != ALONE or self.tracks[GRADIENT].event is None):
                 events += self._follow(row, metric, *found)
-        if self.tracks[GRADIENT].event is None:
-            self._learn_usual(row)
         return events
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "tracks": {name: pack(track) for name, track in self.tracks.items()},
-            "usual": dict(self.usual),
-        }
+        return {"tracks": {name: pack(track) for name, track in self.tracks.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.tracks = {name: unpack(Track, track) for name, track in state["tracks"].items()}
-        self.usual = dict(state["usual"])
 
     def _score(self, row: Values, metric: str) -> tuple[Point, Score] | None:
-        """The row's value of `metric` and its score; None if there is none or it cannot be scored yet."""
-        track, value = self.tracks[metric], number(row, metric)
-        if value is None or (metric == GRADIENT and value <= 0):
+        """The row's value on a track and its score; None if there is none or it cannot be scored yet."""
+        track, point = self.tracks[metric], self._point(row, metric)
+        if point is None:
             return None
-        point = Point(row["step"], value, math.log(value) if metric == GRADIENT else clip(value))
         if len(track.accepted) < min(MINIMUM, self.settings.window):
             self._accept(track, point)
             return None
-        found = score(track.accepted, point.x, logarithmic=metric == GRADIENT)
+        found = score(track.accepted, point.x, logarithmic=metric != LOSS)
         limit = self._limit(metric, found, self.settings.co_z)
         if point.x > limit:
             track.hit, track.hit_limit = point, limit
         return point, found
 
+    def _point(self, row: Values, metric: str) -> Point | None:
+        if metric == ALONE:
+            return self._alone(row)
+        value = number(row, metric)
+        if value is None or (metric == GRADIENT and value <= 0):
+            return None
+        return Point(row["step"], metric, value, math.log(value) if metric == GRADIENT else clip(value))
+
+    def _alone(self, row: Values) -> Point | None:
+        """Of the place that has risen most, or of that whose spike is open."""
+        rises, event = self.bands.rises, self.tracks[ALONE].event
+        highest = max(rises, key=rises.__getitem__, default="")
+        metric = f"{PREFIX}{highest}" if event is None else event.metric
+        place = metric.removeprefix(PREFIX)
+        if place not in rises or len(rises) < 3:  # of two, neither is in the middle
+            return None
+        return Point(row["step"], metric, row[metric], rises[place] - median(rises.values()))
+
     def _limit(self, metric: str, found: Score, z: float) -> float:
         """The scored value that `z` standard deviations allow."""
-        least = math.log(self.settings.grad_ratio) if metric == GRADIENT else 0.0
-        return found.expected + max(z * found.scale, least)
+        least = math.log(self.settings.grad_ratio)
+        if metric == ALONE:  # a rise, so that what is expected of it is none
+            return max(found.expected + z * found.scale, least)
+        return found.expected + max(z * found.scale, least if metric == GRADIENT else 0.0)
 
     def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
         """Take a scored value as an outlier or as one of the baseline."""
@@ -127,8 +148,9 @@ class Spike(Detector):
 
     def _together(self, step: int) -> bool:
         """Whether loss and gradient were both above `co_z` lately, one of them now."""
-        steps = [track.hit.step for track in self.tracks.values() if track.hit is not None]
-        return len(steps) == len(self.tracks) and max(steps) == step <= min(steps) + self.settings.co_steps
+        hits = [self.tracks[metric].hit for metric in (LOSS, GRADIENT)]
+        steps = [hit.step for hit in hits if hit is not None]
+        return len(steps) == 2 and max(steps) == step <= min(steps) + self.settings.co_steps
 
     def _accept(self, track: Track, point: Point) -> list[Event]:
         """A value of the baseline."""
@@ -160,39 +182,25 @@ class Spike(Detector):
         assert event is not None
         return [event.over(end, recovered, peak=track.peak, peak_step=track.peak_step)]
 
-    def _learn_usual(self, row: Values) -> None:
-        for site in self.facts.sizes:
-            norm = number(row, f"grad_norm/{site}")
-            if norm:
-                now = math.log(norm)
-                self.usual[site] = now + (1 - WEIGHT) * (self.usual.get(site, now) - now)
-
-    def _risen(self, row: Values) -> list[tuple[str, float]]:
-        """The sites whose gradients rose most above their usual ones, and by which factor."""
-        ratios = {}
-        for site, usual in self.usual.items():
-            norm = number(row, f"grad_norm/{site}")
-            if norm and math.log(norm) - usual > math.log(NAMED):
-                ratios[site] = math.exp(min(math.log(norm) - usual, 700.0))
-        return sorted(ratios.items(), key=lambda pair: -pair[1])[:MOST]
-
-    def _event(self, row: Values, metric: str, point: Point, limit: float, expected: float) -> Event:
-        if metric == GRADIENT:
-            limit, expected = math.exp(limit), math.exp(expected)
-        risen, past = self._risen(row), len(self.tracks[metric].accepted)
+    def _event(self, row: Values, track: str, point: Point, limit: float, expected: float) -> Event:
+        past = len(self.tracks[track].accepted)
+        if track != LOSS:
+            # From logarithms back to norms; a rise alone is measured from no rise at all.
+            expected = 0.0 if track == ALONE else expected
+            limit, expected = (point.value * math.exp(x - point.x) for x in (limit, expected))
+        what = {LOSS: "loss", GRADIENT: "gradient norm", ALONE: f"gradient of {point.place}"}[track]
         earlier = f" at step {point.step}" if point.step != row["step"] else ""
         told = (
-            f"the {'loss' if metric == LOSS else 'gradient norm'} jumped to {point.value:.4g}{earlier}, "
-            f"where its last {past} values lead to expect {expected:.4g} and {limit:.4g} is the limit"
+            f"the {what} jumped to {point.value:.4g}{earlier}, where its last {past} values "
+            f"{'and the other places ' if track == ALONE else ''}lead to expect {expected:.4g} "
+            f"and {limit:.4g} is the limit"
         )
-        if risen:
-            told += "; gradients rose most in " + ", ".join(f"{site} (x{ratio:.3g})" for site, ratio in risen)
-        return Event(
+        event = Event(
             step=row["step"],
             kind="spike",
-            metric=metric,
+            metric=point.metric,
             value=point.value,
             threshold=limit,
-            layers=tuple(site for site, _ in risen),
             message=told,
         )
+        return self.bands.ranked(event, began=point.step)
