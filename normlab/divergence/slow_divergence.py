@@ -66,7 +66,9 @@ class SlowDivergence(Detector):
         if step - state.since < self.settings.steps - 1:
             return []
         state.back = state.best + least / 2
-        state.event = self.bands.ranked(self._event(step, level, state.best + least), began=state.since)
+        # The median of the last rows lags behind the loss by half of them.
+        began = state.since - self.settings.window // 2
+        state.event = self.bands.ranked(self._event(step, level, state.best + least), began)
         return [state.event]
 
     def _least(self, level: float) -> float:

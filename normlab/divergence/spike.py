@@ -1,4 +1,4 @@
-"""Spikes of the loss and of gradients: robust, detrended, not blind early or after a spike."""
+"""Spikes of loss, gradients and learning rate: robust, detrended, not blind early or after a spike."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
 from normlab.divergence.fold import Values, number, pack, unpack
-from normlab.divergence.robust import Score, clip, score
+from normlab.divergence.robust import RECENT, Score, clip, score
 
-LOSS, GRADIENT = "loss", "grad_norm/global"
+LOSS, GRADIENT, RATE = "loss", "grad_norm/global", "lr"
 #: The place whose gradient has risen most, against the rise of the middle one of all places.
 ALONE = "grad_norm/alone"
 PREFIX = "grad_norm/"
+WORDS = {LOSS: "loss", GRADIENT: "gradient norm", RATE: "learning rate"}
 #: Values needed before anything is scored: fewer give no scatter to speak of.
 MINIMUM = 16
 #: While a spike lasts, values further out than this share of `co_z` still belong to it.
@@ -60,11 +61,11 @@ class Track:
 
 
 class Spike(Detector):
-    """Scores the loss, the logarithm of the global gradient norm, and that of how much more than the others'
-    the gradient of one place has risen, against their own past.
+    """Scores the loss against its own past, and as logarithms the global gradient norm, the learning rate and
+    how much more than the others' the gradient of one place has risen.
 
-    A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. For
-    either a gradient must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
+    A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. What
+    is a logarithm must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
     gradient of a healthy run together. Flagged values stay out of the baseline. A spike lasts until more than
     `co_steps` values on end are back inside (its end is the first of them), or until `rebaseline` outliers on
     end have become the new baseline. One place's gradient says nothing new while the global one spikes.
@@ -73,7 +74,7 @@ class Spike(Detector):
     def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
         self.settings = config.spike
-        self.tracks = {LOSS: Track(), GRADIENT: Track(), ALONE: Track()}
+        self.tracks = {metric: Track() for metric in (LOSS, GRADIENT, RATE, ALONE)}
 
     def update(self, row: Values) -> list[Event]:
         scored = {metric: self._score(row, metric) for metric in self.tracks}
@@ -94,10 +95,11 @@ class Spike(Detector):
         track, point = self.tracks[metric], self._point(row, metric)
         if point is None:
             return None
-        if len(track.accepted) < min(MINIMUM, self.settings.window):
+        least = MINIMUM if metric != ALONE else MINIMUM // 2  # bands have waited for as many rows before
+        if len(track.accepted) < min(least, self.settings.window) or self._calm(metric, point):
             self._accept(track, point)
             return None
-        found = score(track.accepted, point.x, logarithmic=metric != LOSS)
+        found = self._schedule(point.x) if metric == RATE else score(track.accepted, point.x, metric != LOSS)
         limit = self._limit(metric, found, self.settings.co_z)
         if point.x > limit:
             track.hit, track.hit_limit = point, limit
@@ -107,9 +109,9 @@ class Spike(Detector):
         if metric == ALONE:
             return self._alone(row)
         value = number(row, metric)
-        if value is None or (metric == GRADIENT and value <= 0):
+        if value is None or (metric != LOSS and value <= 0):
             return None
-        return Point(row["step"], metric, value, math.log(value) if metric == GRADIENT else clip(value))
+        return Point(row["step"], metric, value, clip(value) if metric == LOSS else math.log(value))
 
     def _alone(self, row: Values) -> Point | None:
         """Of the place that has risen most, or of that whose spike is open."""
@@ -121,12 +123,25 @@ class Spike(Detector):
             return None
         return Point(row["step"], metric, row[metric], rises[place] - median(rises.values()))
 
+    def _schedule(self, x: float) -> Score:
+        """A rate has no noise, and its trends bend: `z` stands at `grad_ratio` times the one before, or twice."""
+        expected = self.tracks[RATE].accepted[-1]
+        scale = math.log(max(self.settings.grad_ratio, 2.0)) / self.settings.z
+        return Score((x - expected) / scale, expected, scale)
+
+    def _calm(self, metric: str, point: Point) -> bool:
+        """Whether a value is so far below any limit that a score would say nothing."""
+        track, least = self.tracks[metric], math.log(self.settings.grad_ratio)
+        if metric == LOSS or track.event is not None:
+            return False
+        return point.x <= least + (0.0 if metric == ALONE else min(track.accepted[-RECENT:]))
+
     def _limit(self, metric: str, found: Score, z: float) -> float:
         """The scored value that `z` standard deviations allow."""
         least = math.log(self.settings.grad_ratio)
         if metric == ALONE:  # a rise, so that what is expected of it is none
             return max(found.expected + z * found.scale, least)
-        return found.expected + max(z * found.scale, least if metric == GRADIENT else 0.0)
+        return found.expected + max(z * found.scale, 0.0 if metric == LOSS else least)
 
     def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
         """Take a scored value as an outlier or as one of the baseline."""
@@ -188,7 +203,7 @@ class Spike(Detector):
             # From logarithms back to norms; a rise alone is measured from no rise at all.
             expected = 0.0 if track == ALONE else expected
             limit, expected = (point.value * math.exp(x - point.x) for x in (limit, expected))
-        what = {LOSS: "loss", GRADIENT: "gradient norm", ALONE: f"gradient of {point.place}"}[track]
+        what = WORDS.get(track, f"gradient of {point.place}")
         earlier = f" at step {point.step}" if point.step != row["step"] else ""
         told = (
             f"the {what} jumped to {point.value:.4g}{earlier}, where its last {past} values "

@@ -197,6 +197,46 @@ def test_a_gradient_must_rise_eightfold(fold: Fold, curve: Curve) -> None:
         assert len(fold(rows)) == count
 
 
+PLACES = ("embedding", "layer_00", "layer_01", "final_norm", "head")
+
+
+def layers(steps: int) -> list[dict[str, float]]:
+    noise = random.Random(0)
+    every = [{f"grad_norm/{place}": math.exp(noise.gauss(0, 0.1)) for place in PLACES} for _ in range(steps)]
+    return [{"loss": 2.0, "grad_norm/global": 2.2} | row for row in every]
+
+
+def test_the_gradient_of_one_place_that_rises_eightfold_alone_is_a_spike(fold: Fold) -> None:
+    for factor, count in ((6.0, 0), (10.0, 1)):
+        rows = layers(40)
+        rows[20]["grad_norm/layer_01"] *= factor
+        events = fold(rows)
+        assert len(events) == count
+    (event,) = events
+    assert (event.step, event.metric, event.layers) == (20, "grad_norm/layer_01", ("layer_01",))
+    assert event.value == rows[20]["grad_norm/layer_01"] == event.peak
+    assert event.threshold == pytest.approx(event.value * 8 / event.order[0]["ratio"], rel=0.2)
+    assert (event.end, event.recovered) == (21, True)
+    assert "gradient of layer_01" in event.message and "the other places" in event.message
+
+
+def test_gradients_that_rise_together_are_no_spike_of_one_place(fold: Fold) -> None:
+    rows = layers(60)
+    rows[50] |= {f"grad_norm/{place}": 30 * rows[50][f"grad_norm/{place}"] for place in PLACES}
+    assert fold(rows) == []
+    rows[50] |= {"grad_norm/global": 60.0, "grad_norm/head": 900.0}
+    assert [event.metric for event in fold(rows)] == ["grad_norm/global"]
+
+
+def test_a_jump_of_the_learning_rate_is_a_spike_and_a_warm_up_is_none(fold: Fold) -> None:
+    rates = [1e-3 * min(1.0, (step + 1) / 40) for step in range(100)]
+    assert fold({"loss": 2.0, "lr": rate} for rate in rates) == []
+    rates[60] *= 10
+    (event,) = fold({"loss": 2.0, "lr": rate} for rate in rates)
+    assert (event.step, event.metric, event.layers, event.end) == (60, "lr", (), 61)
+    assert "the learning rate jumped to 0.01" in event.message
+
+
 @pytest.mark.parametrize("later", [0, 3, 5, 6])
 def test_loss_and_gradient_together_need_six_sigma(fold: Fold, curve: Curve, later: int) -> None:
     losses, norms = curve(0, 300), gradients(0, 300, 0.4)
