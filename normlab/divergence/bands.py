@@ -27,8 +27,8 @@ FAMILIES = RISING | FALLING
 WINDOW, MINIMUM, RENEW = 32, 8, 4
 #: Outside is what is so many robust standard deviations away; the least that one may be, of a logarithm.
 OUTSIDE, FLOOR = 6.0, 0.05
-#: Steps inside that do not end an excursion, and those for which one that is over is remembered.
-GAP, MEMORY = 5, 512
+#: Steps after its last reading outside at which an excursion still lasts; how long one is remembered.
+GAP, MEMORY = 1, 512
 #: Places named in words.
 NAMED = 3
 

@@ -99,7 +99,10 @@ class Spike(Detector):
         if len(track.accepted) < min(least, self.settings.window) or self._calm(metric, point):
             self._accept(track, point)
             return None
-        found = self._schedule(point.x) if metric == RATE else score(track.accepted, point.x, metric != LOSS)
+        if metric in (LOSS, GRADIENT):
+            found = score(track.accepted, point.x, logarithmic=metric == GRADIENT)
+        else:
+            found = self._ratio(point.x, track.accepted[-1] if metric == RATE else 0.0)
         limit = self._limit(metric, found, self.settings.co_z)
         if point.x > limit:
             track.hit, track.hit_limit = point, limit
@@ -123,9 +126,8 @@ class Spike(Detector):
             return None
         return Point(row["step"], metric, row[metric], rises[place] - median(rises.values()))
 
-    def _schedule(self, x: float) -> Score:
-        """A rate has no noise, and its trends bend: `z` stands at `grad_ratio` times the one before, or twice."""
-        expected = self.tracks[RATE].accepted[-1]
+    def _ratio(self, x: float, expected: float) -> Score:
+        """Of a rate beside the one before, or of a rise alone: `z` is at `grad_ratio` times, at least 2."""
         scale = math.log(max(self.settings.grad_ratio, 2.0)) / self.settings.z
         return Score((x - expected) / scale, expected, scale)
 
@@ -139,8 +141,6 @@ class Spike(Detector):
     def _limit(self, metric: str, found: Score, z: float) -> float:
         """The scored value that `z` standard deviations allow."""
         least = math.log(self.settings.grad_ratio)
-        if metric == ALONE:  # a rise, so that what is expected of it is none
-            return max(found.expected + z * found.scale, least)
         return found.expected + max(z * found.scale, 0.0 if metric == LOSS else least)
 
     def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
@@ -200,8 +200,7 @@ class Spike(Detector):
     def _event(self, row: Values, track: str, point: Point, limit: float, expected: float) -> Event:
         past = len(self.tracks[track].accepted)
         if track != LOSS:
-            # From logarithms back to norms; a rise alone is measured from no rise at all.
-            expected = 0.0 if track == ALONE else expected
+            # From logarithms, of norms or of how many times the usual they are, back to the value.
             limit, expected = (point.value * math.exp(x - point.x) for x in (limit, expected))
         what = WORDS.get(track, f"gradient of {point.place}")
         earlier = f" at step {point.step}" if point.step != row["step"] else ""
@@ -216,6 +215,7 @@ class Spike(Detector):
             metric=point.metric,
             value=point.value,
             threshold=limit,
+            layers=(point.place,) if track == ALONE else (),
             message=told,
         )
-        return self.bands.ranked(event, began=point.step)
+        return event if track == RATE else self.bands.ranked(event, began=point.step)

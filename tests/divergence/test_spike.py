@@ -220,6 +220,16 @@ def test_the_gradient_of_one_place_that_rises_eightfold_alone_is_a_spike(fold: F
     assert "gradient of layer_01" in event.message and "the other places" in event.message
 
 
+def test_the_place_whose_gradient_spikes_is_named_even_within_its_own_band(fold: Fold) -> None:
+    """Its scatter is large, so that eight times is no distance for it."""
+    rows, noise = layers(60), random.Random(2)
+    for row in rows[:50]:
+        row["grad_norm/layer_01"] = math.exp(noise.gauss(0, 0.7))
+    rows[50]["grad_norm/layer_01"] = 12.0
+    (event,) = fold(rows)
+    assert (event.step, event.layers, event.order) == (50, ("layer_01",), ())
+
+
 def test_gradients_that_rise_together_are_no_spike_of_one_place(fold: Fold) -> None:
     rows = layers(60)
     rows[50] |= {f"grad_norm/{place}": 30 * rows[50][f"grad_norm/{place}"] for place in PLACES}
