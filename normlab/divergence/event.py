@@ -61,9 +61,13 @@ class Event:
         tuples = {name: tuple(record[name]) for name in ("layers", "order") if name in record}
         return cls(**{**record, **tuples})
 
-    def over(self, end: int, recovered: bool = True, **more: Any) -> "Event":
+    def over(
+        self, end: int, recovered: bool = True, peak: float | None = None, peak_step: int | None = None
+    ) -> "Event":
         """The same event, ended at step `end`."""
         took = end - self.step
+        later_peak = peak_step is not None and peak_step > self.step
+        high = f"highest {peak:.4g} at step {peak_step}; " if later_peak else ""
         later = f"{took} step{'s' if took != 1 else ''} later"
         told = f"over at step {end}, {later}" if recovered else f"taken for the new level at step {end}"
         return replace(
@@ -71,6 +75,7 @@ class Event:
             end=end,
             recovered=recovered,
             recovery_steps=took if recovered else None,
-            message=f"{self.message}; {told}",
-            **more,
+            message=f"{self.message}; {high}{told}",
+            peak=peak,
+            peak_step=peak_step,
         )

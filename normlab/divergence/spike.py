@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any, NamedTuple
 
 from normlab.config import DivergenceConfig
@@ -14,7 +13,7 @@ from normlab.divergence.fold import Values, number, pack, unpack
 from normlab.divergence.robust import RECENT, Score, clip, score
 
 LOSS, GRADIENT, RATE = "loss", "grad_norm/global", "lr"
-#: The place whose gradient has risen most, against the rise of the middle one of all places.
+#: The place whose gradient has risen most, beside the rise of the second.
 ALONE = "grad_norm/alone"
 PREFIX = "grad_norm/"
 WORDS = {LOSS: "loss", GRADIENT: "gradient norm", RATE: "learning rate"}
@@ -62,13 +61,17 @@ class Track:
 
 class Spike(Detector):
     """Scores the loss against its own past, and as logarithms the global gradient norm, the learning rate and
-    how much more than the others' the gradient of one place has risen.
+    how much more than any other's the gradient of one place has risen.
 
     A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. What
     is a logarithm must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
     gradient of a healthy run together. Flagged values stay out of the baseline. A spike lasts until more than
     `co_steps` values on end are back inside (its end is the first of them), or until `rebaseline` outliers on
-    end have become the new baseline. One place's gradient says nothing new while the global one spikes.
+    end have become the new baseline.
+
+    A rate, and one place alone, have no use for `z`: the one is a spike at `grad_ratio` times the value
+    before, the other at `alone_ratio` times its usual. While the global gradient spikes, one place's says
+    nothing new.
     """
 
     def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
@@ -102,7 +105,7 @@ class Spike(Detector):
         if metric in (LOSS, GRADIENT):
             found = score(track.accepted, point.x, logarithmic=metric == GRADIENT)
         else:
-            found = self._ratio(point.x, track.accepted[-1] if metric == RATE else 0.0)
+            found = self._ratio(metric, point.x, track.accepted[-1] if metric == RATE else 0.0)
         limit = self._limit(metric, found, self.settings.co_z)
         if point.x > limit:
             track.hit, track.hit_limit = point, limit
@@ -122,26 +125,30 @@ class Spike(Detector):
         highest = max(rises, key=rises.__getitem__, default="")
         metric = f"{PREFIX}{highest}" if event is None else event.metric
         place = metric.removeprefix(PREFIX)
-        if place not in rises or len(rises) < 3:  # of two, neither is in the middle
+        others = [rise for other, rise in rises.items() if other != place]
+        if place not in rises or not others:
             return None
-        return Point(row["step"], metric, row[metric], rises[place] - median(rises.values()))
+        return Point(row["step"], metric, row[metric], rises[place] - max(others))
 
-    def _ratio(self, x: float, expected: float) -> Score:
-        """Of a rate beside the one before, or of a rise alone: `z` is at `grad_ratio` times, at least 2."""
-        scale = math.log(max(self.settings.grad_ratio, 2.0)) / self.settings.z
+    def _least(self, metric: str) -> float:
+        """The logarithm of how many times what was expected a spike must be."""
+        return math.log(self.settings.alone_ratio if metric == ALONE else self.settings.grad_ratio)
+
+    def _ratio(self, metric: str, x: float, expected: float) -> Score:
+        """The score of what has no noise to speak of: `z` is where the ratio is reached, or twice as much."""
+        scale = max(self._least(metric), math.log(2)) / self.settings.z
         return Score((x - expected) / scale, expected, scale)
 
     def _calm(self, metric: str, point: Point) -> bool:
         """Whether a value is so far below any limit that a score would say nothing."""
-        track, least = self.tracks[metric], math.log(self.settings.grad_ratio)
+        track = self.tracks[metric]
         if metric == LOSS or track.event is not None:
             return False
-        return point.x <= least + (0.0 if metric == ALONE else min(track.accepted[-RECENT:]))
+        return point.x <= self._least(metric) + (0.0 if metric == ALONE else min(track.accepted[-RECENT:]))
 
     def _limit(self, metric: str, found: Score, z: float) -> float:
         """The scored value that `z` standard deviations allow."""
-        least = math.log(self.settings.grad_ratio)
-        return found.expected + max(z * found.scale, 0.0 if metric == LOSS else least)
+        return found.expected + max(z * found.scale, 0.0 if metric == LOSS else self._least(metric))
 
     def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
         """Take a scored value as an outlier or as one of the baseline."""

@@ -89,6 +89,7 @@ def test_one_event_with_peak_end_and_recovery(fold: Fold, curve: Curve) -> None:
     assert event.value == losses[200] > event.threshold > losses[199]
     assert (event.peak, event.peak_step) == (losses[202], 202)
     assert (event.end, event.recovered, event.recovery_steps) == (206, True, 6)
+    assert f"highest {losses[202]:.4g} at step 202; over at step 206, 6 steps later" in event.message
     assert f"{losses[200]:.4g}" in event.message and "step 200" not in event.message
 
 
@@ -206,8 +207,8 @@ def layers(steps: int) -> list[dict[str, float]]:
     return [{"loss": 2.0, "grad_norm/global": 2.2} | row for row in every]
 
 
-def test_the_gradient_of_one_place_that_rises_eightfold_alone_is_a_spike(fold: Fold) -> None:
-    for factor, count in ((6.0, 0), (10.0, 1)):
+def test_the_gradient_of_one_place_that_rises_fivefold_alone_is_a_spike(fold: Fold) -> None:
+    for factor, count in ((4.0, 0), (7.0, 1)):
         rows = layers(40)
         rows[20]["grad_norm/layer_01"] *= factor
         events = fold(rows)
@@ -215,7 +216,7 @@ def test_the_gradient_of_one_place_that_rises_eightfold_alone_is_a_spike(fold: F
     (event,) = events
     assert (event.step, event.metric, event.layers) == (20, "grad_norm/layer_01", ("layer_01",))
     assert event.value == rows[20]["grad_norm/layer_01"] == event.peak
-    assert event.threshold == pytest.approx(event.value * 8 / event.order[0]["ratio"], rel=0.2)
+    assert event.threshold == pytest.approx(event.value * 5 / event.order[0]["ratio"], rel=0.2)
     assert (event.end, event.recovered) == (21, True)
     assert "gradient of layer_01" in event.message and "the other places" in event.message
 
@@ -232,7 +233,7 @@ def test_the_place_whose_gradient_spikes_is_named_even_within_its_own_band(fold:
 
 def test_gradients_that_rise_together_are_no_spike_of_one_place(fold: Fold) -> None:
     rows = layers(60)
-    rows[50] |= {f"grad_norm/{place}": 30 * rows[50][f"grad_norm/{place}"] for place in PLACES}
+    rows[50] |= {f"grad_norm/{place}": 30 * rows[50][f"grad_norm/{place}"] for place in PLACES[:2]}
     assert fold(rows) == []
     rows[50] |= {"grad_norm/global": 60.0, "grad_norm/head": 900.0}
     assert [event.metric for event in fold(rows)] == ["grad_norm/global"]
