@@ -179,7 +179,7 @@ def test_going_on_from_a_state_changes_nothing() -> None:
         for bands in (whole, chain):
             bands.update({"step": step, **row})
         assert json.dumps(state) == text and json.dumps(chain.state_dict()) == json.dumps(whole.state_dict())
-        assert chain.order(step) == whole.order(step)
+        assert chain.order(step) == whole.order(step) and chain.past == whole.past
     assert len(whole.past) == 2 and len(whole.order(199)) == 1
 
 

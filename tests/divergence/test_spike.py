@@ -243,8 +243,11 @@ def test_a_jump_of_the_learning_rate_is_a_spike_and_a_warm_up_is_none(fold: Fold
     rates = [1e-3 * min(1.0, (step + 1) / 40) for step in range(100)]
     assert fold({"loss": 2.0, "lr": rate} for rate in rates) == []
     rates[60] *= 10
-    (event,) = fold({"loss": 2.0, "lr": rate} for rate in rates)
-    assert (event.step, event.metric, event.layers, event.end) == (60, "lr", (), 61)
+    rows = layers(100)
+    rows[60]["grad_norm/layer_01"] *= 3
+    (event,) = fold(row | {"lr": rate} for row, rate in zip(rows, rates, strict=True))
+    assert (event.step, event.metric, event.end) == (60, "lr", 61)
+    assert event.layers == event.order == (), "no layer has to do with it"
     assert "the learning rate jumped to 0.01" in event.message
 
 
