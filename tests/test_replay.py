@@ -27,7 +27,7 @@ from normlab.sinks.run_directory import hold, read_events, read_summary
 
 #: Detectors that have seen enough after 60 steps.
 QUICK = {
-    "divergence.spike": {"window": 16, "z": 4.0, "co_z": 3.0, "grad_ratio": 1.2},
+    "divergence.spike": {"window": 16, "z": 4.0, "co_z": 3.0, "grad_ratio": 1.2, "alone_ratio": 1e6},
     "divergence.explosion.steps": 8,
     "divergence.plateau": {"window": 10, "grace": 5, "tolerance": 1.0, "long_window": 20},
     "divergence.slow_divergence": {"window": 6, "steps": 8},

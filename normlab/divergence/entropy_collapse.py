@@ -1,8 +1,9 @@
 """Attention that looks at one token only."""
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Values
+from normlab.divergence.bands import Bands
 from normlab.divergence.event import Facts
+from normlab.divergence.fold import Values
 from normlab.divergence.places import PlaceDetector, Reading
 
 
@@ -14,8 +15,8 @@ class EntropyCollapse(PlaceDetector):
     kind = "entropy_collapse"
     low_is_bad = True
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts, config.entropy_collapse.steps, ["attention/entropy_share"])
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands, config.entropy_collapse.steps, ["attention/entropy_share"])
         self.limit = config.entropy_collapse.share
 
     def out(self, row: Values, key: str, value: float) -> bool | None:

@@ -33,6 +33,8 @@ class Event:
     threshold: float
     #: Sites concerned, such as `layer_03`; none where it is not a matter of layers.
     layers: tuple[str, ...] = ()
+    #: Which places had left their own past, the first of them first: see `Bands.order`.
+    order: tuple[Mapping[str, Any], ...] = ()
     message: str
     #: The row at which it was over; None while it lasts.
     end: int | None = None
@@ -51,16 +53,21 @@ class Event:
     def record(self) -> dict[str, Any]:
         """Plain values, ready for JSON but for numbers that are not finite."""
         plain: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return plain | {"layers": list(self.layers)}
+        return plain | {"layers": list(self.layers), "order": [dict(each) for each in self.order]}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Event":
         """The event that `record` was made from."""
-        return cls(**{**record, "layers": tuple(record["layers"])})
+        tuples = {name: tuple(record[name]) for name in ("layers", "order") if name in record}
+        return cls(**{**record, **tuples})
 
-    def over(self, end: int, recovered: bool = True, **more: Any) -> "Event":
+    def over(
+        self, end: int, recovered: bool = True, peak: float | None = None, peak_step: int | None = None
+    ) -> "Event":
         """The same event, ended at step `end`."""
         took = end - self.step
+        later_peak = peak_step is not None and peak_step > self.step
+        high = f"highest {peak:.4g} at step {peak_step}; " if later_peak else ""
         later = f"{took} step{'s' if took != 1 else ''} later"
         told = f"over at step {end}, {later}" if recovered else f"taken for the new level at step {end}"
         return replace(
@@ -68,6 +75,7 @@ class Event:
             end=end,
             recovered=recovered,
             recovery_steps=took if recovered else None,
-            message=f"{self.message}; {told}",
-            **more,
+            message=f"{self.message}; {high}{told}",
+            peak=peak,
+            peak_step=peak_step,
         )

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values, number
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
+from normlab.divergence.fold import Values, number
 
 
 @dataclass
 class State:
     #: The first finite loss.
     start: float | None = None
-    #: Rows on end above it by the margin.
+    #: Rows on end above it by the margin, and the first of them.
     above: int = 0
+    since: int = 0
     event: Event | None = None
 
 
@@ -23,8 +26,8 @@ class Explosion(Detector):
 
     state: State
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts)
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands)
         self.settings = config.explosion
         self.state = State()
 
@@ -40,6 +43,7 @@ class Explosion(Detector):
             return [event.over(row["step"])]
         limit = start + self.settings.margin
         state.above = state.above + 1 if loss > limit else 0
+        state.since = row["step"] if state.above == 1 else state.since
         if state.above < self.settings.steps:
             return []
         state.event = Event(
@@ -53,4 +57,5 @@ class Explosion(Detector):
                 f"{limit:.4g}, which is {self.settings.margin:g} nats over its start at {start:.4g}"
             ),
         )
+        state.event = self.bands.ranked(state.event, began=state.since)
         return [state.event]

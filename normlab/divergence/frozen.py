@@ -3,8 +3,9 @@
 import math
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Values
+from normlab.divergence.bands import Bands
 from normlab.divergence.event import Facts
+from normlab.divergence.fold import Values
 from normlab.divergence.places import PlaceDetector, Reading
 
 GRADIENT, UPDATE = "grad_norm", "update/ratio"
@@ -20,8 +21,8 @@ class Frozen(PlaceDetector):
     kind = "frozen"
     low_is_bad = True
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts, config.frozen.steps, [GRADIENT, UPDATE])
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands, config.frozen.steps, [GRADIENT, UPDATE])
 
     def out(self, row: Values, key: str, value: float) -> bool | None:
         if value == 0 and key.startswith(UPDATE) and not moved(row):

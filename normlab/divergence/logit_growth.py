@@ -1,8 +1,9 @@
 """Attention logits so large that the softmax is a maximum."""
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Values
+from normlab.divergence.bands import Bands
 from normlab.divergence.event import Facts
+from normlab.divergence.fold import Values
 from normlab.divergence.places import PlaceDetector, Reading
 
 
@@ -12,8 +13,8 @@ class LogitGrowth(PlaceDetector):
     kind = "logit_growth"
     low_is_bad = False
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts, config.logit_growth.steps, ["attention/max_logit"])
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands, config.logit_growth.steps, ["attention/max_logit"])
         self.limit = config.logit_growth.limit
 
     def out(self, row: Values, key: str, value: float) -> bool | None:

@@ -1,8 +1,9 @@
 """A few numbers of the residual stream that dwarf all others."""
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Values
+from normlab.divergence.bands import Bands
 from normlab.divergence.event import Facts
+from normlab.divergence.fold import Values
 from normlab.divergence.places import PlaceDetector, Reading
 
 
@@ -14,8 +15,8 @@ class MassiveActivation(PlaceDetector):
     kind = "massive_activation"
     low_is_bad = False
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts, config.massive_activation.steps, ["stream/massive"])
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands, config.massive_activation.steps, ["stream/massive"])
         self.limit = config.massive_activation.count
 
     def out(self, row: Values, key: str, value: float) -> bool | None:

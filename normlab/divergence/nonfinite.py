@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
+from normlab.divergence.fold import Values
 
 PREFIX = "grad_norm/"
 #: Norms that are made from those of the sites.
@@ -33,8 +35,8 @@ class NonFinite(Detector):
 
     state: State
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts)
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands)
         self.state = State()
 
     def update(self, row: Values) -> list[Event]:
@@ -43,7 +45,8 @@ class NonFinite(Detector):
             self.state.event = None
             return [event.over(row["step"])]
         if found is not None and event is None:
-            self.state.event = _traced(_event(row["step"], *found), row)
+            event = _traced(_event(row["step"], *found), row)
+            self.state.event = self.bands.ranked(event, began=row["step"])
             return [self.state.event]
         return []
 

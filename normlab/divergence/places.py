@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
+from normlab.divergence.fold import Values
 
 
 class Reading(NamedTuple):
@@ -39,8 +41,10 @@ class PlaceDetector(Detector):
     #: Of several values, the event names the smallest or the largest.
     low_is_bad: ClassVar[bool]
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, steps: int, families: Sequence[str]) -> None:
-        super().__init__(config, facts)
+    def __init__(
+        self, config: DivergenceConfig, facts: Facts, bands: Bands, steps: int, families: Sequence[str]
+    ) -> None:
+        super().__init__(config, facts, bands)
         self.steps = steps
         self.state = State()
         #: The places, by the keys of their readings in a row.

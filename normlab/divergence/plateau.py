@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values, number
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
+from normlab.divergence.fold import Values, number
 
 UNIGRAM, UNIFORM = "unigram", "uniform"
 #: Not at a floor, but above the unigram entropy.
@@ -42,8 +44,8 @@ class Plateau(Detector):
 
     state: State
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts)
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands)
         self.settings = config.plateau
         self.state = State()
         self.ripe = facts.warmup + self.settings.grace

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values, number
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
+from normlab.divergence.fold import Values, number
 from normlab.divergence.robust import SIGMA, clip
 
 #: The standard error of a median of n normal values, in standard deviations / sqrt(n).
@@ -35,8 +37,8 @@ class SlowDivergence(Detector):
 
     state: State
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts)
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands)
         self.settings = config.slow_divergence
         self.state = State()
 
@@ -64,7 +66,9 @@ class SlowDivergence(Detector):
         if step - state.since < self.settings.steps - 1:
             return []
         state.back = state.best + least / 2
-        state.event = self._event(step, level, state.best + least)
+        # The median of the last rows lags behind the loss by half of them.
+        began = state.since - self.settings.window // 2
+        state.event = self.bands.ranked(self._event(step, level, state.best + least), began)
         return [state.event]
 
     def _least(self, level: float) -> float:

@@ -1,4 +1,4 @@
-"""Spikes of the loss and of the gradient norm: robust, detrended, not blind early or after a spike."""
+"""Spikes of loss, gradients and learning rate: robust, detrended, not blind early or after a spike."""
 
 import math
 from collections.abc import Mapping
@@ -6,27 +6,36 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Detector, Values, number, pack, unpack
+from normlab.divergence.bands import Bands
+from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
-from normlab.divergence.robust import Score, clip, score
+from normlab.divergence.fold import Values, number, pack, unpack
+from normlab.divergence.robust import RECENT, Score, clip, score
 
-LOSS, GRADIENT = "loss", "grad_norm/global"
+LOSS, GRADIENT, RATE = "loss", "grad_norm/global", "lr"
+#: The place whose gradient has risen most, beside the rise of the second.
+ALONE = "grad_norm/alone"
+PREFIX = "grad_norm/"
+WORDS = {LOSS: "loss", GRADIENT: "gradient norm", RATE: "learning rate"}
 #: Values needed before anything is scored: fewer give no scatter to speak of.
 MINIMUM = 16
 #: While a spike lasts, values further out than this share of `co_z` still belong to it.
 HOLD = 0.5
-#: Weight of the newest row in a layer's usual gradient.
-WEIGHT = 1 / 16
-#: Layers are named from this ratio to their usual gradient on, so many at most.
-NAMED, MOST = 1.5, 3
 
 
 class Point(NamedTuple):
-    """A value of the metric, and `x`, what is scored: the loss itself, the logarithm of a gradient."""
+    """A value of the row's `metric`, and `x`, what is scored: the loss itself, the logarithm of a gradient or
+    of how many times its usual it is.
+    """
 
     step: int
+    metric: str
     value: float
     x: float
+
+    @property
+    def place(self) -> str:
+        return self.metric.removeprefix(PREFIX)
 
 
 @dataclass
@@ -51,61 +60,95 @@ class Track:
 
 
 class Spike(Detector):
-    """Scores the loss and the logarithm of the global gradient norm against their own past.
+    """Scores the loss against its own past, and as logarithms the global gradient norm, the learning rate and
+    how much more than any other's the gradient of one place has risen.
 
-    A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. For
-    either a gradient must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
+    A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. What
+    is a logarithm must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
     gradient of a healthy run together. Flagged values stay out of the baseline. A spike lasts until more than
     `co_steps` values on end are back inside (its end is the first of them), or until `rebaseline` outliers on
     end have become the new baseline.
+
+    A rate, and one place alone, have no use for `z`: the one is a spike at `grad_ratio` times the value
+    before, the other at `alone_ratio` times its usual. While the global gradient spikes, one place's says
+    nothing new.
     """
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts)
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands)
         self.settings = config.spike
-        self.tracks = {LOSS: Track(), GRADIENT: Track()}
-        #: The usual logarithm of each site's gradient norm.
-        self.usual: dict[str, float] = {}
+        self.tracks = {metric: Track() for metric in (LOSS, GRADIENT, RATE, ALONE)}
 
     def update(self, row: Values) -> list[Event]:
         scored = {metric: self._score(row, metric) for metric in self.tracks}
         events = []
         for metric, found in scored.items():
-            if found is not None:
+            if found is not None and (metric != ALONE or self.tracks[GRADIENT].event is None):
                 events += self._follow(row, metric, *found)
-        if self.tracks[GRADIENT].event is None:
-            self._learn_usual(row)
         return events
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "tracks": {name: pack(track) for name, track in self.tracks.items()},
-            "usual": dict(self.usual),
-        }
+        return {"tracks": {name: pack(track) for name, track in self.tracks.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.tracks = {name: unpack(Track, track) for name, track in state["tracks"].items()}
-        self.usual = dict(state["usual"])
 
     def _score(self, row: Values, metric: str) -> tuple[Point, Score] | None:
-        """The row's value of `metric` and its score; None if there is none or it cannot be scored yet."""
-        track, value = self.tracks[metric], number(row, metric)
-        if value is None or (metric == GRADIENT and value <= 0):
+        """The row's value on a track and its score; None if there is none or it cannot be scored yet."""
+        track, point = self.tracks[metric], self._point(row, metric)
+        if point is None:
             return None
-        point = Point(row["step"], value, math.log(value) if metric == GRADIENT else clip(value))
-        if len(track.accepted) < min(MINIMUM, self.settings.window):
+        least = MINIMUM if metric != ALONE else MINIMUM // 2  # bands have waited for as many rows before
+        if len(track.accepted) < min(least, self.settings.window) or self._calm(metric, point):
             self._accept(track, point)
             return None
-        found = score(track.accepted, point.x, logarithmic=metric == GRADIENT)
+        if metric in (LOSS, GRADIENT):
+            found = score(track.accepted, point.x, logarithmic=metric == GRADIENT)
+        else:
+            found = self._ratio(metric, point.x, track.accepted[-1] if metric == RATE else 0.0)
         limit = self._limit(metric, found, self.settings.co_z)
         if point.x > limit:
             track.hit, track.hit_limit = point, limit
         return point, found
 
+    def _point(self, row: Values, metric: str) -> Point | None:
+        if metric == ALONE:
+            return self._alone(row)
+        value = number(row, metric)
+        if value is None or (metric != LOSS and value <= 0):
+            return None
+        return Point(row["step"], metric, value, clip(value) if metric == LOSS else math.log(value))
+
+    def _alone(self, row: Values) -> Point | None:
+        """Of the place that has risen most, or of that whose spike is open."""
+        rises, event = self.bands.rises, self.tracks[ALONE].event
+        highest = max(rises, key=rises.__getitem__, default="")
+        metric = f"{PREFIX}{highest}" if event is None else event.metric
+        place = metric.removeprefix(PREFIX)
+        others = [rise for other, rise in rises.items() if other != place]
+        if place not in rises or not others:
+            return None
+        return Point(row["step"], metric, row[metric], rises[place] - max(others))
+
+    def _least(self, metric: str) -> float:
+        """The logarithm of how many times what was expected a spike must be."""
+        return math.log(self.settings.alone_ratio if metric == ALONE else self.settings.grad_ratio)
+
+    def _ratio(self, metric: str, x: float, expected: float) -> Score:
+        """The score of what has no noise to speak of: `z` is where the ratio is reached, or twice as much."""
+        scale = max(self._least(metric), math.log(2)) / self.settings.z
+        return Score((x - expected) / scale, expected, scale)
+
+    def _calm(self, metric: str, point: Point) -> bool:
+        """Whether a value is so far below any limit that a score would say nothing."""
+        track = self.tracks[metric]
+        if metric == LOSS or track.event is not None:
+            return False
+        return point.x <= self._least(metric) + (0.0 if metric == ALONE else min(track.accepted[-RECENT:]))
+
     def _limit(self, metric: str, found: Score, z: float) -> float:
         """The scored value that `z` standard deviations allow."""
-        least = math.log(self.settings.grad_ratio) if metric == GRADIENT else 0.0
-        return found.expected + max(z * found.scale, least)
+        return found.expected + max(z * found.scale, 0.0 if metric == LOSS else self._least(metric))
 
     def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
         """Take a scored value as an outlier or as one of the baseline."""
@@ -127,8 +170,9 @@ class Spike(Detector):
 
     def _together(self, step: int) -> bool:
         """Whether loss and gradient were both above `co_z` lately, one of them now."""
-        steps = [track.hit.step for track in self.tracks.values() if track.hit is not None]
-        return len(steps) == len(self.tracks) and max(steps) == step <= min(steps) + self.settings.co_steps
+        hits = [self.tracks[metric].hit for metric in (LOSS, GRADIENT)]
+        steps = [hit.step for hit in hits if hit is not None]
+        return len(steps) == 2 and max(steps) == step <= min(steps) + self.settings.co_steps
 
     def _accept(self, track: Track, point: Point) -> list[Event]:
         """A value of the baseline."""
@@ -160,39 +204,25 @@ class Spike(Detector):
         assert event is not None
         return [event.over(end, recovered, peak=track.peak, peak_step=track.peak_step)]
 
-    def _learn_usual(self, row: Values) -> None:
-        for site in self.facts.sizes:
-            norm = number(row, f"grad_norm/{site}")
-            if norm:
-                now = math.log(norm)
-                self.usual[site] = now + (1 - WEIGHT) * (self.usual.get(site, now) - now)
-
-    def _risen(self, row: Values) -> list[tuple[str, float]]:
-        """The sites whose gradients rose most above their usual ones, and by which factor."""
-        ratios = {}
-        for site, usual in self.usual.items():
-            norm = number(row, f"grad_norm/{site}")
-            if norm and math.log(norm) - usual > math.log(NAMED):
-                ratios[site] = math.exp(min(math.log(norm) - usual, 700.0))
-        return sorted(ratios.items(), key=lambda pair: -pair[1])[:MOST]
-
-    def _event(self, row: Values, metric: str, point: Point, limit: float, expected: float) -> Event:
-        if metric == GRADIENT:
-            limit, expected = math.exp(limit), math.exp(expected)
-        risen, past = self._risen(row), len(self.tracks[metric].accepted)
+    def _event(self, row: Values, track: str, point: Point, limit: float, expected: float) -> Event:
+        past = len(self.tracks[track].accepted)
+        if track != LOSS:
+            # From logarithms, of norms or of how many times the usual they are, back to the value.
+            limit, expected = (point.value * math.exp(x - point.x) for x in (limit, expected))
+        what = WORDS.get(track, f"gradient of {point.place}")
         earlier = f" at step {point.step}" if point.step != row["step"] else ""
         told = (
-            f"the {'loss' if metric == LOSS else 'gradient norm'} jumped to {point.value:.4g}{earlier}, "
-            f"where its last {past} values lead to expect {expected:.4g} and {limit:.4g} is the limit"
+            f"the {what} jumped to {point.value:.4g}{earlier}, where its last {past} values "
+            f"{'and the other places ' if track == ALONE else ''}lead to expect {expected:.4g} "
+            f"and {limit:.4g} is the limit"
         )
-        if risen:
-            told += "; gradients rose most in " + ", ".join(f"{site} (x{ratio:.3g})" for site, ratio in risen)
-        return Event(
+        event = Event(
             step=row["step"],
             kind="spike",
-            metric=metric,
+            metric=point.metric,
             value=point.value,
             threshold=limit,
-            layers=tuple(site for site, _ in risen),
+            layers=(point.place,) if track == ALONE else (),
             message=told,
         )
+        return event if track == RATE else self.bands.ranked(event, began=point.step)

@@ -46,8 +46,8 @@ DETECTORS: dict[str, DetectorRow] = table(
     DetectorRow(
         option="spike",
         config=SpikeConfig(),
-        meaning="the loss or the gradient norm far above its own recent past, without its trend",
-        equation="(x - expected) / (1.4826 * MAD) > 10 in the last 64 accepted values; log x of gradients",
+        meaning="loss, gradient norm, one place's gradient or the rate far above its own recent past",
+        equation="(x - expected) / (1.4826 * MAD) > 10 in the last 64 accepted values; log x but of losses",
         source="robust z-score after Iglewicz, Hoaglin 1993; for spike scores, OLMo 2, arXiv 2501.00656",
         detector=Spike,
     ),

@@ -3,8 +3,9 @@
 import math
 
 from normlab.config import DivergenceConfig
-from normlab.divergence.detector import Values
+from normlab.divergence.bands import Bands
 from normlab.divergence.event import Facts
+from normlab.divergence.fold import Values
 from normlab.divergence.places import PlaceDetector, Reading
 
 FAMILY = "grad_norm"
@@ -18,8 +19,8 @@ class Vanishing(PlaceDetector):
     kind = "vanishing"
     low_is_bad = True
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
-        super().__init__(config, facts, config.vanishing.steps, [FAMILY] if facts.eps else [])
+    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+        super().__init__(config, facts, bands, config.vanishing.steps, [FAMILY] if facts.eps else [])
         self.limit = config.vanishing.factor * (facts.eps or 0.0)
         self.roots = {f"{FAMILY}/{place}": math.sqrt(size) for place, size in facts.sizes.items()}
 

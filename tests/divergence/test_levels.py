@@ -168,7 +168,7 @@ def vanishing_rows(*lows: tuple[str, int, int], steps: int = 100) -> list[dict[s
 
 def test_vanishing_names_the_layers_under_ten_eps_for_twenty_steps(fold: Fold) -> None:
     rows = vanishing_rows(("layer_00", 30, 60), ("layer_01", 30, 60), ("head", 30, 49))
-    (event,) = fold(rows)
+    (event,) = kinds(fold(rows), "vanishing")
     assert (event.step, event.kind, event.metric) == (49, "vanishing", "grad_rms/layer_00")
     assert [event.value, event.threshold] == pytest.approx([5e-8, 1e-7])
     assert event.layers == ("layer_00", "layer_01")
@@ -178,10 +178,11 @@ def test_vanishing_names_the_layers_under_ten_eps_for_twenty_steps(fold: Fold) -
 def test_layers_that_follow_join_the_open_event(watch_of: Callable[..., Watch]) -> None:
     watch, news = watch_of(), []
     for step, row in enumerate(vanishing_rows(("layer_01", 10, 90), ("layer_00", 40, 60))):
-        news += watch.update({"step": step, **row})
+        news += kinds(watch.update({"step": step, **row}), "vanishing")
     assert [event.layers for event in news] == [("layer_01",), *[("layer_01", "layer_00")] * 2]
     assert [event.end for event in news] == [None, None, 90]
-    assert len(watch.events) == 1 and "layer_00 from step 59" in watch.events[0].message
+    (event,) = kinds(watch.events, "vanishing")
+    assert "layer_00 from step 59" in event.message
 
 
 def test_vanishing_counts_after_the_warmup_and_only_with_an_eps(fold: Fold) -> None:
@@ -193,4 +194,4 @@ def test_vanishing_counts_after_the_warmup_and_only_with_an_eps(fold: Fold) -> N
 
 
 def test_a_count_starts_anew_after_a_row_above(fold: Fold) -> None:
-    assert fold(vanishing_rows(("head", 0, 19), ("head", 20, 39))) == []
+    assert kinds(fold(vanishing_rows(("head", 0, 19), ("head", 20, 39))), "vanishing") == []

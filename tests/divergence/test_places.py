@@ -40,6 +40,14 @@ CASES = [
     Case("logit_growth", "attention/max_logit", 999.0, 1001.0, 2e4, 1e3, LogitGrowthConfig),
     Case("massive_activation", "stream/massive", 0, 1, 5, 1, MassiveActivationConfig),
 ]
+
+
+@pytest.fixture
+def fold(fold: Fold) -> Fold:
+    """Without spikes: a gradient that is good again jumps, beside one that never was bad."""
+    return lambda *args, **changes: [event for event in fold(*args, **changes) if event.kind != "spike"]
+
+
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{case.family}")
 
 
@@ -110,7 +118,7 @@ def test_it_is_open_when_brute_force_finds_a_place_out_for_long(
         if values[step] == [None, None]:
             continue
         want = any(long(case, [each[i] for each in values[: step + 1]], steps) for i in range(2))
-        open_now = any(event.end is None for event in watch.events)
+        open_now = any(event.end is None and event.kind == case.kind for event in watch.events)
         assert open_now == want, step
         opened += want
     assert 20 < opened < 380
