@@ -24,6 +24,9 @@ OWNERS = {
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),
     "matplotlib": ("normlab.analysis",),
+    "scipy": ("normlab.analysis",),
+    "statsmodels": ("normlab.analysis",),
+    "pandas": ("normlab.analysis",),
     "rich": (
         "normlab.sinks.console",
         "normlab.cli",
@@ -120,10 +123,10 @@ def test_the_loop_knows_no_sink_no_tracker_and_no_command_line():
 
 
 @pytest.mark.parametrize(
-    "module", ["normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config"]
+    "module", ["normlab", "normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config"]
 )
 def test_importing_it_does_not_import_torch(module):
-    heavy = "{'torch', 'hydra', 'wandb', 'datasets', 'matplotlib'}"
+    heavy = "{'torch', 'hydra', 'wandb', 'datasets', 'matplotlib', 'scipy', 'pandas'}"
     code = f"import sys, {module}; found = {heavy} & sys.modules.keys(); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

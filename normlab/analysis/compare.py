@@ -1,0 +1,105 @@
+"""`normlab compare`: run directories become the sheets of a comparison, in the form that is wanted."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from normlab.analysis import axes, differences, formats, settings, tables
+from normlab.analysis.quantities import CAP
+from normlab.analysis.runs import Run, load
+from normlab.analysis.sheet import Sheet, printable
+from normlab.analysis.study import Study, Wanted
+from normlab.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was found."""
+
+    study: Study
+    sheets: Sequence[Sheet]
+    #: What to know of the figures, and what was left out.
+    notes: Sequence[str]
+
+    def record(self) -> dict[str, Any]:
+        """Plain values, for JSON: the sheets by name."""
+        return {
+            "knobs": list(self.study.grouping.knobs),
+            "baseline": dict(self.study.base),
+            "metric": self.study.wanted.metric,
+            "margin": self.study.wanted.margin,
+            "target": self.study.wanted.target,
+            "notes": list(self.notes),
+            **{sheet.name: sheet.records() for sheet in self.sheets},
+        }
+
+
+def compare(runs: Sequence[Run], wanted: Wanted | None = None) -> Comparison:
+    """Group, measure and test `runs`.
+
+    Raises:
+        UserError: no run is finished, the texts differ, or the baseline is none of the groups.
+    """
+    study = Study(runs, wanted or Wanted())
+    sheets = [tables.losses(study), tables.outcomes(study), tables.training(study)]
+    if len(study.groups) > 1:
+        sheets += [differences.differences(study), *axes.sheets(study), settings.settings(study)]
+    sheets.append(tables.runs(study))
+    return Comparison(
+        study=study,
+        sheets=[sheet.printable() for sheet in sheets],
+        notes=[printable(note) for note in _notes(study)],
+    )
+
+
+def _notes(study: Study) -> list[str]:
+    notes = list(study.grouping.notes)
+    if any(study.figures(run).capped for run in study.runs):
+        notes.append(CAP)
+    least = min(len(each.runs) for each in study.groups)
+    if least == 1:
+        notes.append("one seed: nothing can be concluded about spread; train more, as in 'seed=range(5)'")
+    if len(study.groups) == 1:
+        notes.append("nothing differs between these runs but the seed: there is nothing to compare")
+    if "train.steps" in study.grouping.knobs:
+        notes.append("the runs took different numbers of steps: a longer run has a lower loss for that alone")
+    if len(study.texts) > 1:
+        notes.append("the texts differ (--force): losses on different texts say nothing of the models")
+    caveats = {str(run.summary["val/caveat"]) for run in study.runs if run.summary.get("val/caveat")}
+    notes += [f"validation loss is {caveat}" for caveat in sorted(caveats)]
+    damaged = [f"{run.path}: {note}" for run in study.runs for note in run.notes]
+    return notes + damaged
+
+
+def print_comparison(
+    paths: Sequence[Path], wanted: Wanted, form: str = "", table: str = "", *, everything: bool = False
+) -> None:
+    """Compare the runs in `paths` and print it: to people, or as `json`, `csv`, `markdown` or `latex`.
+
+    CSV is one table: `table`, else the runs.
+
+    Raises:
+        UserError: what `load` and `compare` raise, or a `table` that there is not.
+    """
+    found = compare(load(*paths), wanted)
+    sheets = [sheet for sheet in found.sheets if not table or sheet.name == table]
+    if not sheets:
+        raise UserError(
+            f"--table {table}: there is none in this comparison; there are "
+            + ", ".join(sheet.name for sheet in found.sheets)
+        )
+    if form == "json":
+        sys.stdout.write(formats.as_json(found.record()) + "\n")
+    elif form == "csv":
+        chosen = sheets[0] if table else found.sheets[-1]
+        sys.stdout.write(formats.as_csv(chosen) + "\n")
+    elif form:
+        write = {"markdown": formats.as_markdown, "latex": formats.as_latex}[form]
+        sys.stdout.write(write(sheets, found.notes) + "\n")
+    else:
+        shown = [sheet for sheet in sheets if everything or table or sheet.name != "runs"]
+        formats.show(shown, found.notes, Console(highlight=False), everything=everything)
