@@ -21,11 +21,12 @@ CAP = (
 
 
 class Facts:
-    """What a run's figures are made of. Its rows are read once and go with it."""
+    """What a run's figures are made of."""
 
     def __init__(self, run: Run, target: float | None = None) -> None:
         self.run, self.target = run, target
-        self.rows = run.read_rows()
+        # All of them take long to parse, and only the way to a target needs them.
+        self.rows = run.read_ends(SPAN) if target is None else run.read_rows()
 
     @cached_property
     def start(self) -> float | None:
@@ -215,7 +216,7 @@ class Figures:
 
 
 def measure(run: Run, target: float | None = None) -> Figures:
-    """Read a run's rows, take its figures, and let the rows go."""
+    """The figures of a run; the rows that they take are read, and let go."""
     facts = Facts(run, target)
     values = {name: quantity.of(facts) for name, quantity in QUANTITIES.items()}
     return Figures(values=values, capped=facts.capped, diverged=run.summary.get("outcome") in DIVERGED)

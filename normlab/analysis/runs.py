@@ -13,7 +13,7 @@ import yaml
 from normlab import groups, naming
 from normlab.divergence.nonfinite import TEXTS
 from normlab.errors import RunDirectoryError
-from normlab.sinks.afterwards import readable_events, readable_rows
+from normlab.sinks.afterwards import first_and_last_rows, readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 from normlab.sweep import FILE as SWEEP
 
@@ -58,6 +58,13 @@ class Run:
         """The rows that can be read, as in `metrics.jsonl`; a metric is only in rows that measured it."""
         try:
             return readable_rows(self.path / ROWS, TEXTS)[0]
+        except OSError:
+            return []
+
+    def read_ends(self, last: int) -> list[dict[str, Any]]:
+        """The first row and the `last` last ones."""
+        try:
+            return first_and_last_rows(self.path / ROWS, last)
         except OSError:
             return []
 

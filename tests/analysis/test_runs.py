@@ -115,3 +115,13 @@ def test_a_run_from_python(tmp_path, monkeypatch):
         normlab.train(words, tmp_path / "again")
     with pytest.raises(ConfigError, match="depht"):
         normlab.train(["depht=3"])
+
+
+def test_the_ends_of_a_run_are_its_rows_without_the_middle(tmp_path, write):
+    path = write(tmp_path / "a")
+    [run] = normlab.load(path)
+    rows = run.read_rows()
+    assert run.read_ends(5) == [rows[0], *rows[-5:]] and run.read_ends(100) == rows
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 30, "lo')
+    assert run.read_ends(5) == [rows[0], *rows[-4:]]
