@@ -24,7 +24,7 @@ OWNERS = {
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),
     "matplotlib": ("normlab.analysis",),
-    "scipy": ("normlab.analysis",),
+    "scipy": ("normlab.analysis", "normlab.probe.statistics"),
     "statsmodels": ("normlab.analysis",),
     "pandas": ("normlab.analysis",),
     "rich": (
