@@ -33,6 +33,7 @@ def compare(
     as_markdown: Annotated[bool, typer.Option("--markdown")] = False,
     as_latex: Annotated[bool, typer.Option("--latex")] = False,
     force: Annotated[bool, typer.Option("--force")] = False,
+    wandb: Annotated[_Words, typer.Option("--wandb", metavar="ENTITY/PROJECT[/GROUP]")] = None,
     help_: Annotated[bool, typer.Option("--help", "-h")] = False,
 ) -> None:
     """Compare finished runs: losses, outcomes, gradients, and what of it is more than chance."""
@@ -43,16 +44,17 @@ def compare(
         return
     forms = {"json": as_json, "csv": as_csv, "markdown": as_markdown, "latex": as_latex}
     with refusals():
-        if not paths:
+        if not paths and not wandb:
             raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
         chosen = [name for name, wanted in forms.items() if wanted]
         if len(chosen) > 1:
             raise UserError(f"--{' and --'.join(chosen)}: choose one")
-        from normlab.analysis.compare import print_comparison
+        from normlab.analysis.compare import Sources, print_comparison
         from normlab.analysis.study import Wanted
 
         wanted = Wanted(baseline=baseline or [], metric=metric, margin=margin, target=target, force=force)
-        print_comparison(paths, wanted, "".join(chosen), table, everything=everything)
+        sources = Sources(paths=paths or [], addresses=wandb or [])
+        print_comparison(sources, wanted, "".join(chosen), table, everything=everything)
 
 
 def runs(

@@ -227,6 +227,7 @@ def compare_page() -> Page:
                     ("--json", "print all tables as one JSON object"),
                     ("--csv", "print one table as CSV: the runs, or --table"),
                     ("--markdown, --latex", "print the tables in that form; LaTeX needs booktabs"),
+                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
                     ("--force", "compare runs on different texts too"),
                 ),
             ),

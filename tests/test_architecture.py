@@ -19,7 +19,7 @@ OWNERS = {
     "hydra": ("normlab.launch",),
     "omegaconf": ("normlab.launch",),
     "typer": ("normlab.cli",),
-    "wandb": ("normlab.sinks.wandb",),
+    "wandb": ("normlab.sinks.wandb", "normlab.analysis.wandb_runs"),
     "datasets": ("normlab.data",),
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),

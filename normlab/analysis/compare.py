@@ -4,16 +4,36 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 
-from normlab.analysis import axes, differences, formats, settings, tables
+from normlab.analysis import axes, differences, formats, settings, tables, wandb_runs
 from normlab.analysis.quantities import CAP
 from normlab.analysis.runs import Run, load
 from normlab.analysis.sheet import Sheet, printable
 from normlab.analysis.study import Study, Wanted
 from normlab.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where runs come from."""
+
+    #: Run directories, sweeps, folders above them, offline folders of wandb.
+    paths: Sequence[Path]
+    #: wandb projects, as ENTITY/PROJECT or ENTITY/PROJECT/GROUP.
+    addresses: Sequence[str] = ()
+
+    def directories(self, folder: Path) -> list[Path]:
+        """The folders to read; what comes from wandb is written to `folder` first.
+
+        Raises:
+            UserError: what wandb cannot read or does not have.
+        """
+        here = [place for path in self.paths for place in wandb_runs.local(path, folder)]
+        return here + [place for address in self.addresses for place in wandb_runs.fetch(address, folder)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,21 +91,22 @@ def _notes(study: Study) -> list[str]:
         notes.append("the texts differ (--force): losses on different texts say nothing of the models")
     caveats = {str(run.summary["val/caveat"]) for run in study.runs if run.summary.get("val/caveat")}
     notes += [f"validation loss is {caveat}" for caveat in sorted(caveats)]
-    damaged = [f"{run.path}: {note}" for run in study.runs for note in run.notes]
+    damaged = [f"{run.place}: {note}" for run in study.runs for note in run.notes]
     return notes + damaged
 
 
 def print_comparison(
-    paths: Sequence[Path], wanted: Wanted, form: str = "", table: str = "", *, everything: bool = False
+    sources: Sources, wanted: Wanted, form: str = "", table: str = "", *, everything: bool = False
 ) -> None:
-    """Compare the runs in `paths` and print it: to people, or as `json`, `csv`, `markdown` or `latex`.
+    """Compare the runs and print it: to people, or as `json`, `csv`, `markdown` or `latex`.
 
     CSV is one table: `table`, else the runs.
 
     Raises:
         UserError: what `load` and `compare` raise, or a `table` that there is not.
     """
-    found = compare(load(*paths), wanted)
+    with TemporaryDirectory(prefix="normlab-") as folder:
+        found = compare(load(*sources.directories(Path(folder))), wanted)
     sheets = [sheet for sheet in found.sheets if not table or sheet.name == table]
     if not sheets:
         raise UserError(

@@ -50,6 +50,11 @@ class Run:
         return str(self.summary.get("outcome")) if self.status == "finished" else self.status
 
     @property
+    def place(self) -> str:
+        """Where it is, for people: its directory, or what it was fetched from."""
+        return str(self.summary.get("origin") or self.path)
+
+    @property
     def steps(self) -> Any:
         """The steps it was to take."""
         return naming.knob(self.config, "train.steps")

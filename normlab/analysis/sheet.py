@@ -76,10 +76,11 @@ def record(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """An estimate of a group of which some runs were capped."""
+    """A mean over the runs of a group, of which some were capped, and some may have no value."""
 
     estimate: Estimate
     capped: int
+    missing: int = 0
 
     def record(self) -> dict[str, Any]:
         """As it stands in JSON."""
@@ -104,7 +105,7 @@ def spread(form: str) -> Callable[[Any], str]:
     def write(value: Marked) -> str:
         estimate, half = value.estimate, value.estimate.half
         text = f"{estimate.value:{form}}" + ("" if half is None else f" ± {half:{form.removeprefix('+')}}")
-        return text + "*" * bool(value.capped)
+        return text + "*" * bool(value.capped) + f" (n={estimate.n})" * bool(value.missing)
 
     return write
 

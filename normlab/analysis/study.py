@@ -82,7 +82,11 @@ class Study:
         """The mean of a loss over a group's runs, with how many were capped."""
         estimate = mean(self.values(group, name))
         capped = sum(figures.capped for figures in self.of(group)) if QUANTITIES[name].of_end else 0
-        return None if estimate is None else Marked(estimate=estimate, capped=capped)
+        return (
+            None
+            if estimate is None
+            else Marked(estimate=estimate, capped=capped, missing=len(group.runs) - estimate.n)
+        )
 
     def counterpart(self, group: Group) -> Group | None:
         """The group that this one is measured against; None for a baseline itself, or where there is none."""

@@ -164,7 +164,7 @@ def runs(study: Study) -> Sheet:
     """Every run that counted, with what it brought."""
     rows = [
         {**each.knobs, "seed": seed, "outcome": run.word, "capped": study.figures(run).capped}
-        | {**study.figures(run).values, "path": str(run.path)}
+        | {**study.figures(run).values, "path": run.place}
         for each in study.groups
         for seed, run in each.runs.items()
     ]
