@@ -80,9 +80,14 @@ def _notes(study: Study) -> list[str]:
     notes = list(study.grouping.notes)
     if any(study.figures(run).capped for run in study.runs):
         notes.append(CAP)
-    least = min(len(each.runs) for each in study.groups)
-    if least == 1:
-        notes.append("one seed: nothing can be concluded about spread; train more, as in 'seed=range(5)'")
+    single = sum(len(each.runs) == 1 for each in study.groups)
+    if single:
+        whose = (
+            "one seed"
+            if single == len(study.groups)
+            else f"{single} of {len(study.groups)} groups have one seed"
+        )
+        notes.append(f"{whose}: nothing can be concluded about spread; train more, as in 'seed=range(5)'")
     if len(study.groups) == 1:
         notes.append("nothing differs between these runs but the seed: there is nothing to compare")
     if "train.steps" in study.grouping.knobs:

@@ -71,7 +71,7 @@ def _verdict(each: Against, p: float | None, parity: float | None) -> str:
 def _few_pairs(found: Sequence[Against]) -> list[str]:
     least = min((each.found.mean.n for each in found if each.found), default=FEW)
     if least == 1:
-        return ["one seed: nothing can be concluded about spread, so nothing is tested"]
+        return ["one pair: nothing can be concluded about spread, so nothing is tested"]
     few = f"fewer than {FEW} pairs: bootstrap intervals are too narrow, go by the t tests"
     return [few] if least < FEW else []
 

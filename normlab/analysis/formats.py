@@ -42,6 +42,8 @@ def show(sheets: Sequence[Sheet], notes: Sequence[str], console: Console, *, eve
 
 def _hanging(note: str) -> Table:
     grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(overflow="fold")
     grid.add_row("-", Text(note))
     return grid
 

@@ -7,7 +7,7 @@ from typing import Any
 from normlab.analysis import statistics
 from normlab.analysis.matching import Group
 from normlab.analysis.quantities import QUANTITIES, Quantity
-from normlab.analysis.sheet import Column, Sheet, number, p_value, spread
+from normlab.analysis.sheet import Column, Sheet, interval, number, p_value, spread
 from normlab.analysis.statistics import ALPHA
 from normlab.analysis.study import Study
 from normlab.divergence.outcome import OUTCOMES
@@ -51,7 +51,8 @@ def outcomes(study: Study) -> Sheet:
         row |= {"p": p, "p_holm": corrected}
     columns = [
         Column(name="outcomes", title="outcomes", text=_counts, right=False, least=11),
-        Column(name="diverged", title="diverged", text=_share),
+        Column(name="diverged", title="diverged", text=number(".0%")),
+        Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=3),
         Column(name="p_holm", title="p Fisher", text=p_value, rank=1),
         Column(name="p", title="p uncorrected", text=p_value, rank=4),
         Column(name="first_event", title="first event", text=_first, right=False, rank=2),
@@ -59,8 +60,8 @@ def outcomes(study: Study) -> Sheet:
     return Sheet(
         name="outcomes",
         title="Outcomes",
-        caption="diverged: nonfinite, exploded or stuck; share with Wilson's 95 % interval. p Fisher: that "
-        "the share is the baseline's, exact, Holm over this table. first event: kind, median step, layer, "
+        caption="diverged: nonfinite, exploded or stuck. p Fisher: that the share is the baseline's, exact, "
+        "Holm over this table. first event: kind, median step, layer, "
         "in how many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
@@ -71,10 +72,12 @@ def outcomes(study: Study) -> Sheet:
 def _outcome_row(study: Study, group: Group) -> dict[str, Any]:
     counts = Counter(run.word for run in group.runs.values())
     diverged = sum(figures.diverged for figures in study.of(group))
+    share = statistics.rate(diverged, len(group.runs))
     return {
         **_head(group),
         "outcomes": {name: counts[name] for name in OUTCOMES | {"stable": None} if counts[name]},
-        "diverged": statistics.rate(diverged, len(group.runs)),
+        "diverged": share.value,
+        "diverged_interval": share,
         "first_event": _first_event(group),
     }
 
@@ -114,10 +117,6 @@ def _first_event(group: Group) -> dict[str, Any] | None:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _share(found: statistics.Estimate) -> str:
-    return f"{found.value:.0%} [{found.low or 0:.0%}, {found.high or 0:.0%}]"
 
 
 def _first(event: dict[str, Any]) -> str:

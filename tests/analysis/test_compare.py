@@ -118,7 +118,7 @@ def test_a_diverged_run_counts_with_its_loss_at_initialization(
     assert found["loss"][0]["val/final"]["value"] == pytest.approx((6.0 + 2.0) / 2)
     assert (found["loss"][0]["val/final"]["n"], found["loss"][0]["val/final"]["capped"]) == (2, 1)
     assert any("Wortsman" in note for note in found["notes"])
-    assert found["outcomes"][0]["diverged"]["value"] == 0.5
+    assert found["outcomes"][0]["diverged"] == 0.5
 
 
 def test_what_a_run_reached_before_it_stopped_was_reached(tmp_path, write, compared):
@@ -139,7 +139,7 @@ def test_outcomes_are_counted_and_tested(tmp_path, write, compared):
         write(tmp_path / f"post{seed}", 3.1, seed=seed, placement="post", summary=more)
     found = by(compared(tmp_path, baseline=["placement=pre"])["outcomes"], "placement")
     assert found["post"]["outcomes"] == {"stuck": 4, "spiked": 1}
-    assert found["post"]["diverged"]["value"] == 0.8
+    assert found["post"]["diverged"] == 0.8
     # 4 of 5 against none of 5: 2 * C(5,4) C(5,0) / C(10,4).
     assert found["post"]["p"] == pytest.approx(2 * 5 / 210)
     assert found["pre"]["p"] is None and found["pre"]["first_event"] is None
