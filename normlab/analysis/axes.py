@@ -49,6 +49,8 @@ def sensitivity(study: Study) -> Sheet:
     of the seeds train at every rate.
     """
     rows, notes = [], []
+    if any(key != RATE and key.partition(".")[0] == "optimizer" for key in study.grouping.knobs):
+        notes.append("optimizers differ: a rate does not mean the same to them, nor does S")
     for rest, axis in _along(study, RATE):
         curves, lost = _curves(study, axis)
         notes += [f"{label(rest)}: {lost} seeds did not run at every rate and are left out of S"] * (lost > 0)
@@ -62,7 +64,8 @@ def sensitivity(study: Study) -> Sheet:
                 **rest,
                 "rates": {"low": min(axis), "high": max(axis), "count": len(axis)},
                 "n": len(curves),
-                "sensitivity": statistics.mean([_sensitivity(curve) for curve in curves]),
+                # Of one rate there is nothing to be sensitive to.
+                "sensitivity": statistics.mean([_sensitivity(curve) for curve in curves if len(curve) > 1]),
                 "best_rate": lowest,
                 "best_loss": best.get(lowest) if lowest is not None else None,
                 "critical": critical(study, axis),

@@ -20,8 +20,8 @@ class Group:
     """Runs that differ in nothing but the seed."""
 
     knobs: Knobs
-    #: By seed.
-    runs: Mapping[Any, Run]
+    #: By seed, as it is typed.
+    runs: Mapping[str, Run]
 
     @property
     def label(self) -> str:
@@ -41,7 +41,7 @@ class Grouping:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Runs of two groups with the same seed and the same batches, in the order of their seeds."""
+    """Runs of two groups with the same seed and the same batches."""
 
     pairs: Sequence[tuple[Run, Run]]
     #: Why runs with the same seed are no pair.
@@ -59,7 +59,7 @@ def group(runs: Sequence[Run]) -> Grouping:
     if not done:
         raise UserError(f"no finished run to compare: {'; '.join(notes)}")
     knobs = [key for key in naming.swept([run.config for run in done]) if not _within(key, REPLICATES)]
-    found: dict[tuple[str, ...], dict[Any, Run]] = {}
+    found: dict[tuple[str, ...], dict[str, Run]] = {}
     for run in done:
         members = found.setdefault(tuple(spell(naming.knob(run.config, key)) for key in knobs), {})
         notes += _add(members, run)
@@ -86,9 +86,9 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     )
 
 
-def _add(members: dict[Any, Run], run: Run) -> list[str]:
+def _add(members: dict[str, Run], run: Run) -> list[str]:
     """Put `run` among the replicates; of two with one seed the newer stays: the same run twice is one."""
-    seed = run.config.get("seed")
+    seed = spell(run.config.get("seed"))
     old = members.get(seed)
     if old is None:
         members[seed] = run
@@ -111,7 +111,7 @@ def _in_order(knobs: Sequence[str], groups: Sequence[Group]) -> list[Group]:
 
 def pair(this: Group, other: Group) -> Pairs:
     """Pair by seed and by the hash of the batches: runs that saw other batches are no pair."""
-    seeds = sorted((seed for seed in this.runs if seed in other.runs), key=str)
+    seeds = [seed for seed in this.runs if seed in other.runs]
     candidates = [(this.runs[seed], other.runs[seed]) for seed in seeds]
     pairs = [(run, twin) for run, twin in candidates if _order(run) and _order(run) == _order(twin)]
     if not seeds:

@@ -217,7 +217,8 @@ def _config(path: Path, notes: list[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         notes.append(f"{path.name} is not the config of a run")
         return {}
-    broken = [key for key in groups.GROUPS if key in content and "name" not in _mapping(content[key])]
+    names = {key: _mapping(content[key]).get("name") for key in groups.GROUPS if key in content}
+    broken = [key for key, name in names.items() if not isinstance(name, str)]
     if broken:
         notes.append(f"{path.name} is not the config of a run: {', '.join(broken)}")
         return {}

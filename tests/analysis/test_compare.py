@@ -279,6 +279,14 @@ def test_a_seed_that_lacks_a_rate_is_left_out_of_the_sensitivity(rates, write, c
     ]
 
 
+def test_a_rate_means_another_thing_to_another_optimizer(rates, write):
+    write(rates / "more", 2.4, optimizer="sgd")
+    sheets = {sheet.name: sheet for sheet in compare(load(rates)).sheets}
+    assert any("optimizers differ" in note for note in sheets["sensitivity"].notes)
+    [alone] = [row for row in sheets["sensitivity"].rows if row["optimizer"] == "sgd"]
+    assert alone["sensitivity"] is None
+
+
 def test_slopes_against_depth(tmp_path, write, compared):
     for depth in (4, 8, 16):
         for seed in range(3):
