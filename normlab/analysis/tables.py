@@ -61,8 +61,7 @@ def outcomes(study: Study) -> Sheet:
         name="outcomes",
         title="Outcomes",
         caption="diverged: nonfinite, exploded or stuck. p Fisher: that the share is the baseline's, exact, "
-        "Holm over this table. first event: kind, median step, layer, "
-        "in how many runs",
+        "Holm over this table. first event: kind, median step, layer, in how many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
         notes=_too_few_for_fisher(study),
@@ -91,11 +90,15 @@ def _diverged_p(study: Study, group: Group) -> float | None:
 
 
 def _too_few_for_fisher(study: Study) -> list[str]:
-    """The least p that Fisher's test can give with so few runs, where that is no small one."""
-    sizes = [(len(each.runs), len(other.runs)) for each in study.groups if (other := study.counterpart(each))]
-    least = [(statistics.fisher(n, n, 0, m), n, m) for n, m in sizes]
-    p, n, m = max(least, default=(0.0, 0, 0))
-    return [f"{n} against {m} runs: Fisher's p cannot fall below {p:.2g}, whatever happens"] * (p > ALPHA)
+    """The least p that Fisher's test can give here, where that is no small one."""
+    sizes = {(len(each.runs), len(other.runs)) for each in study.groups if (other := study.counterpart(each))}
+    tests = sum(study.counterpart(each) is not None for each in study.groups)
+    least, n, m = max(((statistics.fisher(n, n, 0, m), n, m) for n, m in sizes), default=(0.0, 0, 0))
+    corrected = min(least * tests, 1.0)
+    sizes_said = f"{n} against {m} runs" + (f" in {tests} tests" if tests > 1 else "")
+    return [f"{sizes_said}: p Fisher cannot fall below {corrected:.2g}, whatever happens"] * (
+        corrected > ALPHA
+    )
 
 
 def _first_event(group: Group) -> dict[str, Any] | None:
