@@ -7,7 +7,7 @@ from typing import Any
 
 from normlab.analysis import statistics
 from normlab.analysis.matching import Group, label
-from normlab.analysis.sheet import Column, Sheet, number
+from normlab.analysis.sheet import Column, Marked, Sheet, number
 from normlab.analysis.statistics import Estimate
 from normlab.analysis.study import Study
 
@@ -146,7 +146,7 @@ def slopes(study: Study) -> Sheet:
             {
                 **rest,
                 "depths": {"low": depths[0], "high": depths[-1], "count": len(depths)},
-                "loss": _slope(study, axis, "val/final", logarithmic=False),
+                "loss": _loss_slope(study, axis),
                 "start": _slope(study, axis, "first_to_last/start", logarithmic=True),
                 "end": _slope(study, axis, "first_to_last/end", logarithmic=True),
                 "critical": critical(study, axis),
@@ -154,7 +154,7 @@ def slopes(study: Study) -> Sheet:
         )
     columns = [
         Column(name="depths", title="depths", text=_range, right=False, rank=2),
-        Column(name="loss", title="loss a doubling", text=_plus_minus_n),
+        Column(name="loss", title="loss a doubling", text=_marked),
         Column(name="start", title="g1/gL start", text=_plus_minus_n),
         Column(name="end", title="g1/gL end", text=_plus_minus_n, rank=1),
         Column(name="critical", title="trains to", text=_critical),
@@ -170,6 +170,12 @@ def slopes(study: Study) -> Sheet:
     )
 
 
+def _loss_slope(study: Study, axis: Axis) -> Marked | None:
+    found = _slope(study, axis, "val/final", logarithmic=False)
+    capped = sum(figures.capped for group in axis.values() for figures in study.of(group))
+    return None if found is None else Marked(estimate=found, capped=capped)
+
+
 def _slope(study: Study, axis: Axis, name: str, *, logarithmic: bool) -> Estimate | None:
     if len(axis) < 2:
         return None
@@ -182,6 +188,10 @@ def _slope(study: Study, axis: Axis, name: str, *, logarithmic: bool) -> Estimat
             heights = [math.log2(value) for value in usable] if logarithmic else usable
             found.append(statistics.slope([math.log2(depth) for depth in axis], heights))
     return statistics.mean(found)
+
+
+def _marked(found: Marked) -> str:
+    return _plus_minus_n(found.estimate) + "*" * bool(found.capped)
 
 
 def _plus_minus_n(found: Estimate) -> str:

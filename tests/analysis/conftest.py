@@ -28,13 +28,13 @@ def settings(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(final: float, start: float, steps: int, ratio: float) -> list[dict[str, Any]]:
-    """The loss falls in a straight line; the gradient ratio is 1 at first, then `ratio`."""
+    """The loss falls in a straight line; the gradient ratio is 1 for ten steps, then `ratio`."""
     return [
         {
             "step": step,
             "loss": start + (final - start) * step / max(steps - 1, 1),
             "tokens": 1000 * (step + 1),
-            "grad_norm/first_to_last": ratio if step else 1.0,
+            "grad_norm/first_to_last": ratio if step >= 10 else 1.0,
             "time/seconds": 0.1 * step,
         }
         for step in range(steps)

@@ -296,7 +296,10 @@ def test_slopes_against_depth(tmp_path, write, compared):
     [row] = compared(tmp_path)["depth"]
     assert row["loss"]["value"] == pytest.approx(-0.05) and row["loss"]["n"] == 3
     assert row["start"]["value"] == pytest.approx(0) and row["end"]["value"] == pytest.approx(0.5)
-    assert row["critical"] == {"bound": ">=", "at": 16}
+    assert row["critical"] == {"bound": ">=", "at": 16} and row["loss"]["capped"] == 0
+    write(tmp_path / "nan", "NaN", seed=0, depth=32, summary={"outcome": "nonfinite"})
+    [row] = compared(tmp_path)["depth"]
+    assert row["critical"] == {"bound": "=", "at": 16} and row["loss"]["capped"] == 1
 
 
 def test_a_leaky_norms_caveat_is_passed_on(tmp_path, write, compared):
