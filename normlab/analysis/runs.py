@@ -142,7 +142,7 @@ def load(*paths: Path | str) -> Runs:
         directories = list(find(path))
         if not directories:
             raise RunDirectoryError(_no_runs(path))
-        found |= {each.resolve(): read(each) for each in directories if each.resolve() not in found}
+        found |= {each.resolve(): read(each) for each in directories}
     return Runs(found.values())
 
 

@@ -32,6 +32,7 @@ def test_an_offline_folder_is_the_run_that_it_mirrors(offline, tmp_path):
     assert read.config == json.loads(json.dumps(ours.config))
     for key in ("outcome", "val/final", "loss/best", "floors", "batch_order", "first_event", "steps"):
         assert read.summary[key] == ours.summary[key]
+    assert sorted(read.rows) == sorted(ours.rows)
     assert list(read.rows["loss"]) == list(ours.rows["loss"])
     assert list(read.rows["grad_norm/first_to_last"]) == list(ours.rows["grad_norm/first_to_last"])
 
@@ -52,10 +53,15 @@ def test_a_damaged_file_is_refused(tmp_path):
 def api(monkeypatch, sweep):
     """wandb as far as `fetch` uses it, with the runs of `sweep`; collects what it was asked for."""
     asked = []
+    path = sweep / "post-0" / "summary.json"
+    event = {"kind": "spike", "step": 7, "layers": ["layer_01", "layer_00"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"first_event": event}))
 
     def remote(local):
         flat = {key: value for key, value in local.summary.items() if not isinstance(value, dict)}
         flat |= {f"floors/{key}": value for key, value in local.summary["floors"].items()}
+        for key, value in (local.summary["first_event"] or {}).items():
+            flat[f"first_event/{key}"] = ", ".join(value) if isinstance(value, list) else value
         rows = [
             {"_step": row["step"], "figures/loss": {"_type": "image"}, **row} for row in local.read_rows()
         ]
