@@ -5,23 +5,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import __version__
+from normlab import __version__, cli_analysis
+from normlab.cli_page import draw
 from normlab.errors import UserError
-
-if TYPE_CHECKING:
-    from normlab.pages import Page
 
 app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-#: Widest help page: longer lines are hard to read.
-_WIDEST = 100
 
 
 def main() -> None:
@@ -60,7 +56,7 @@ def _show_main_help(wanted: bool) -> None:
     if wanted:
         from normlab.pages import main_page
 
-        _draw(main_page())
+        draw(main_page())
         raise typer.Exit
 
 
@@ -112,7 +108,7 @@ def train(
     if help_ or "-h" in typed:
         from normlab.pages import train_page
 
-        _draw(train_page())
+        draw(train_page())
         return
     if "--version" in typed:
         _show_version(True)
@@ -146,7 +142,7 @@ def describe(
     if help_ or {"--help", "-h"} & set(typed):
         from normlab.pages import describe_page
 
-        _draw(describe_page())
+        draw(describe_page())
         return
     if "--version" in typed:
         _show_version(True)
@@ -183,7 +179,7 @@ def probe(
     if help_:
         from normlab.pages import probe_page
 
-        _draw(probe_page())
+        draw(probe_page())
         return
     from normlab.launch import probe as run_probe
 
@@ -267,6 +263,9 @@ def _refusals() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+cli_analysis.register(app)
+
+
 def _complete_list() -> list[str]:
     from normlab.listing import TABLES
 
@@ -293,26 +292,3 @@ def list_(
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-
-
-def _draw(page: "Page") -> None:
-    from rich.console import Console, Group
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    console.width = min(console.width, _WIDEST)
-    console.print(Text.assemble(("Usage: ", "bold"), page.usage), Text(page.summary), sep="\n\n", end="\n\n")
-    for panel in page.panels:
-        grid = Table.grid(padding=(0, 2))
-        if panel.stacked:
-            body: Group | Table = Group(
-                *(Text.assemble((meaning, "dim"), "\n  ", (what, "cyan")) for what, meaning in panel.lines)
-            )
-        else:
-            for what, meaning in panel.lines:
-                grid.add_row(Text(what, style="cyan", no_wrap=True), Text(meaning))
-            body = grid
-        console.print(Panel(body, title=panel.title, title_align="left", border_style="dim"))
-    console.print(Text(page.closing, style="dim"))

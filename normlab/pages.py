@@ -58,6 +58,8 @@ def main_page() -> Page:
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
+                    ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
+                    ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),
@@ -190,6 +192,49 @@ def describe_page() -> Page:
             ),
         ),
         closing="Words are those of normlab train. No text is read. Exit code: 0 done, 2 bad input.",
+    )
+
+
+def compare_page() -> Page:
+    """`normlab compare --help`."""
+    return Page(
+        usage="normlab compare RUN_OR_SWEEP ... [OPTIONS]",
+        summary="Compare finished runs: losses, outcomes, gradients, and which differences are more than "
+        "chance. Runs that differ in nothing but the seed are replicates; a run's pair in the baseline has "
+        "the same seed and saw the same batches.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab compare outputs/sweeps/mine", "A sweep; the first group is the baseline"),
+                    (
+                        "normlab compare outputs/sweeps/mine --baseline placement=pre",
+                        "Each placement against pre, at the same warm-up, depth and so on",
+                    ),
+                    ("normlab compare outputs --table loss --latex", "One table, for a paper"),
+                    ("normlab compare outputs/sweeps/mine --csv", "A line a run, for a spreadsheet"),
+                ),
+            ),
+            Panel(
+                title="Options",
+                lines=(
+                    ("--baseline KEY=VALUE", "what the others are measured against; may be given again"),
+                    ("--metric NAME", "whose differences are tested; else val/final"),
+                    ("--margin 0.02", "parity is a difference below this, in the metric's unit"),
+                    ("--target LOSS", "count the tokens until the training loss is this low"),
+                    ("--table NAME", "this one: loss, outcomes, training, differences, sensitivity, ..."),
+                    ("--all", "every column, and a line a run, however wide"),
+                    ("--json", "print all tables as one JSON object"),
+                    ("--csv", "print one table as CSV: the runs, or --table"),
+                    ("--markdown, --latex", "print the tables in that form; LaTeX needs booktabs"),
+                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
+                    ("--force", "compare runs on different texts too"),
+                ),
+            ),
+        ),
+        closing="normlab.load(DIR) gives the runs to Python, with pandas frames. "
+        "Exit code: 0 done, 2 bad input.",
     )
 
 

@@ -31,7 +31,7 @@ _LAYOUTS = (
     (False, ("outcome", "final", "first event")),
     (False, ("outcome", "final")),
 )
-_STYLES = {
+STYLES = {
     "stable": "green",
     "spiked": "yellow",
     "stuck": "yellow",
@@ -250,12 +250,12 @@ def _cells(job: Job) -> dict[str, str | Text]:
     word = str(job.summary.get("outcome") if job.status == "finished" else job.status)
     best, final = (_cell(job.summary.get(f"loss/{name}"), 3) for name in ("best", "final"))
     return {
-        "outcome": Text(word, style=_STYLES.get(word, "bold red")),
+        "outcome": Text(word, style=STYLES.get(word, "bold red")),
         "best loss": best,
         "best": best,
         "final loss": final,
         "final": final,
-        "first event": _event(job.summary.get("first_event")),
+        "first event": first_event(job.summary.get("first_event")),
         "time": _time(job.summary.get("seconds")),
     }
 
@@ -270,7 +270,7 @@ def _cell(value: Any, digits: int | None = None) -> str:
     return str(value)
 
 
-def _event(event: Any) -> str:
+def first_event(event: Any) -> str:
     if not isinstance(event, Mapping):
         return "-"
     return f"{event.get('kind')} @ {event.get('step')}"

@@ -19,11 +19,14 @@ OWNERS = {
     "hydra": ("normlab.launch",),
     "omegaconf": ("normlab.launch",),
     "typer": ("normlab.cli",),
-    "wandb": ("normlab.sinks.wandb",),
+    "wandb": ("normlab.sinks.wandb", "normlab.analysis.wandb_runs"),
     "datasets": ("normlab.data",),
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),
     "matplotlib": ("normlab.analysis",),
+    "scipy": ("normlab.analysis", "normlab.probe.statistics"),
+    "statsmodels": ("normlab.analysis",),
+    "pandas": ("normlab.analysis",),
     "rich": (
         "normlab.sinks.console",
         "normlab.cli",
@@ -124,10 +127,17 @@ def test_the_loop_knows_no_sink_no_tracker_and_no_command_line():
 
 @pytest.mark.parametrize(
     "module",
-    ["normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config", "normlab.explain.page"],
+    [
+        "normlab",
+        "normlab.tables.norms",
+        "normlab.cli",
+        "normlab.divergence",
+        "normlab.config",
+        "normlab.explain.page",
+    ],
 )
 def test_importing_it_does_not_import_torch(module):
-    heavy = "{'torch', 'hydra', 'wandb', 'datasets', 'matplotlib'}"
+    heavy = "{'torch', 'hydra', 'wandb', 'datasets', 'matplotlib', 'scipy', 'pandas'}"
     code = f"import sys, {module}; found = {heavy} & sys.modules.keys(); sys.exit(str(found) if found else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

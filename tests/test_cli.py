@@ -35,6 +35,8 @@ def test_the_main_page_teaches(run):
             "probe",
             "resume",
             "replay",
+            "compare",
+            "runs",
             "list",
             "--version",
             "--install-completion",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 #: What a row has besides its group and its quantities.
 Row = Mapping[str, Any]
@@ -109,29 +110,5 @@ def summarize(values: Sequence[float]) -> tuple[float, float | None, tuple[float
     if len(values) < 2:
         return mean, None, None
     sd = float(np.std(values, ddof=1))
-    half = t_quantile((1 + CONFIDENCE) / 2, len(values) - 1) * sd / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(len(values))
     return mean, sd, (mean - half, mean + half)
-
-
-def t_quantile(probability: float, freedom: int) -> float:
-    """The t with P(T <= t) = probability in Student's distribution, for a probability above 1/2."""
-    low, high = 0.0, 1.0
-    while _t_probability(high, freedom) < probability:
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_probability(middle, freedom) < probability else (low, middle)
-    return high
-
-
-def _t_probability(t: float, freedom: int) -> float:
-    """P(T <= t), t >= 0, by the finite series of Abramowitz and Stegun 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(freedom))
-    odd = freedom % 2
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0 if freedom == 1 else term
-    for n in range(2 + odd, freedom - 1, 2):
-        term *= math.cos(angle) ** 2 * (n - 1) / n
-        total += term
-    within = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
-    return 0.5 + within / 2

@@ -3,7 +3,9 @@
 import json
 import math
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,8 @@ def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str,
     A row is a JSON object with a `step` above those before it; of its values, the numbers (and under the keys
     `texts`, words). Torn and foreign lines are left out wherever they are, unlike in `read_rows`.
     """
-    rows: list[dict[str, Any]] = []
-    damaged, late = [], []
-    for number, record in _lines(path):
-        step = record.get("step") if record is not None else None
-        if record is None or not isinstance(step, int) or not _is_number(step) or step < 0:
-            damaged.append(number)
-        elif rows and step <= rows[-1]["step"]:
-            late.append(number)
-        else:
-            rows.append({key: value for key, value in record.items() if key in texts or _is_number(value)})
+    with path.open("rb") as file:
+        rows, damaged, late = _rows(file, texts)
     notes = []
     if damaged:
         notes.append(f"{path.name}: {_list(damaged)} not a row and left out")
@@ -38,16 +32,42 @@ def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str,
     return rows, notes
 
 
+def first_and_last_rows(path: Path, last: int) -> list[dict[str, Any]]:
+    """The first row of a `metrics.jsonl` and the `last` last ones, as far as they can be read.
+
+    What lies between is not parsed, so this is quick.
+    """
+    with path.open("rb") as file:
+        lines = [*islice(file, 1), *deque(file, maxlen=last)]
+    return _rows(lines, ())[0]
+
+
+def _rows(lines: Iterable[bytes], texts: Iterable[str]) -> tuple[list[dict[str, Any]], list[int], list[int]]:
+    """The rows, and the numbers of lines that are none, and of those that come too late."""
+    rows: list[dict[str, Any]] = []
+    damaged, late = [], []
+    for number, record in _records(lines):
+        step = record.get("step") if record is not None else None
+        if record is None or not isinstance(step, int) or not _is_number(step) or step < 0:
+            damaged.append(number)
+        elif rows and step <= rows[-1]["step"]:
+            late.append(number)
+        else:
+            rows.append({key: value for key, value in record.items() if key in texts or _is_number(value)})
+    return rows, damaged, late
+
+
 def readable_events(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The events of an `events.jsonl` that can be read, and what was left out, in words."""
     events: list[dict[str, Any]] = []
     damaged = []
-    for number, record in _lines(path):
-        kinds = {"step": int, "kind": str, "metric": str}
-        if record is None or not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
-            damaged.append(number)
-        else:
-            events.append(record)
+    with path.open("rb") as file:
+        for number, record in _records(file):
+            kinds = {"step": int, "kind": str, "metric": str}
+            if record is None or not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
+                damaged.append(number)
+            else:
+                events.append(record)
     return events, [f"{path.name}: {_list(damaged)} not an event and left out"] if damaged else []
 
 
@@ -75,15 +95,14 @@ def _aside(directory: Path) -> Path:
             return folder
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def _records(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Each line's number and JSON object; None where it holds none."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            yield number, restore(record) if isinstance(record, dict) else None
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        yield number, restore(record) if isinstance(record, dict) else None
 
 
 def _is_number(value: Any) -> bool:

@@ -3,15 +3,17 @@ import math
 import numpy as np
 import pytest
 
-from normlab.probe.statistics import log_slope, slope, summarize, t_quantile
+from normlab.probe.statistics import log_slope, slope, summarize
 
 
 @pytest.mark.parametrize(
     ("freedom", "published"),
     [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (19, 2.093), (30, 2.042), (120, 1.980)],
 )
-def test_the_t_quantile_is_that_of_the_printed_tables(freedom, published):
-    assert t_quantile(0.975, freedom) == pytest.approx(published, abs=6e-4)
+def test_the_interval_is_that_of_the_printed_tables_of_t(freedom, published):
+    values = np.arange(freedom + 1.0)
+    _, sd, (low, high) = summarize(values)
+    assert (high - low) / 2 / (sd / math.sqrt(freedom + 1)) == pytest.approx(published, abs=6e-4)
 
 
 def test_a_power_law_has_its_exponent_as_slope():

@@ -1,0 +1,186 @@
+"""Which runs are replicates of one another and which are pairs: groups by what differs, seeds in them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from normlab import naming
+from normlab.analysis.runs import Run
+from normlab.errors import UserError, nearest
+
+#: Settings that make no other experiment: they choose the replicate, the machine or what is looked at.
+REPLICATES = ("seed", "measure", "train.threads", "train.device", "train.checkpoint")
+
+Knobs = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ in nothing but the seed."""
+
+    knobs: Knobs
+    #: By seed, as it is typed.
+    runs: Mapping[str, Run]
+
+    @property
+    def label(self) -> str:
+        """`placement=post warmup=0`."""
+        return label(self.knobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """All groups, and in which settings they differ."""
+
+    knobs: Sequence[str]
+    groups: Sequence[Group]
+    #: What was left out, and why.
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Runs of two groups with the same seed and the same batches."""
+
+    pairs: Sequence[tuple[Run, Run]]
+    #: Why runs with the same seed are no pair.
+    problem: str = ""
+
+
+def group(runs: Sequence[Run]) -> Grouping:
+    """The finished runs by their knobs; what is not finished is left out and said.
+
+    Raises:
+        UserError: none is finished.
+    """
+    done = [run for run in runs if run.finished]
+    notes = _unfinished(runs)
+    if not done:
+        raise UserError(f"no finished run to compare: {'; '.join(notes)}")
+    knobs = [key for key in naming.swept([run.config for run in done]) if not _within(key, REPLICATES)]
+    found: dict[tuple[str, ...], dict[str, Run]] = {}
+    for run in done:
+        members = found.setdefault(tuple(spell(naming.knob(run.config, key)) for key in knobs), {})
+        notes += _add(members, run)
+    groups = [
+        Group(
+            knobs={key: naming.knob(next(iter(members.values())).config, key) for key in knobs}, runs=members
+        )
+        for members in found.values()
+    ]
+    return Grouping(knobs=knobs, groups=_in_order(knobs, groups), notes=notes)
+
+
+def _within(key: str, prefixes: Iterable[str]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _unfinished(runs: Sequence[Run]) -> list[str]:
+    left = [run for run in runs if not run.finished]
+    counts = Counter(run.status if run.status != "finished" else "without its config" for run in left)
+    names = [run.path.name for run in left]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [f"left out: {', '.join(f'{count} {word}' for word, count in counts.items())} ({shown})"] * bool(
+        left
+    )
+
+
+def _add(members: dict[str, Run], run: Run) -> list[str]:
+    """Put `run` among the replicates; of two with one seed the newer stays: the same run twice is one."""
+    seed = spell(run.config.get("seed"))
+    old = members.get(seed)
+    if old is None:
+        members[seed] = run
+        return []
+    older, newer = sorted((old, run), key=lambda each: (each.path.stat().st_mtime, str(each.path)))
+    members[seed] = newer
+    return [f"left out: {older.path} repeats {newer.path.name} (same settings, same seed), which counts once"]
+
+
+def _in_order(knobs: Sequence[str], groups: Sequence[Group]) -> list[Group]:
+    """By the first knob, then the second: numbers rising, words as they come."""
+    words = {key: list(dict.fromkeys(spell(each.knobs[key]) for each in groups)) for key in knobs}
+
+    def place(key: str, value: Any) -> float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if number else words[key].index(spell(value))
+
+    return sorted(groups, key=lambda each: [place(key, each.knobs[key]) for key in knobs])
+
+
+def pair(this: Group, other: Group) -> Pairs:
+    """Pair by seed and by the hash of the batches: runs that saw other batches are no pair."""
+    seeds = [seed for seed in this.runs if seed in other.runs]
+    candidates = [(this.runs[seed], other.runs[seed]) for seed in seeds]
+    pairs = [(run, twin) for run, twin in candidates if _order(run) and _order(run) == _order(twin)]
+    if not seeds:
+        return Pairs(pairs=[], problem="no seed in common")
+    lost = len(seeds) - len(pairs)
+    problem = f"{lost} of {len(seeds)} seeds saw other batches" if lost else ""
+    return Pairs(pairs=pairs, problem=problem)
+
+
+def _order(run: Run) -> Any:
+    return run.summary.get("batch_order")
+
+
+def baseline(grouping: Grouping, words: Sequence[str]) -> Knobs:
+    """The knobs that make a group's counterpart: of `words` such as `placement=pre`, else the first group's.
+
+    Raises:
+        UserError: a word that is no knob of these groups, or a value that none has.
+    """
+    if not words:
+        return grouping.groups[0].knobs
+    chosen = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--baseline {word}: is not KEY=VALUE, as in --baseline placement=pre")
+        if key not in grouping.knobs:
+            known = ", ".join(grouping.knobs) or "nothing"
+            raise UserError(
+                f"--baseline {word}: {key} does not differ between these runs; what differs: {known}."
+                + nearest(key, grouping.knobs)
+            )
+        values = {spell(each.knobs[key]): each.knobs[key] for each in grouping.groups}
+        found = next((known for known in values if same(known, value)), None)
+        if found is None:
+            raise UserError(
+                f"--baseline {word}: no run has that; {key} is {', '.join(values)}." + nearest(value, values)
+            )
+        chosen[key] = values[found]
+    return chosen
+
+
+def counterpart(grouping: Grouping, this: Group, knobs: Knobs) -> Group | None:
+    """The group that is `this` but for the baseline's `knobs`; None where there is none."""
+    wanted = {key: spell(value) for key, value in {**this.knobs, **knobs}.items()}
+    return next(
+        (each for each in grouping.groups if {k: spell(v) for k, v in each.knobs.items()} == wanted), None
+    )
+
+
+def label(knobs: Knobs) -> str:
+    """`placement=post warmup=0`; `all runs` where nothing differs."""
+    return " ".join(f"{key}={spell(value)}" for key, value in knobs.items()) or "all runs"
+
+
+def same(known: str, typed: str) -> bool:
+    """Whether `typed` means the value spelled `known`: 1e-3 is 0.001."""
+    try:
+        return known == typed or float(known) == float(typed)
+    except ValueError:
+        return False
+
+
+def spell(value: Any) -> str:
+    """A setting as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(spell, value))}]"
+    return str(value)

@@ -1,0 +1,126 @@
+"""A table without a form: columns, rows of plain values and estimates, notes. `formats.py` writes it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from normlab.analysis.matching import spell
+from normlab.analysis.statistics import Estimate
+
+#: What stands where there is no value.
+NONE = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column: `name` for machines, `title` for people."""
+
+    name: str
+    title: str
+    text: Callable[[Any], str] = spell
+    right: bool = True
+    #: 0 is always shown; where the page is too narrow, the highest go first.
+    rank: int = 0
+    #: Characters down to which a narrow page may fold it; None where it may not.
+    least: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A table: a row maps columns' names to values; what is missing is None."""
+
+    name: str
+    title: str
+    #: Units, and what the figures are.
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = ()
+
+    def printable(self) -> "Sheet":
+        """The same with titles and notes that can be printed; cells are made so as they are read."""
+        return replace(
+            self,
+            title=printable(self.title),
+            caption=printable(self.caption),
+            columns=[replace(column, title=printable(column.title)) for column in self.columns],
+            notes=[printable(note) for note in self.notes],
+        )
+
+    def texts(self, columns: Sequence[Column] | None = None) -> list[list[str]]:
+        """The cells as they are read, row by row."""
+        return [
+            [cell(column, row.get(column.name)) for column in columns or self.columns] for row in self.rows
+        ]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as plain nested values, for JSON."""
+        return [{column.name: record(row.get(column.name)) for column in self.columns} for row in self.rows]
+
+
+def cell(column: Column, value: Any) -> str:
+    """A value as it is read; what cannot be printed is shown as `?`."""
+    return NONE if value is None else printable(column.text(value))
+
+
+def printable(text: str) -> str:
+    """`text` with `?` for each character that would move the cursor, colour the page or end the line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def record(value: Any) -> Any:
+    """A value of a cell as plain values."""
+    return value.record() if hasattr(value, "record") else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked:
+    """A mean over the runs of a group, of which some were capped, and some may have no value."""
+
+    estimate: Estimate
+    capped: int
+    missing: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        return self.estimate.record() | {"capped": self.capped}
+
+
+def number(form: str) -> Callable[[Any], str]:
+    """Writes a number or the value of an estimate."""
+
+    def write(value: Any) -> str:
+        value = getattr(value, "value", value)
+        if not math.isfinite(value):
+            return "never" if value == math.inf else str(value)
+        return f"{value:{form}}"
+
+    return write
+
+
+def spread(form: str) -> Callable[[Any], str]:
+    """Writes `2.331 ± 0.012`, with * where some were capped and the count where not all runs have it."""
+
+    def write(value: Marked) -> str:
+        estimate, half = value.estimate, value.estimate.half
+        text = f"{estimate.value:{form}}" + ("" if half is None else f" ± {half:{form.removeprefix('+')}}")
+        return text + "*" * bool(value.capped) + f" (n={estimate.n})" * bool(value.missing)
+
+    return write
+
+
+def interval(form: str) -> Callable[[Any], str]:
+    """Writes `[-0.010, +0.020]`."""
+
+    def write(value: Estimate) -> str:
+        if value.low is None or value.high is None:
+            return NONE
+        return f"[{value.low:{form}}, {value.high:{form}}]"
+
+    return write
+
+
+def p_value(value: float) -> str:
+    """Three places, and `<.001` below."""
+    return "<.001" if value < 0.001 else f"{value:.3f}"

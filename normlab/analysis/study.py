@@ -1,0 +1,153 @@
+"""Groups with their figures measured: what the sheets of a comparison are made from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from normlab.analysis.matching import Group, Grouping, Knobs, baseline, counterpart, group, pair
+from normlab.analysis.quantities import QUANTITIES, Figures, check_metric, measure
+from normlab.analysis.runs import Run
+from normlab.analysis.sheet import Column, Marked
+from normlab.analysis.statistics import Difference, difference, mean
+from normlab.errors import UserError, require
+
+#: Loss differences that count as none: see `--margin`.
+MARGIN = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a comparison is asked for."""
+
+    #: Knobs of the baseline, such as `placement=pre`; the first group's where there are none.
+    baseline: Sequence[str] = ()
+    #: The quantity whose differences are tested.
+    metric: str = "val/final"
+    #: Parity is a difference below this, in the unit of the metric.
+    margin: float = MARGIN
+    #: A training loss, for the tokens that it takes to reach it.
+    target: float | None = None
+    #: Compare losses on different texts all the same.
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        check_metric(self.metric)
+        require(self.margin > 0, "--margin", f"must be above 0, not {self.margin:g}; 0.02 is usual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A group beside its counterpart. `problem` says why there is no difference, or what it leaves out."""
+
+    group: Group
+    other: Group | None
+    found: Difference | None
+    problem: str = ""
+
+
+class Study:
+    """The finished runs of a comparison, grouped and measured.
+
+    Raises:
+        UserError: no run is finished, the texts differ, or the baseline is none of the groups.
+    """
+
+    def __init__(self, runs: Sequence[Run], wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.grouping: Grouping = group(runs)
+        self.groups = self.grouping.groups
+        self.runs = [run for each in self.groups for run in each.runs.values()]
+        self.texts = _texts(self.runs)
+        if len(self.texts) > 1 and not wanted.force:
+            raise UserError(_different(self.texts))
+        self.base: Knobs = baseline(self.grouping, wanted.baseline)
+        self._figures: Mapping[Path, Figures] = {run.path: measure(run, wanted.target) for run in self.runs}
+
+    def figures(self, run: Run) -> Figures:
+        """The figures of a run."""
+        return self._figures[run.path]
+
+    def of(self, group: Group) -> list[Figures]:
+        """The figures of a group's runs."""
+        return [self.figures(run) for run in group.runs.values()]
+
+    def values(self, group: Group, name: str) -> list[float]:
+        """A quantity over the runs of a group that have it."""
+        found = (figures.values[name] for figures in self.of(group))
+        return [value for value in found if value is not None]
+
+    def mean(self, group: Group, name: str) -> Marked | None:
+        """The mean of a loss over a group's runs, with how many were capped."""
+        estimate = mean(self.values(group, name))
+        capped = sum(figures.capped for figures in self.of(group)) if QUANTITIES[name].of_end else 0
+        return (
+            None
+            if estimate is None
+            else Marked(estimate=estimate, capped=capped, missing=len(group.runs) - estimate.n)
+        )
+
+    def counterpart(self, group: Group) -> Group | None:
+        """The group that this one is measured against; None for a baseline itself, or where there is none."""
+        other = counterpart(self.grouping, group, self.base)
+        return None if other is group else other
+
+    def against(self) -> list[Against]:
+        """Every group that is no baseline beside its counterpart, in the metric that is wanted."""
+        return [
+            self._compare(each, counterpart(self.grouping, each, self.base))
+            for each in self.groups
+            if counterpart(self.grouping, each, self.base) is not each
+        ]
+
+    def _compare(self, this: Group, other: Group | None) -> Against:
+        if other is None:
+            return Against(group=this, other=None, found=None, problem="no run at the baseline's values")
+        matched, name = pair(this, other), self.wanted.metric
+        values = [
+            (self.figures(run).values[name], self.figures(twin).values[name]) for run, twin in matched.pairs
+        ]
+        usable = [
+            both for both in values if all(value is not None and math.isfinite(value) for value in both)
+        ]
+        found = difference([a for a, _ in usable], [b for _, b in usable], self.wanted.margin)  # type: ignore[misc]
+        lost = len(values) - len(usable)
+        problem = matched.problem or (f"{lost} of {len(values)} pairs have no {name}" if lost else "")
+        return Against(group=this, other=other, found=found, problem=problem)
+
+    def knob_columns(self, without: Sequence[str] = ()) -> list[Column]:
+        """The columns that say which group a row is about; the last words of the keys where those suffice."""
+        keys = [key for key in self.grouping.knobs if key not in without]
+        leaves = [key.rpartition(".")[2] for key in keys]
+        return [
+            Column(name=key, title=leaf if leaves.count(leaf) == 1 else key, right=False, least=4)
+            for key, leaf in zip(keys, leaves, strict=True)
+        ]
+
+
+def _texts(runs: Sequence[Run]) -> dict[str, Run]:
+    """One run for each text: texts are the same if the floors are, to a millionth of a nat."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        floors: Any = run.summary.get("floors")
+        known = isinstance(floors, dict)
+        spelt = (
+            [f"{key} {value:.6f}" for key, value in floors.items() if isinstance(value, int | float)]
+            if known
+            else []
+        )
+        found.setdefault(", ".join(spelt), run)
+    return found
+
+
+def _different(texts: Mapping[str, Run]) -> str:
+    lines = [f"  {run.path.name}: {floors or 'no floors on record'}" for floors, run in texts.items()]
+    return "\n".join(
+        [
+            "these runs were trained on different texts or tokenizers, whose losses cannot be compared:",
+            *lines[:5],
+            *([f"  and {len(lines) - 5} more"] if len(lines) > 5 else []),
+            "compare those of one text, or say --force and read the loss over the floors",
+        ]
+    )

@@ -1,0 +1,92 @@
+"""The commands that read runs: `normlab compare` and `normlab runs`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normlab.cli_page import draw
+from normlab.errors import UserError
+
+
+def _complete_metric() -> list[str]:
+    from normlab.analysis.quantities import QUANTITIES
+
+    return list(QUANTITIES)
+
+
+_Words = list[str] | None
+
+
+def compare(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN_OR_SWEEP...")] = None,
+    baseline: Annotated[_Words, typer.Option("--baseline", metavar="KEY=VALUE")] = None,
+    metric: Annotated[str, typer.Option("--metric", autocompletion=_complete_metric)] = "val/final",
+    margin: Annotated[float, typer.Option("--margin")] = 0.02,
+    target: Annotated[float | None, typer.Option("--target")] = None,
+    table: Annotated[str, typer.Option("--table")] = "",
+    everything: Annotated[bool, typer.Option("--all")] = False,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex")] = False,
+    force: Annotated[bool, typer.Option("--force")] = False,
+    wandb: Annotated[_Words, typer.Option("--wandb", metavar="ENTITY/PROJECT[/GROUP]")] = None,
+    help_: Annotated[bool, typer.Option("--help", "-h")] = False,
+) -> None:
+    """Compare finished runs: losses, outcomes, gradients, and what of it is more than chance."""
+    if help_:
+        from normlab.pages import compare_page
+
+        draw(compare_page())
+        return
+    forms = {"json": as_json, "csv": as_csv, "markdown": as_markdown, "latex": as_latex}
+    with refusals():
+        if not paths and not wandb:
+            raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
+        chosen = [name for name, wanted in forms.items() if wanted]
+        if len(chosen) > 1:
+            raise UserError(f"--{' and --'.join(chosen)}: choose one")
+        from normlab.analysis.compare import Sources, print_comparison
+        from normlab.analysis.study import Wanted
+
+        wanted = Wanted(baseline=baseline or [], metric=metric, margin=margin, target=target, force=force)
+        sources = Sources(paths=paths or [], addresses=wandb or [])
+        print_comparison(sources, wanted, "".join(chosen), table, everything=everything)
+
+
+def runs(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DIR] [KEY=VALUE]...",
+            help="Where to look, outputs/ unless said; and which runs: outcome=stuck placement=post,pre",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else")] = False,
+) -> None:
+    """List the runs there are, newest first, with what became of them."""
+    from normlab.analysis.run_list import print_runs
+
+    filters = [word for word in words or [] if "=" in word]
+    folders = [Path(word) for word in words or [] if "=" not in word]
+    with refusals():
+        print_runs(folders or [Path("outputs")], filters, as_json=as_json)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the user can put right is one message and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands among those of `app`."""
+    app.command(add_help_option=False)(compare)
+    app.command()(runs)

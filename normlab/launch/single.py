@@ -1,0 +1,21 @@
+"""`normlab.train`: one run from Python, without Hydra's command line."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from normlab import naming
+from normlab.analysis.runs import Run, read
+from normlab.launch.compose import compose
+from normlab.launch.load import as_plain
+
+
+def train_one(overrides: Sequence[str], directory: Path | str | None = None) -> Run:
+    """Train what `overrides` say, in `directory` or where `normlab train` would; returns the run."""
+    from normlab import run
+
+    config = compose(overrides)
+    folder = Path("outputs/runs", f"{naming.timestamp(datetime.now())}-{naming.slug(as_plain(config))}")
+    directory = folder if directory is None else Path(directory)
+    run.run(config, directory)
+    return read(directory)
