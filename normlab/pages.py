@@ -293,8 +293,7 @@ def _groups() -> tuple[Line, ...]:
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
-        "measure": "grad_norm, grad_stream, stream, update, gain, batchnorm, attention, output, ring; never, "
-        "end or eval: ablation, sharpness, noise_scale, growth",
+        "measure": "grad_norm, stream, update, attention, output, ablation, sharpness, growth, ring",
         "divergence": "action, spike.z, plateau.tolerance, slow_divergence.margin",
         "tracker": "mode, project, entity, tags",
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from normlab.divergence.event import Event
 from normlab.divergence.fold import Values, number, pack, unpack
-from normlab.divergence.robust import SIGMA
+from normlab.divergence.robust import RECENT, SIGMA
 
 #: What is watched of a place, in words; sizes, for which trouble is to be large.
 GRADIENT = "grad_norm"
@@ -36,13 +36,15 @@ NAMED = 3
 @dataclass
 class Band:
     """One series, in logarithms and with the bad end up. `readings`: of the baseline; `outside`: those on
-    end that are not; `read`: the step of the latest. `left`: the excursion that lasts, as in `order`, with
-    the step of its latest reading outside under `last`.
+    end that are not; `read`: the step of the latest. `level`: the median of the baseline, `recent` that of
+    its last 8. `left`: the excursion that lasts, as in `order`, with the step of its latest reading outside
+    under `last`.
     """
 
     readings: list[float] = field(default_factory=list)
     outside: list[float] = field(default_factory=list)
     level: float = 0.0
+    recent: float = 0.0
     scale: float = 0.0
     age: int = 0
     read: int | None = None
@@ -50,7 +52,7 @@ class Band:
 
     def renew(self) -> None:
         del self.readings[:-WINDOW]
-        self.level, self.age = median(self.readings), 0
+        self.level, self.recent, self.age = median(self.readings), median(self.readings[-RECENT:]), 0
         self.scale = max(FLOOR, SIGMA * median([abs(x - self.level) for x in self.readings]))
 
     def accept(self, x: float) -> None:
@@ -79,7 +81,7 @@ class Bands:
         self.bands: dict[str, Band] = {}
         #: Excursions that are over, with the step at which they were under `over`.
         self.past: list[dict[str, Any]] = []
-        #: By place: the logarithm of how many times its usual gradient the latest row has.
+        #: By place: the logarithm of its gradient in the latest row, over the median of the 8 before.
         self.rises: dict[str, float] = {}
 
     def update(self, row: Values) -> None:
@@ -100,7 +102,7 @@ class Bands:
         else:
             rise = x - band.level
             if key.startswith(GRADIENT):
-                self.rises[place] = rise
+                self.rises[place] = x - band.recent
             if rise > OUTSIDE * band.scale:
                 self._out(step, key, band, x)
             else:
