@@ -83,7 +83,7 @@ def test_of_those_at_one_step_the_furthest_by_its_own_band_is_first(fold: Fold) 
     rows = calm(121)
     noise = random.Random(1)
     for row in rows:
-        row["grad_norm/layer_00"] = math.exp(noise.gauss(0, 0.6))
+        row["grad_norm/layer_00"] = math.exp(noise.gauss(0, 0.4))
     rows[120] |= {"grad_norm/layer_00": 60.0, "grad_norm/layer_01": 30.0, "grad_norm/global": 40.0}
     (event,) = fold(rows)
     assert event.layers == ("layer_01", "layer_00")
