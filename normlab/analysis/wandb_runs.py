@@ -19,6 +19,8 @@ from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, document,
 
 #: Parts of the summary that wandb has flat, as `floors/unigram`.
 _NESTED = ("floors", "first_event")
+#: Keys of wandb itself, and of pictures and tables, whose sizes it has as numbers.
+_NOT_METRICS = ("_", "figures/")
 
 
 def local(path: Path, folder: Path) -> list[Path]:
@@ -104,7 +106,7 @@ def _write(
 def _metrics(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """A row without wandb's own keys, pictures and tables, and what the step lacks."""
     for key, value in row.items():
-        if not key.startswith("_") and isinstance(value, int | float | str):
+        if not key.startswith(_NOT_METRICS) and isinstance(value, int | float | str):
             yield key, value
 
 
