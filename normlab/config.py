@@ -380,12 +380,23 @@ class FaultConfig:
         positive(self.factor, "fault.factor")
 
 
+#: What `sweep.retry` may be.
+RETRIES = ("none", "failed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """The sweep a run belongs to."""
 
     #: A name fixes the sweep's folder, outputs/sweeps/NAME; null for the time.
     name: str | None = None
+    #: `failed` tries jobs again that failed when the sweep was run before, `none` leaves them.
+    retry: str = "none"
+    #: Start no further job once one has failed or was lost.
+    fail_fast: bool = False
+
+    def __post_init__(self) -> None:
+        require_one_of(self.retry, RETRIES, "sweep.retry")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from normlab import environment
 from normlab.analysis.figures import pictures
@@ -24,8 +23,8 @@ from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT, site
-from normlab.naming import flat
 from normlab.report import Report
+from normlab.resuming import check_same
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import (
@@ -39,17 +38,12 @@ from normlab.sinks.run_directory import (
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.norms import leak, leak_in_evaluation
 from normlab.tables.placement_row import norms
-from normlab.tables.schedules import SCHEDULES
 from normlab.training import checkpoint
 from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
 from normlab.variants import check_names
-
-#: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
-#: other threads can round differently; nothing else of them reaches a step.
-MAY_CHANGE = ("train.steps", "train.checkpoint", "train.threads", "tracker")
 
 
 def check(config: RunConfig) -> None:
@@ -161,18 +155,18 @@ def run(
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
     """Continue the run in `directory` from its last checkpoint as if it had never stopped.
 
-    Returns its summary.
+    A run that was killed before its first checkpoint starts over. Returns its summary.
 
     Raises:
         RunDirectoryError: there is no run, or nothing is left to train.
         CheckpointError: its checkpoint cannot be read.
     """
     summary = read_summary(directory)
-    warning = _check_same(config, directory)
+    warning = check_same(config, directory)
     with hold(directory), Interrupt() as interrupt:
-        state = checkpoint.load_latest(directory / "checkpoints", pick_device(config.train.device))
+        state = _latest(config, directory, summary)
         # A run that was stopped between its last step and its last word has only that left to do.
-        if state["step"] >= config.train.steps and summary.get("status") == "finished":
+        if state and state["step"] >= config.train.steps and summary.get("status") == "finished":
             raise RunDirectoryError(
                 f"{directory} has done all its {config.train.steps} steps; "
                 f"give it more with train.steps={2 * state['step']}"
@@ -194,10 +188,20 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
         return _train(job, corpus, session)
 
 
-def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
+def _latest(config: RunConfig, directory: Path, summary: dict[str, Any]) -> dict[str, Any] | None:
+    """The last checkpoint's state; None where the run was killed before its first one."""
+    folder = directory / "checkpoints"
+    # A run that ended in order has left one: without it, its rows are not to be made again.
+    if summary.get("status") not in ("finished", "interrupted") and not checkpoint.checkpoints(folder):
+        return None
+    return checkpoint.load_latest(folder, pick_device(config.train.device))
+
+
+def _restore(job: Job, state: dict[str, Any] | None, directory: Path) -> None:
     """Put `job` where the checkpoint was, and the directory's rows with it."""
     try:
-        job.load_state_dict(state)
+        if state is not None:
+            job.load_state_dict(state)
     except (RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
@@ -207,24 +211,6 @@ def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
     rows = read_rows(directory)
     job.ring.fill(rows)
     job.seconds = rows[-1]["time/seconds"] if rows else 0.0
-
-
-def _check_same(config: RunConfig, directory: Path) -> str | None:
-    """Refuse to go on with another experiment than the one in `directory`; returns what to warn of."""
-    before = dict(flat(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))))
-    for key, value in flat(dataclasses.asdict(config)):
-        if value != before.get(key, value) and not key.startswith(MAY_CHANGE):
-            raise ConfigError(
-                key,
-                f"was {before[key]} when the run was started and cannot become {value} in a resumed one; "
-                f"what may change: {', '.join(MAY_CHANGE)}",
-            )
-    old, new = before.get("train.steps", config.train.steps), config.train.steps
-    require(new >= old, "train.steps", f"can only be raised in a resumed run; it was {old}, not {new}")
-    if new > old and SCHEDULES[config.schedule.name].by_steps:
-        name = config.schedule.name
-        return f"the {name} schedule is laid out anew over {new} steps, so the learning rate jumps"
-    return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Checks before the first step: every job's config is built and looked at before Hydra makes a folder."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,19 +18,26 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from normlab import naming
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError
-from normlab.launch import messages
+from normlab.launch import messages, standing
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
-from normlab.sinks.run_directory import CHECKPOINTS, CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY, check_free
+from normlab.sinks.run_directory import (
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    EVENTS,
+    LOCK,
+    ROWS,
+    SUMMARY,
+    check_free,
+)
 from normlab.sweep import Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
 _TWICE = "the same job twice"
-
-
 #: What a run and Hydra write into its folder before the first step.
-_MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")
+_MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, LOCK, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")
 
 
 class Refused(BaseException):
@@ -50,6 +58,8 @@ class Session:
     before: dict[Path, frozenset[Path]] = field(default_factory=dict)
     #: Errors of jobs by folder.
     failures: dict[Path, Exception] = field(default_factory=dict)
+    #: What later jobs of the sweep find in their environment.
+    environment: dict[str, str] = field(default_factory=dict)
     #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
     raw: bool = False
 
@@ -159,25 +169,30 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
     planned: list[Planned] = []
     problems: dict[str, list[str]] = {}
     built: list[tuple[RunConfig, str]] = []
+    standings: list[str] = []
     for number, overrides in enumerate(jobs):
         words = " ".join(overrides)
         try:
             run_config, folder = _compose_job(config, directory, overrides, number)
             _check_twins(folder, overrides, planned)
-            check_directory(folder)
-            planned.append(Planned(directory=folder, overrides=tuple(overrides)))
+            _check_parent(folder)
+            plain = dataclasses.asdict(run_config)
+            planned.append(Planned(directory=folder, overrides=tuple(overrides), config=plain))
             built.append((run_config, words))
         except (*messages.KNOWN, ValueError) as error:
             if not messages.is_known(error):
                 raise
             problems.setdefault(messages.explain(error, overrides), []).append(words)
-    for run_config, words in built if not problems else []:
+    for (run_config, words), job in zip(built, planned, strict=True) if not problems else []:
         try:
             _check(run_config)
+            standings.append(standing.check(run_config, job.directory))
         except UserError as error:
             problems.setdefault(messages.explain(error, words.split()), []).append(words)
     if problems:
         raise UserError(_report(problems, len(jobs)))
+    if set(standings) != {"new"}:
+        print(f"sweep {directory.name}: {standing.words(standings)}", flush=True)
     return planned
 
 

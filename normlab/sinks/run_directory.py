@@ -27,9 +27,13 @@ SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 SNAPSHOT_FOLDER = "events"
+#: What is in the folder of a run before its first step.
+_FIRST = (CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY)
 #: How many events of a run have the steps before them written.
 SNAPSHOTS = 20
 LOCK = ".lock"
+#: Seconds that `hold` waits for one who only looks whether the lock is held.
+_PATIENCE = 1.0
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -45,6 +49,30 @@ def check_free(directory: Path) -> None:
             )
 
 
+def has_begun(directory: Path) -> bool:
+    """Whether a run began here, which can be gone on with; one that was killed before its start did not."""
+    return (directory / SUMMARY).exists() and (directory / ROWS).exists()
+
+
+def clear(directory: Path) -> None:
+    """Remove what a run that did not begin has left; what began stays. Only for one who holds `directory`."""
+    if not has_begun(directory):
+        for name in _FIRST:
+            for path in (directory / name, directory / f"{name}.part"):
+                path.unlink(missing_ok=True)
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process trains here now."""
+    if not (directory / LOCK).exists():
+        return False
+    try:
+        with FileLock(directory / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @contextmanager
 def hold(directory: Path) -> Iterator[None]:
     """Make `directory` and keep other processes from training in it meanwhile.
@@ -55,7 +83,7 @@ def hold(directory: Path) -> Iterator[None]:
         RunDirectoryError: another process trains there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / LOCK, timeout=0)
+    lock = FileLock(directory / LOCK, timeout=_PATIENCE)
     try:
         lock.acquire()
     except Timeout:

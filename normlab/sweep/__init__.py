@@ -1,0 +1,8 @@
+"""A sweep as its folder tells it: what became of each job, one table of all, `sweep.json`."""
+
+from normlab.sweep.finish import finish
+from normlab.sweep.jobs import FILE, Job, Planned, mark, read_jobs, status_of
+from normlab.sweep.record import write
+from normlab.sweep.table import table
+
+__all__ = ["FILE", "Job", "Planned", "finish", "mark", "read_jobs", "status_of", "table", "write"]

@@ -1,0 +1,99 @@
+"""Jobs in processes of their own, with real training: killed, interrupted, left alone, and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from normlab.launch import compose
+from normlab.run import run
+from normlab.sinks.run_directory import is_held, read_rows, read_summary
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+_MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
+_TRAIN = ["train.steps=600", "train.batch_size=4", "train.checkpoint.every=50", "train.threads=1"]
+WORDS = [*_MODEL, *_TRAIN, "tracker.mode=disabled"]
+
+
+def start(folder):
+    command = [sys.executable, "-m", "normlab", "train", "-m", "sweep.name=s", "seed=0,1", *WORDS]
+    with (folder / "out.txt").open("a") as out:
+        return subprocess.Popen(command, cwd=folder, stdout=out, stderr=out)
+
+
+def wait_until(what, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def job_of(sweep):
+    """The process of the job that a sweep's process trains now: the one that leads a group of its own."""
+    stats = [path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat")]
+    pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat")]
+    parents = {pid: int(stat[1]) for pid, stat in zip(pids, stats, strict=False)}
+    [job] = [pid for pid in parents if parents.get(parents[pid]) == sweep.pid and os.getpgid(pid) == pid]
+    return job
+
+
+def rows_of(job, count):
+    path = job / "metrics.jsonl"
+    return path.exists() and path.read_bytes().count(b"\n") >= count
+
+
+def statuses(folder):
+    content = json.loads((folder / "outputs/sweeps/s/sweep.json").read_text())
+    return [(job["status"], job["error"]) for job in content["jobs"]]
+
+
+def untimed(rows):
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+def test_a_sweep_survives_what_happens_to_its_jobs_and_to_itself(tmp_path):
+    """A job is killed, the next interrupted by Ctrl-C; run again, the sweep itself is killed; and again."""
+    configs = [compose([*WORDS, f"seed={seed}"]) for seed in (0, 1)]
+    first = start(tmp_path)
+    sweep = tmp_path / "outputs/sweeps/s"
+    wait_until(lambda: any(rows_of(job, 70) for job in sweep.glob("*")))
+    os.kill(job_of(first), signal.SIGKILL)
+    wait_until(lambda: any(rows_of(job, 70) for job in sweep.glob("*seed-1*")))
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 128 + signal.SIGINT
+    (lost, why), (interrupted, _) = statuses(tmp_path)
+    assert (lost, interrupted) == ("lost", "interrupted") and "killed by SIGKILL (signal 9)" in why
+
+    [one] = sweep.glob("*seed-1*")
+    [zero] = [path for path in sweep.glob("depth*") if path != one]
+    before = (one / "metrics.jsonl").read_bytes()
+    assert 70 < len(read_rows(zero)) < 600 and len(read_rows(one)) == read_summary(one)["steps"] < 600
+    second = start(tmp_path)
+    wait_until(lambda: is_held(zero) and rows_of(zero, 200))
+    second.kill()
+    second.wait()
+    wait_until(lambda: not is_held(zero))
+    assert read_summary(zero)["status"] == "interrupted" and len(read_rows(zero)) < 600
+    assert (one / "metrics.jsonl").read_bytes() == before
+
+    assert start(tmp_path).wait(120) == 0
+    out = (tmp_path / "out.txt").read_text()
+    assert "sweep s: 2 to go on with" in out and "Traceback" not in out
+    assert statuses(tmp_path) == [("finished", None)] * 2
+    for config, directory in zip(configs, (zero, one), strict=True):
+        run(config, tmp_path / f"whole-{config.seed}", plain=True)
+        assert untimed(read_rows(directory)) == untimed(read_rows(tmp_path / f"whole-{config.seed}"))
+        whole = read_summary(tmp_path / f"whole-{config.seed}")
+        assert {key: read_summary(directory)[key] for key in ("loss/final", "val/final", "outcome")} == {
+            key: whole[key] for key in ("loss/final", "val/final", "outcome")
+        }
+    after = {path: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.jsonl")}
+    assert start(tmp_path).wait(120) == 0
+    assert "sweep s: 2 finished before" in (tmp_path / "out.txt").read_text()
+    assert {path: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.jsonl")} == after
