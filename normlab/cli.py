@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from normlab import __version__
+from normlab import __version__, cli_sweep
 from normlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+app.add_typer(cli_sweep.app, name="sweep", help="Plan a sweep, or see how far one has come.")
 #: Widest help page: longer lines are hard to read.
 _WIDEST = 100
 

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.load import load_config
-from normlab.launch.signals import Interrupted, import_probe, import_run, terminable
+from normlab.launch.signals import Interrupted, import_pace, import_probe, import_run, terminable
 from normlab.launch.task import train
+from normlab.sweep import plan as plan_view
 
 _RAW = "HYDRA_FULL_ERROR"
 
@@ -42,6 +43,26 @@ def launch(argv: Sequence[str]) -> int:
     if session.failures and code == OK:
         return REFUSED if all(isinstance(error, UserError) for error in session.failures.values()) else FAILED
     return code
+
+
+def plan(argv: Sequence[str]) -> int:
+    """Tell what the sweep `normlab train -m ARGV` would do, without doing it; returns the exit code."""
+    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1", dry=True)
+    return _guarded(lambda: _plan(argv), argv)
+
+
+def _plan(argv: Sequence[str]) -> int:
+    words = flags.split(argv if {"-m", "--multirun"} & set(argv) else ["--multirun", *argv])
+    _check_config_dir(words)
+    with suppress(preflight.Dry):
+        _hydra(words)
+    session = preflight.session
+    if not session.planned:
+        raise UserError(
+            "only sweeps of Hydra's own sweeper can be planned: it alone knows its jobs beforehand"
+        )
+    plan_view.print_plan(session.planned, session.standings, import_pace().pace)
+    return OK
 
 
 def resume(directory: Path, overrides: Sequence[str]) -> int:

@@ -1,6 +1,5 @@
 """Checks before the first step: every job's config is built and looked at before Hydra makes a folder."""
 
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,10 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab import naming
+from normlab import naming, sweep
 from normlab.config import RunConfig
-from normlab.errors import ConfigError, RunDirectoryError, UserError
-from normlab.launch import messages, standing
+from normlab.errors import ConfigError, RunDirectoryError, UserError, require
+from normlab.launch import messages, rows, standing
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
 from normlab.sinks.run_directory import (
@@ -31,7 +30,7 @@ from normlab.sinks.run_directory import (
     SUMMARY,
     check_free,
 )
-from normlab.sweep import Planned
+from normlab.sweep import FILE, Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
@@ -47,6 +46,10 @@ class Refused(BaseException):
     """
 
 
+class Dry(BaseException):
+    """The sweep was only to be planned, and is; no Exception, as `Refused`."""
+
+
 @dataclass
 class Session:
     """What this process learns of the command that it runs."""
@@ -54,6 +57,12 @@ class Session:
     #: The sweep's folder and its jobs; None for a single run.
     sweep: Path | None = None
     planned: list[Planned] = field(default_factory=list)
+    #: What there is to do for each: `standing.standing`.
+    standings: list[str] = field(default_factory=list)
+    #: Whether the sweep is only planned.
+    dry: bool = False
+    #: The words of each `row` of a zipped or listed sweep.
+    rows: list[list[str]] = field(default_factory=list)
     #: What was in the folders of the jobs, and of the sweep, before Hydra made them.
     before: dict[Path, frozenset[Path]] = field(default_factory=dict)
     #: Errors of jobs by folder.
@@ -71,13 +80,13 @@ class Session:
 
     def take_back(self) -> bool:
         """Remove the folders in which no run began; returns whether one did in any."""
-        sweep = self.sweep.absolute() if self.sweep is not None else None
+        whole = self.sweep.absolute() if self.sweep is not None else None
         began = bool(self.failures)
         for place, before in self.before.items():
-            if place != sweep and place not in self.failures:
+            if place != whole and place not in self.failures:
                 began |= not remove_unstarted(place, before)
-        if sweep in self.before and sweep is not None and not began:
-            _remove(sweep, ("multirun.yaml",), self.before[sweep])
+        if whole in self.before and whole is not None and not began:
+            _remove(whole, ("multirun.yaml", FILE), self.before[whole])
         return began
 
 
@@ -110,6 +119,7 @@ class Preflight(Callback):
         with _refusing(config), _hydra_config(config):
             naming.check_sweep_name(config.sweep.name)
             run_config = to_run_config(config)
+            _check_single(run_config)
             check_directory(Path(str(config.hydra.run.dir)))
             _check(run_config)
             session.watch(Path(str(config.hydra.run.dir)))
@@ -120,10 +130,17 @@ class Preflight(Callback):
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
+                session.rows = rows.lay_out(config)
                 session.planned = _check_jobs(config, directory, _jobs(config))
+            if session.dry:
+                raise Dry
+            if set(session.standings) - {"new"}:
+                print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
             session.sweep = directory
             for place in (directory, *(job.directory for job in session.planned)):
                 session.watch(place)
+            # From the start, so that `normlab sweep status` knows what is to come.
+            sweep.write(directory, sweep.read_jobs(directory, session.planned))
 
 
 @contextmanager
@@ -145,6 +162,11 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
         yield
     finally:
         holder.cfg = before
+
+
+def _check_single(config: RunConfig) -> None:
+    for key in ("zip", "rows"):
+        require(not getattr(config.sweep, key), f"sweep.{key}", "goes with -m, which makes a sweep")
 
 
 def _check(config: RunConfig) -> None:
@@ -169,30 +191,27 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
     planned: list[Planned] = []
     problems: dict[str, list[str]] = {}
     built: list[tuple[RunConfig, str]] = []
-    standings: list[str] = []
     for number, overrides in enumerate(jobs):
-        words = " ".join(overrides)
+        spelt = rows.spelt(overrides, session.rows)
+        words = " ".join(spelt)
         try:
             run_config, folder = _compose_job(config, directory, overrides, number)
-            _check_twins(folder, overrides, planned)
+            _check_twins(folder, spelt, planned)
             _check_parent(folder)
-            plain = dataclasses.asdict(run_config)
-            planned.append(Planned(directory=folder, overrides=tuple(overrides), config=plain))
+            planned.append(Planned(directory=folder, overrides=tuple(spelt), settings=run_config))
             built.append((run_config, words))
         except (*messages.KNOWN, ValueError) as error:
             if not messages.is_known(error):
                 raise
-            problems.setdefault(messages.explain(error, overrides), []).append(words)
+            problems.setdefault(messages.explain(error, spelt), []).append(words)
     for (run_config, words), job in zip(built, planned, strict=True) if not problems else []:
         try:
             _check(run_config)
-            standings.append(standing.check(run_config, job.directory))
+            session.standings.append(standing.check(run_config, job.directory))
         except UserError as error:
             problems.setdefault(messages.explain(error, words.split()), []).append(words)
     if problems:
         raise UserError(_report(problems, len(jobs)))
-    if set(standings) != {"new"}:
-        print(f"sweep {directory.name}: {standing.words(standings)}", flush=True)
     return planned
 
 

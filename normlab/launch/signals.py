@@ -56,6 +56,13 @@ def import_probe() -> ModuleType:
     return session
 
 
+def import_pace() -> ModuleType:
+    """`normlab.run_pace`, in the same way."""
+    with deferred():
+        from normlab import run_pace
+    return run_pace
+
+
 @contextmanager
 def handled(handler: Handler, *numbers: int) -> Iterator[None]:
     """`handler` for some signals; outside the main thread Python allows none."""

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from normlab.config import RunConfig
 from normlab.errors import RunDirectoryError
 from normlab.sinks.run_directory import (
     CONFIG,
@@ -31,8 +32,12 @@ class Planned:
 
     directory: Path
     overrides: tuple[str, ...]
-    #: The job's config as plain values.
-    config: Mapping[str, Any] = field(default_factory=dict)
+    settings: RunConfig | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return asdict(self.settings) if self.settings else {}
 
 
 @dataclass(kw_only=True)

@@ -26,15 +26,16 @@ _FIGURES = (
 
 def write(directory: Path, jobs: Sequence[Job]) -> Path:
     """Replace `sweep.json` as a whole; a reader sees the old one or the new one."""
-    names = swept(jobs)
-    content = {
-        "sweep": directory.name,
-        "knobs": names,
-        "jobs": [_record(directory, job, names) for job in jobs],
-    }
     directory.mkdir(parents=True, exist_ok=True)
-    replace_file(directory / FILE, document(content))
+    replace_file(directory / FILE, document(content(directory, jobs)))
     return directory / FILE
+
+
+def content(directory: Path, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What `sweep.json` holds."""
+    names = swept(jobs)
+    records = [_record(directory, job, names) for job in jobs]
+    return {"sweep": directory.name, "knobs": names, "jobs": records}
 
 
 def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:

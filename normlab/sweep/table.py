@@ -21,7 +21,7 @@ _LAYOUTS = (
     (False, ("outcome", "final", "first event")),
     (False, ("outcome", "final")),
 )
-_STYLES = {
+STYLES = {
     "stable": "green",
     "spiked": "yellow",
     "stuck": "yellow",
@@ -58,25 +58,31 @@ def _table(jobs: Sequence[Job], bordered: bool, columns: Sequence[str]) -> Table
         )
     for job in jobs:
         cells = _cells(job)
-        result.add_row(*map(_cell, values(job, knobs).values()), *(cells[column] for column in columns))
+        result.add_row(*map(cell, values(job, knobs).values()), *(cells[column] for column in columns))
     return result
 
 
+def outcome(job: Job) -> str:
+    """A finished job's outcome, another one's status."""
+    return str(job.summary.get("outcome") if job.status == "finished" else job.status)
+
+
 def _cells(job: Job) -> dict[str, str | Text]:
-    word = str(job.summary.get("outcome") if job.status == "finished" else job.status)
-    best, final = (_cell(job.summary.get(f"loss/{name}"), 3) for name in ("best", "final"))
+    word = outcome(job)
+    best, final = (cell(job.summary.get(f"loss/{name}"), 3) for name in ("best", "final"))
     return {
-        "outcome": Text(word, style=_STYLES.get(word, "bold red")),
+        "outcome": Text(word, style=STYLES.get(word, "bold red")),
         "best loss": best,
         "best": best,
         "final loss": final,
         "final": final,
         "first event": _event(job.summary.get("first_event")),
-        "time": _time(job.summary.get("seconds")),
+        "time": duration(job.summary.get("seconds")),
     }
 
 
-def _cell(value: Any, digits: int | None = None) -> str:
+def cell(value: Any, digits: int | None = None) -> str:
+    """A value in a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -92,7 +98,8 @@ def _event(event: Any) -> str:
     return f"{event.get('kind')} @ {event.get('step')}"
 
 
-def _time(seconds: Any) -> str:
+def duration(seconds: Any) -> str:
+    """`27.4 s`, `2 m 05 s`, `25 h 00 m`."""
     if not isinstance(seconds, int | float) or not math.isfinite(seconds):
         return "-"
     if seconds < 100:

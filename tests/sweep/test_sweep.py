@@ -7,7 +7,7 @@ from rich.console import Console
 
 from normlab import groups, sweep
 from normlab.sweep import Planned
-from normlab.sweep.table import _time
+from normlab.sweep.table import duration
 
 
 def write_job(directory, summary, overrides=(), rows=(), **changes):
@@ -171,4 +171,4 @@ def test_the_table_fits_80_columns_however_many_knobs(tmp_path, knobs):
     ],
 )
 def test_times_are_short(seconds, text):
-    assert _time(seconds) == text
+    assert duration(seconds) == text
