@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from normlab.launch import compose
+from normlab.launch.child import settle
+from normlab.launch.signals import Interrupted
 from normlab.run import run
 from normlab.sinks.run_directory import is_held, read_rows, read_summary
 
@@ -19,6 +21,32 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 _MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
 _TRAIN = ["train.steps=600", "train.batch_size=4", "train.checkpoint.every=50", "train.threads=1"]
 WORDS = [*_MODEL, *_TRAIN, "tracker.mode=disabled"]
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (-9, "killed by SIGKILL (signal 9), as the system does when memory runs out"),
+        (-11, "killed by SIGSEGV (signal 11)"),
+        (3, "ended with exit code 3"),
+    ],
+)
+@pytest.mark.parametrize("began", [False, True])
+def test_a_job_that_could_not_say_how_it_ended_is_marked_lost(tmp_path, capsys, code, why, began):
+    if began:
+        (tmp_path / "summary.json").write_text('{"status": "running", "parameters": 7}')
+    settle(tmp_path, code)
+    summary = read_summary(tmp_path)
+    assert summary["status"] == "lost" and why in summary["error"] and why in capsys.readouterr().err
+    assert summary.get("parameters") == (7 if began else None)
+
+
+def test_a_job_that_said_how_it_ended_is_left_alone_and_an_interrupt_goes_on(tmp_path):
+    (tmp_path / "summary.json").write_text('{"status": "failed", "error": "ours"}')
+    settle(tmp_path, 1)
+    assert read_summary(tmp_path) == {"status": "failed", "error": "ours"}
+    with pytest.raises(Interrupted):
+        settle(tmp_path, 128 + signal.SIGTERM)
 
 
 def start(folder):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from normlab import groups
-from normlab.launch import as_plain, compose, launch, resume
+from normlab.launch import as_plain, child, compose, launch, resume
 from normlab.launch.main import FAILED, OK, REFUSED
 
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{3}"
@@ -222,6 +222,25 @@ def test_a_folder_that_holds_another_job_is_told_before_any_work(fake, capsys, s
     assert launch(["-m", "sweep.name=s", "seed=1", *words]) == REFUSED
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in left()} == before and fake.resumed == []
+
+
+def test_a_tracker_that_was_out_of_reach_is_not_waited_for_again(fake, monkeypatch):
+    ran, seen = fake.run, []
+
+    def run(config, directory, **rest):
+        summary = ran(config, directory, **rest) | {"wandb": {"unreachable": "True"}}
+        (directory / "summary.json").write_text(json.dumps(summary))
+        return summary
+
+    def apart(task):
+        seen.append(task.environment.get("WANDB_MODE"))
+        return child.attempt(task)
+
+    fake.run = run
+    monkeypatch.setattr(child, "apart", apart)
+    assert launch(["-m", "seed=1,2"]) == OK
+    assert seen == [None, "offline"]
+    assert launch(["-m", "seed=3"]) == OK and seen[2] is None  # another command tries again
 
 
 def test_fail_fast_starts_no_further_job(fake, capsys):
