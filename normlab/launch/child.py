@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
-from normlab.errors import UserError
+from normlab.errors import HeldError, UserError
 from normlab.launch import messages
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
+from normlab.launch.standing import standing
 from normlab.sinks.run_directory import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of
 
@@ -123,13 +124,16 @@ def attempt(task: Task) -> int:
     """Begin the job or go on with it; returns the exit code. Errors are noted in its folder too."""
     run, directory = import_run(), task.directory
     try:
-        with terminable():
+        with terminable(), hold(directory):  # what there is to do is decided by the one who holds it
+            if standing(task.config, directory) in ("finished", "failed"):
+                return OK
             if has_begun(directory):
                 summary = run.resume(task.config, directory, plain=task.plain)
             else:
-                with hold(directory):
-                    clear(directory)
+                clear(directory)
                 summary = run.run(task.config, directory, sweep=task.sweep, plain=task.plain)
+    except HeldError:
+        return OK
     except (Interrupted, KeyboardInterrupt) as stop:
         return SIGNALLED + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
     except Exception as error:

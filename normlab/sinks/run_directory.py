@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from normlab.errors import RunDirectoryError
+from normlab.errors import HeldError, RunDirectoryError
 from normlab.sinks.base import Opening, Row, event_key
 
 CONFIG = "config.yaml"
@@ -77,17 +77,17 @@ def is_held(directory: Path) -> bool:
 def hold(directory: Path) -> Iterator[None]:
     """Make `directory` and keep other processes from training in it meanwhile.
 
-    The lock goes with the process, so a killed run leaves none.
+    The lock goes with the process, so a killed run leaves none. Within one process it may be held again.
 
     Raises:
-        RunDirectoryError: another process trains there.
+        HeldError: another process trains there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / LOCK, timeout=_PATIENCE)
+    lock = FileLock((directory / LOCK).absolute(), timeout=_PATIENCE, is_singleton=True)
     try:
         lock.acquire()
     except Timeout:
-        raise RunDirectoryError(f"{directory} is being trained by another process; wait for it") from None
+        raise HeldError(f"{directory} is being trained by another process; wait for it") from None
     try:
         yield
     finally:

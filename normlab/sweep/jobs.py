@@ -72,12 +72,14 @@ def status_of(directory: Path) -> str:
 def mark(directory: Path, status: str, error: str) -> bool:
     """Say in a job's summary how it ended, where it could not do so itself.
 
-    Returns False where another process trains it now, or the disk does not take it.
+    Returns False where another process trains it now or has finished it, or the disk does not take it.
     """
     with suppress(OSError, RunDirectoryError), hold(directory):
         summary: dict[str, Any] = {"outcome": None, "steps": 0}
         with suppress(RunDirectoryError):
             summary = read_summary(directory)
+        if summary.get("status") == "finished":  # by another process, meanwhile
+            return False
         replace_file(directory / SUMMARY, document({**summary, "status": status, "error": error}))
         return True
     return False

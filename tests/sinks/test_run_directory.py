@@ -167,6 +167,8 @@ def test_what_an_attempt_left_that_did_not_begin_is_cleared_and_what_began_is_no
 def test_whether_a_folder_is_held_can_be_asked(tmp_path):
     assert not is_held(tmp_path) and list(tmp_path.iterdir()) == []
     with hold(tmp_path):
+        with hold(tmp_path):
+            assert is_held(tmp_path)
         assert is_held(tmp_path)
     assert not is_held(tmp_path)
 
