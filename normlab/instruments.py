@@ -12,11 +12,11 @@ from normlab.sites import gains, sites
 from normlab.tables.activations import ACTIVATIONS
 
 
-def build_instruments(config: RunConfig, model: GPT) -> Instruments:
+def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Instruments:
     """The instruments of `measure` that look at forward and backward passes."""
     where, every = sites(model), config.measure
     like = model.embedding.tokens.weight
-    micro = config.train.batch_size // config.train.accumulation
+    micro = config.train.batch_size // (config.train.accumulation * processes)
     zeros = like.new_zeros(micro, config.model.context, config.model.width)
     bounds = ACTIVATIONS[config.activation.name].bounds
     instruments: list[tuple[int, Instrument]] = [

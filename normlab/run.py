@@ -5,18 +5,19 @@ A run needs only its config and a directory, so it can be started in a child pro
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from normlab import environment
+from normlab import environment, ranks
 from normlab.analysis.figures import pictures
 from normlab.check import check_parts
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, load_corpus
-from normlab.divergence import Facts, Watch
+from normlab.divergence import Event, Facts, Watch
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError, require
 from normlab.instruments import build_instruments
 from normlab.measure.gradients import GradientNorms
@@ -45,6 +46,9 @@ from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
+from normlab.training.world import Alone, follow, lead
+from normlab.training.world import dismiss as dismiss
+from normlab.training.world import wait_for_task as wait_for_task
 from normlab.variants import check_names
 
 #: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
@@ -78,6 +82,13 @@ def check_model(config: RunConfig) -> None:
         f"{config.norm.name} lets predictions see the future: {leaks}. "
         "Set norm.allow_leaky=true to train it all the same",
     )
+    share = ranks.size() * config.train.accumulation
+    require(
+        config.train.batch_size % share == 0,
+        "train.batch_size",
+        f"{config.train.batch_size} does not divide into {ranks.size()} processes of "
+        f"{config.train.accumulation} micro-batches; {share * max(config.train.batch_size // share, 1)} does",
+    )
     pick_device(config.train.device)
 
 
@@ -95,16 +106,17 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(
             "train.device", f"this machine has no {name} device; it has {found}. Use train.device=auto"
         )
-    return torch.device(name)
+    own = name == "cuda" and ranks.size() > 1
+    return torch.device(name, ranks.local_rank()) if own else torch.device(name)
 
 
-def build(config: RunConfig, corpus: Corpus) -> Job:
+def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     """Model, optimizer and instruments at the first step; sets torch's threads and seed."""
-    device = pick_device(config.train.device)
+    device, world = pick_device(config.train.device), world or Alone()
     if isinstance(config.train.threads, int):
         torch.set_num_threads(config.train.threads)
     torch.set_flush_denormal(True)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed + world.rank)  # dropout: each share of a batch has its own
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     model = GPT(config, corpus.vocab).to(device, dtype)
     batches = Batches(corpus, config.seed, config.train.batch_size, config.model.context)
@@ -125,11 +137,13 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         device=device,
         batches=batches,
         model=model,
+        world=world,
+        forward=world.wrap(model),
         optimizer=build_optimizer(model.named_parameters(), config.optimizer),
         layout=layout,
         gradients=GradientNorms(layout),
         updates=Updates(layout, eps),
-        instruments=build_instruments(config, model),
+        instruments=build_instruments(config, model, world.size),
         watch=Watch(config.divergence, facts),
         fault=FAULTS[config.fault.kind](config.fault, model),
         ring=Ring(config.measure.ring),
@@ -155,7 +169,8 @@ def run(
         check_free(directory)
         corpus = load_corpus(config.data, config.model.context)
         session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
-        return _train(build(config, corpus), corpus, session)
+        with lead({"config": dataclasses.asdict(config)}, pick_device(config.train.device)) as world:
+            return _train(build(config, corpus, world), corpus, session)
 
 
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
@@ -179,10 +194,6 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
             )
         check(config)
         corpus = load_corpus(config.data, config.model.context)
-        job = build(config, corpus)
-        if summary.get("batch_order") not in (None, job.batches.order):
-            raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
-        _restore(job, state, directory)
         session = Session(
             directory=directory,
             sweep=summary.get("sweep"),
@@ -191,11 +202,48 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
             resumed=True,
             warning=warning,
         )
-        return _train(job, corpus, session)
+        task = {"config": dataclasses.asdict(config), "directory": str(directory.absolute())}
+        with lead(task, pick_device(config.train.device)) as world:
+            job = build(config, corpus, world)
+            if summary.get("batch_order") not in (None, job.batches.order):
+                raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
+            _restore(job, state, directory)
+            _rewind(job, directory)
+            return _train(job, corpus, session)
+
+
+def help_train(config: RunConfig, directory: Path | None) -> int | None:
+    """Train, as another rank than 0, what rank 0 trains; returns the signal that stopped it, if one did.
+
+    Args:
+        directory: that of a run to go on with.
+    """
+    with Interrupt() as interrupt:
+        device = pick_device(config.train.device)
+        with follow(device) as world:
+            job = build(config, load_corpus(config.data, config.model.context), world)
+            if directory is not None:
+                _restore(job, checkpoint.load_latest(directory / "checkpoints", device), directory)
+            train(job, Silent(), lambda: interrupt.signal is not None)
+    return interrupt.signal
+
+
+class Silent:
+    """What the loop tells in a process that writes nothing."""
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Rank 0 has the same."""
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Rank 0 has the same."""
+
+    def checkpoint(self, job: Job) -> None:
+        """The state that rank 0 writes has parts of all processes."""
+        job.state_dict()
 
 
 def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
-    """Put `job` where the checkpoint was, and the directory's rows with it."""
+    """Put `job` where the checkpoint was."""
     try:
         job.load_state_dict(state)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -203,6 +251,10 @@ def _restore(job: Job, state: dict[str, Any], directory: Path) -> None:
         raise CheckpointError(
             f"the checkpoint in {directory} does not fit this run's config.yaml: {reason}"
         ) from error
+
+
+def _rewind(job: Job, directory: Path) -> None:
+    """Put the directory's rows where `job` is."""
     truncate(directory, job.step)
     rows = read_rows(directory)
     job.ring.fill(rows)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from normlab.config import RunConfig
 from normlab.data import Batches
@@ -22,6 +22,7 @@ from normlab.model import GPT
 from normlab.training.autopsy import autopsy
 from normlab.training.fault import Fault
 from normlab.training.schedules import learning_rate
+from normlab.training.world import Alone
 
 
 @dataclass
@@ -32,6 +33,9 @@ class Job:
     device: torch.device
     batches: Batches
     model: GPT
+    world: Alone
+    #: The model, with whatever exchanges gradients between processes around it.
+    forward: nn.Module
     optimizer: torch.optim.Optimizer
     layout: Layout
     gradients: GradientNorms
@@ -54,8 +58,8 @@ class Job:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "watch": self.watch.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            # Of each process, in the order of the ranks: of the host and, if that is another, of its device.
+            "rng": [self.world.gather(state[None]) for state in rng_state(self.device)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -63,9 +67,8 @@ class Job:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.watch.load_state_dict(state["watch"])
-        torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
+        mine = [states[self.world.rank % len(states)].cpu() for states in state["rng"]]
+        set_rng_state(self.device, mine)
 
 
 class Listener(Protocol):
@@ -95,7 +98,7 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
         if last or row["step"] % settings.log_every == 0 or "val/loss" in row or events:
             listener.row(row)
         listener.events(events)
-        if "nonfinite/parameter" in row or interrupted():
+        if job.world.any("nonfinite/parameter" in row or interrupted()):
             break
         if events and job.config.divergence.action == "stop" and outcome(job.watch.events) != "stable":
             break
@@ -164,38 +167,44 @@ def rng_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *cuda]
 
 
+def set_rng_state(device: torch.device, state: list[Tensor]) -> None:
+    """As `rng_state` gave it."""
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
+
+
 def repeat(job: Job) -> dict[str, Any]:
     """Where this step, taken again with the same random numbers, is first not finite."""
 
     def again() -> None:
-        torch.set_rng_state(job.dice[0])
-        if job.device.type == "cuda":
-            torch.cuda.set_rng_state(job.dice[1], job.device)
+        set_rng_state(job.device, job.dice)
         job.optimizer.zero_grad(set_to_none=True)
         forward_and_backward(job)
 
     job.instruments.rest()
-    return autopsy(job.model, job.layout, again)
+    return job.world.first(autopsy(job.model, job.layout, again))
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
     """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
     parts = job.config.train.accumulation
     total = torch.zeros((), device=job.device)
-    for micro_BT in ids_BT.to(job.device, non_blocking=True).chunk(parts):
-        logits_NV, targets_N = predict(job, micro_BT)
-        loss = F.cross_entropy(logits_NV, targets_N) / parts
-        extra = job.config.train.z_loss
-        torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
+    for part, micro_BT in enumerate(job.world.micro(ids_BT, parts), start=1):
+        with job.world.exchange(job.forward, part == parts):
+            logits_NV, targets_N = predict(job, micro_BT.to(job.device, non_blocking=True))
+            loss = F.cross_entropy(logits_NV, targets_N) / parts
+            extra = job.config.train.z_loss
+            torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
         job.instruments.micro(logits_NV, targets_N)
         total = total + loss.detach()
-    return total
+    return job.world.mean(total)
 
 
 def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
     with torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16"):
-        logits_BTV = job.model(ids_BT[:, :-1])
+        logits_BTV = job.forward(ids_BT[:, :-1])
     if logits_BTV.dtype == torch.bfloat16:
         logits_BTV = logits_BTV.float()
     return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
@@ -211,5 +220,6 @@ def evaluate(job: Job) -> float:
     """Mean loss over the validation windows, in nats."""
     job.model.eval()
     batches = job.batches.validation(job.config.train.eval_batches)
-    losses = [F.cross_entropy(*predict(job, torch.from_numpy(batch).to(job.device))) for batch in batches]
-    return float(torch.stack(losses).mean())
+    own = [part for batch in batches for part in job.world.micro(torch.from_numpy(batch), 1)]
+    losses = [F.cross_entropy(*predict(job, part.to(job.device))) for part in own]
+    return float(job.world.mean(torch.stack(losses).mean()))
