@@ -26,6 +26,10 @@ from normlab import ranks
 PATIENCE = timedelta(minutes=30)
 
 
+class ProcessLostError(RuntimeError):
+    """Another process of the run is gone, and with it its share of every batch."""
+
+
 class Alone:
     """One process."""
 
@@ -63,10 +67,8 @@ class Alone:
 class Group(Alone):
     """This process and others, which all make the same calls in the same order."""
 
-    def __init__(self, store: Store, rank: int, size: int, device: torch.device) -> None:
-        self.rank, self.size, self.device = rank, size, device
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    def __init__(self, device: torch.device) -> None:
+        self.rank, self.size, self.device = dist.get_rank(), dist.get_world_size(), device
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model)
@@ -96,9 +98,6 @@ class Group(Alone):
         everywhere: list[Any] = [None] * self.size
         dist.all_gather_object(everywhere, found)
         return next((each for each in everywhere if each), {})
-
-    def close(self) -> None:
-        dist.destroy_process_group()
 
 
 @cache
@@ -141,8 +140,20 @@ def follow(device: torch.device) -> Iterator[Alone]:
 
 @contextmanager
 def _join(device: torch.device) -> Iterator[Alone]:
-    world = Group(_store(), ranks.rank(), ranks.size(), device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=_store(),
+        rank=ranks.rank(),
+        world_size=ranks.size(),
+        timeout=PATIENCE,
+    )
     try:
-        yield world
+        yield Group(device)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "closed by peer" in str(error):
+            raise ProcessLostError(
+                f"rank {ranks.rank()} has lost another process of this run, which has ended"
+            ) from error
+        raise
     finally:
-        world.close()
+        dist.destroy_process_group()
