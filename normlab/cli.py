@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -232,8 +234,29 @@ def replay(
     """Look for events in a run's rows once more, with its own thresholds or others; trains nothing."""
     from normlab.replay_view import print_replay
 
-    try:
+    with _refusals():
         print_replay(run_dir, overrides or [], write=write, as_json=as_json)
+
+
+@app.command()
+def explain(
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="The run's folder, for instance outputs/runs/...")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Say in plain words what became of a run, why, and what cures it; reads its files, trains nothing."""
+    from normlab.explain.page import print_explanation
+
+    with _refusals():
+        print_explanation(run_dir, as_json=as_json)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Bad input as one message and exit code 2, files that cannot be read or written as 1."""
+    try:
+        yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None

@@ -35,7 +35,21 @@ PRECISIONS = ("fp32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
 #: What `measure` has a cadence for.
-MEASURED = ("grad_norm", "grad_stream", "stream", "update", "gain", "attention", "hidden", "output")
+MEASURED = (
+    "grad_norm",
+    "grad_stream",
+    "stream",
+    "update",
+    "gain",
+    "norm",
+    "batchnorm",
+    "attention",
+    "hidden",
+    "output",
+)
+#: What `measure` has passes of its own for, and when: never, with the last evaluation, with every one.
+PASSES = ("ablation", "sharpness", "noise_scale", "growth")
+WHEN = ("never", "end", "eval")
 #: Which parameters `optimizer.weight_decay` takes hold of.
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 
@@ -316,7 +330,11 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
-    """Steps from one measurement of each kind to the next, 0 for never. None of them changes the training."""
+    """What is measured, and when. None of it changes the training.
+
+    First, steps from one measurement to the next, 0 for never. What takes passes of its own, from `ablation`
+    on, is measured `never`, at the `end` or at every `eval` (evaluation).
+    """
 
     name: str = "standard"
     #: Gradient norm of every layer and kind of parameter.
@@ -329,18 +347,32 @@ class MeasureConfig:
     update: int = 20
     #: Mean, least and largest gain of each layer's norms.
     gain: int = 20
+    #: Saturation of the norms that are curves: dyt, derf, isru.
+    norm: int = 20
+    #: Batch against running statistics, and the loss with these: batchnorm, powernorm.
+    batchnorm: int = 20
     #: Largest attention logits and entropy.
     attention: int = 20
     #: Dead, dormant and saturated units of the feed-forward layers.
     hidden: int = 20
     #: Normalizer and largest of the output's logits, tail of the token losses.
     output: int = 10
+    #: Rise of the validation loss with a block left out, and with it and the next one swapped.
+    ablation: str = "never"
+    #: How much longer a step may be before it raises its batch's loss.
+    sharpness: str = "never"
+    #: Variance of the gradient against its square, from micro-batches: needs train.accumulation=2 or more.
+    noise_scale: str = "never"
+    #: Growth of the residual stream and of its gradient from block to block.
+    growth: str = "never"
     #: Latest steps that are kept in memory, and written to `events/` when an event comes; 0 for none.
     ring: int = 64
 
     def __post_init__(self) -> None:
         for key in (*MEASURED, "ring"):
             at_least(getattr(self, key), 0, f"measure.{key}")
+        for key in PASSES:
+            require_one_of(getattr(self, key), WHEN, f"measure.{key}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,11 @@ def _single(meaning: str, *configs: Any) -> Group:
     return Group(base=type(configs[0]), meaning=meaning, rows=rows)
 
 
+def _every(steps: int) -> dict[str, Any]:
+    """All that `measure` has a cadence for, every so many steps."""
+    return dict.fromkeys(settings.MEASURED, steps)
+
+
 #: In the order of `RunConfig`'s fields.
 GROUPS: dict[str, Group] = {
     "norm": Group(base=settings.NormConfig, meaning="norm type", rows=NORMS),
@@ -59,8 +64,8 @@ GROUPS: dict[str, Group] = {
     "measure": _single(
         "instruments",
         settings.MeasureConfig(),
-        settings.MeasureConfig(name="minimal", **dict.fromkeys(settings.MEASURED, 0)),
-        settings.MeasureConfig(name="full", **dict.fromkeys(settings.MEASURED, 5) | {"grad_norm": 1}),
+        settings.MeasureConfig(name="minimal", **_every(0)),
+        settings.MeasureConfig(name="full", **_every(5) | {"grad_norm": 1}),
     ),
     "divergence": _single("what counts as a divergence event", settings.DivergenceConfig()),
     "tracker": _single("wandb", settings.TrackerConfig()),
@@ -103,6 +108,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     **{f"placement.{name}": words for name, words in settings.SUBLAYER_WORDS.items()},
     "train.threads": ("auto",),
     "optimizer.decay": settings.DECAYS,
+    **{f"measure.{name}": settings.WHEN for name in settings.PASSES},
 }
 
 

@@ -1,34 +1,80 @@
-"""Which instruments a run has, and where in its model they look."""
+"""Which instruments a run has, where in its model they look, and which it cannot have."""
 
-from normlab.config import RunConfig
+from normlab.config import MEASURED, PASSES, MeasureConfig, RunConfig
+from normlab.groups import GROUPS
 from normlab.measure.attention import Attention
+from normlab.measure.curves import SaturatedNorms
 from normlab.measure.gains import Gains
 from normlab.measure.hidden import Hidden, Saturation
 from normlab.measure.instrument import Instrument, Instruments
 from normlab.measure.output import Output
+from normlab.measure.running import RunningGap
 from normlab.measure.stream import Blocks, Stream, StreamGradient
 from normlab.model import GPT
 from normlab.sites import gains, sites
 from normlab.tables.activations import ACTIVATIONS
+from normlab.tables.norms import NORMS
+from normlab.tables.placement_row import norms
 
 
 def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Instruments:
     """The instruments of `measure` that look at forward and backward passes."""
-    where, every = sites(model), config.measure
+    where = sites(model)
     like = model.embedding.tokens.weight
     micro = config.train.batch_size // (config.train.accumulation * processes)
     zeros = like.new_zeros(micro, config.model.context, config.model.width)
-    bounds = ACTIVATIONS[config.activation.name].bounds
-    instruments: list[tuple[int, Instrument]] = [
-        (every.stream, Stream(where.residual)),
-        (every.stream, Blocks(where.stream)),
-        (every.grad_stream, StreamGradient(where.stream, zeros)),
-        (every.attention, Attention(where.attention, config.model.heads, where.finish)),
-        (every.hidden, Hidden(where.hidden)),
-        (every.output, Output()),
+    bounds, bound = ACTIVATIONS[config.activation.name].bounds, NORMS[config.norm.name].bound
+    there: list[tuple[str, Instrument]] = [
+        ("stream", Stream(where.residual)),
+        ("stream", Blocks(where.stream)),
+        ("grad_stream", StreamGradient(where.stream, zeros)),
+        ("attention", Attention(where.attention, config.model.heads, where.finish)),
+        ("hidden", Hidden(where.hidden)),
+        ("output", Output()),
     ]
-    if norms := gains(model):
-        instruments.append((every.gain, Gains(norms)))
+    if learned := gains(model):
+        there.append(("gain", Gains(learned)))
     if bounds is not None:
-        instruments.append((every.hidden, Saturation(where.hidden, *bounds)))
-    return Instruments(instruments)
+        there.append(("hidden", Saturation(where.hidden, *bounds)))
+    if bound is not None and where.curves:
+        there.append(("norm", SaturatedNorms(where.curves, bound)))
+    if where.running:
+        there.append(("batchnorm", RunningGap(where.running)))
+    missing = {
+        "update": not getattr(config.optimizer, "eps", None),
+        "gain": not learned,
+        "norm": not where.curves,
+        "batchnorm": not where.running,
+        "hidden": bounds is None,
+        "noise_scale": config.train.accumulation * processes < 2,
+    }
+    every = [(getattr(config.measure, key), instrument) for key, instrument in there]
+    return Instruments(every, left_out(config, [key for key, lacks in missing.items() if lacks]))
+
+
+def left_out(config: RunConfig, missing: list[str]) -> list[str]:
+    """A sentence for each key of `measure` that was asked for and of which something is `missing`."""
+    norm = f"norm={config.norm.name}"
+    if not norms(config.placement, config.depth):
+        norm = f"placement={config.placement.name}, without a norm,"
+    why = {
+        "update": f"optimizer={config.optimizer.name} has no eps, so no update/eps_ratio",
+        "gain": f"{norm} has no gains",
+        "norm": f"{norm} has no curve that could saturate",
+        "batchnorm": f"{norm} has no running statistics",
+        "hidden": f"activation={config.activation.name} has no bounds, so no ffn/saturated",
+        "noise_scale": "needs micro-batches; set train.accumulation=2 or more",
+    }
+    return [f"measure.{key}: {why[key]}" for key in missing if key in asked(config.measure)]
+
+
+def asked(measure: MeasureConfig) -> list[str]:
+    """The keys that were asked for by themselves: their cadence, or their when, is not that of the preset.
+
+    What a preset brings along and does not apply needs no word. A preset of one's own is compared with
+    `standard`.
+    """
+    rows = GROUPS["measure"].rows
+    preset = rows.get(measure.name, rows["standard"]).config
+    keys = (*MEASURED, *PASSES)
+    return [key for key in keys if getattr(measure, key) not in (0, "never", getattr(preset, key))]

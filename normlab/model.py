@@ -91,6 +91,11 @@ class Block(nn.Module):
         z_BTD, y_BTD = self.ffn(*self.attn(x_BTD, y_BTD, x_BTD), x_BTD)
         return self.site(z_BTD, x_BTD), y_BTD
 
+    def without(self, x_BTD: Tensor, y_BTD: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Both streams where both branches are 0; the norms and scales on the way act as ever."""
+        z_BTD, y_BTD = self.ffn.without(*self.attn.without(x_BTD, y_BTD, x_BTD), x_BTD)
+        return self.site(z_BTD, x_BTD), y_BTD
+
 
 class OneStream(nn.Module):
     """How the streams begin and end where there is one: x_0 = embedding, out = N(x)."""
@@ -185,10 +190,18 @@ class GPT(nn.Module):
         self._weights.settle(self)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        streams = self.streams.start(self.embedding(ids_BT))
+        streams = self.begin(ids_BT)
         for layer in self.layers:
             streams = self.pass_through(layer, *streams)
-        logits_BTV = self.head(self.head_shift(self.streams.end(self.final_norm, *streams)))
+        return self.finish(*streams)
+
+    def begin(self, ids_BT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The streams that the first block is given."""
+        return self.streams.start(self.embedding(ids_BT))
+
+    def finish(self, x_BTD: Tensor, y_BTD: Tensor | None) -> Tensor:
+        """Logits (B, T, V) of the streams after the last block."""
+        logits_BTV = self.head(self.head_shift(self.streams.end(self.final_norm, x_BTD, y_BTD)))
         return cast(Tensor, self.logit_softcap(self.logit_scale(self.head_gain(logits_BTV))))
 
     def set_step(self, step: int) -> None:

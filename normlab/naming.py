@@ -49,6 +49,38 @@ def _join(items: Sequence[str], kept: int) -> str:
     return "_".join([*items[:kept], *more])
 
 
+def words(config: Plain) -> list[str]:
+    """The overrides that make `config` of the default run, as `normlab train` takes them.
+
+    Where runs are kept and reported is left out, as is the machine.
+    """
+    return [f"{key}={_typed(value)}" for key, value in _differences(config)]
+
+
+def changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """`words` with `changes` made: a word for the same key is replaced, and another option of a group takes
+    the settings of the old one away."""
+    new = [word.partition("=")[0] for word in changes]
+    gone = [key for key in new if key in groups.GROUPS]
+    kept = [
+        word
+        for word in words
+        if (key := word.partition("=")[0]) not in new and key.partition(".")[0] not in gone
+    ]
+    return [*kept, *changes]
+
+
+def _typed(value: Any) -> str:
+    """A value in Hydra's grammar: lists in brackets, mappings in braces, words quoted where they need it."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_typed, value)) + "]"
+    text = _text(value)
+    plain = not isinstance(value, str) or re.fullmatch(r"[\w./:*+-]+( [\w./:*+-]+)*", text)
+    return text if plain else "'" + text.replace("'", "\\'") + "'"
+
+
 def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
     usual = groups.defaults()
     chosen = groups.default_options()
@@ -62,7 +94,8 @@ def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
                 if name not in own or own[name] != ours:
                     yield from [] if name in (*_QUIET, f"{key}.name") else [(name, ours)]
         elif key not in OUTSIDE and value != standard:
-            yield key, value
+            was = dict(flat({key: standard}))
+            yield from ((name, ours) for name, ours in flat({key: value}) if was.get(name) != ours)
 
 
 def _option(group: str, value: Plain) -> tuple[str, dict[str, Any]]:

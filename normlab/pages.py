@@ -57,6 +57,7 @@ def main_page() -> Page:
                     ("probe", "Measure placements against depth before any training, in seconds"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
+                    ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),
@@ -247,7 +248,8 @@ def _groups() -> tuple[Line, ...]:
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
-        "measure": "grad_norm, grad_stream, stream, update, gain, attention, hidden, output, ring",
+        "measure": "grad_norm, grad_stream, stream, update, gain, batchnorm, attention, output, ring; never, "
+        "end or eval: ablation, sharpness, noise_scale, growth",
         "divergence": "action, spike.z, plateau.tolerance, slow_divergence.margin",
         "tracker": "mode, project, entity, tags",
     }

@@ -2,19 +2,20 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from normlab import groups
 from normlab.config import RunConfig
 from normlab.divergence import Event, Facts, Watch, outcome
-from normlab.divergence.nonfinite import DERIVED, PREFIX, TEXTS
+from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
 from normlab.naming import flat
-from normlab.sinks.afterwards import readable_events, readable_rows, replace_events
+from normlab.recorded import Recorded, read_recorded, run_directory
+from normlab.sinks.afterwards import replace_events
 from normlab.sinks.base import event_key
-from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, plain, read_summary
+from normlab.sinks.run_directory import CONFIG, EVENTS, SUMMARY, hold, plain, read_summary
 from normlab.summary import event_figures
 
 GROUP = "divergence."
@@ -87,7 +88,7 @@ def replay(directory: Path, overrides: Sequence[str] = (), *, write: bool = Fals
         RunDirectoryError: there is no run, or none of its rows can be read; with `write`, it is in training.
         ConfigError: an override that is no threshold, or out of range.
     """
-    directory = _run_directory(directory)
+    directory = run_directory(directory)
     check_thresholds(overrides)
     if not write:
         return _replay(directory, overrides)
@@ -124,77 +125,37 @@ def _suggest(key: str, known: Sequence[str]) -> str:
     )
 
 
-def _run_directory(path: Path) -> Path:
-    """The run's folder, which may be given by its `metrics.jsonl`."""
-    directory = path.parent if path.name == ROWS and path.is_file() else path
-    why = ""
-    if not directory.exists():
-        why = "there is no such folder"
-    elif not directory.is_dir():
-        why = "it is not a folder"
-    elif (directory / "sweep.json").exists():
-        why = "it is a sweep; give one of the folders in it"
-    else:
-        lacking = [name for name in (CONFIG, ROWS) if not (directory / name).is_file()]
-        why = f"there is no {lacking[0]} in it" if lacking else ""
-    if why:
-        raise RunDirectoryError(f"{path} holds no run: {why}")
-    return directory
-
-
-@dataclass
-class _Recorded:
-    """What a run says of itself; fields that its files lack are left as here."""
-
-    summary: dict[str, Any] = field(default_factory=dict)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def _recorded(directory: Path) -> _Recorded:
-    known = _Recorded()
-    try:
-        known.summary = read_summary(directory / SUMMARY)
-    except RunDirectoryError as error:
-        blind = "without floors of the text and sizes of layers, plateau and vanishing see nothing"
-        known.notes.append(f"{error}; {blind}")
-    if (directory / EVENTS).is_file():
-        known.events, notes = readable_events(directory / EVENTS)
-        known.notes += notes
-    else:
-        known.notes.append(f"there is no {EVENTS}, so every event is new")
-    return known
-
-
 def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
     from normlab.launch.load import load_config
 
-    own = load_config(directory / CONFIG)
+    known = read_recorded(directory)
+    own = known.config
     config = load_config(directory / CONFIG, overrides) if overrides else own
-    rows, notes = readable_rows(directory / ROWS, texts=TEXTS)
-    if not rows:
-        empty = (directory / ROWS).stat().st_size == 0
-        why = "it is empty: the run stopped before its first step" if empty else "no line of it is a row"
-        raise RunDirectoryError(f"{directory / ROWS}: {why}")
-    if not any("loss" in row for row in rows):
-        raise RunDirectoryError(f"{directory / ROWS}: no row has a loss; it is not normlab's")
-    known = _recorded(directory)
-    watch = Watch(config.divergence, facts(config, known.summary, rows))
-    for row in rows:
-        watch.update(row)
+    notes = list(known.notes)
+    if known.events is None:
+        notes.append(f"there is no {EVENTS}, so every event is new")
+    events = fold(config, known)
     return Replay(
-        directory=directory,
-        status=str(known.summary.get("status", "unknown")),
-        rows=len(rows),
-        first_step=rows[0]["step"],
-        last_step=rows[-1]["step"],
+        directory=known.directory,
+        status=known.status,
+        rows=len(known.rows),
+        first_step=known.rows[0]["step"],
+        last_step=known.rows[-1]["step"],
         changed=_changed(own, config),
-        events=watch.events,
-        found=beside([event.record() for event in watch.events], known.events),
-        outcome=outcome(watch.events),
+        events=events,
+        found=beside([event.record() for event in events], known.events or []),
+        outcome=outcome(events),
         recorded_outcome=known.summary.get("outcome"),
-        notes=[*notes, *known.notes, *_gaps(config, rows)],
+        notes=[*notes, *_gaps(config, known.rows)],
     )
+
+
+def fold(config: RunConfig, known: Recorded) -> list[Event]:
+    """The events that the detectors find in the rows under the thresholds of `config`."""
+    watch = Watch(config.divergence, facts(config, known.summary, known.rows))
+    for row in known.rows:
+        watch.update(row)
+    return watch.events
 
 
 def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Facts:

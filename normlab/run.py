@@ -46,6 +46,7 @@ from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
+from normlab.training.passes import OwnPasses
 from normlab.training.world import Alone, follow, lead
 from normlab.training.world import dismiss as dismiss
 from normlab.training.world import wait_for_task as wait_for_task
@@ -124,6 +125,8 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
         model.profile(torch.from_numpy(batches.train(0)).to(device)[:, :-1])
     if config.train.compile:
         model.compile()
+    instruments = build_instruments(config, model, world.size)
+    instruments.share(world.gather)
     layout, eps = Layout(model, site), getattr(config.optimizer, "eps", None)
     facts = Facts(
         floors=corpus.floors.as_dict(),
@@ -143,10 +146,11 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
         layout=layout,
         gradients=GradientNorms(layout),
         updates=Updates(layout, eps),
-        instruments=build_instruments(config, model, world.size),
+        instruments=instruments,
         watch=Watch(config.divergence, facts),
         fault=FAULTS[config.fault.kind](config.fault, model),
         ring=Ring(config.measure.ring),
+        passes=OwnPasses(config, world.size),
     )
 
 
@@ -325,6 +329,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         report.open(opening)
         if session.warning:
             console.warn(session.warning)
+        if left_out := job.instruments.left_out:
+            console.warn(f"left out {'; '.join(left_out)}")
         train(job, report, lambda: session.interrupt.signal is not None)
         signal = session.interrupt.signal
         stopped = signal is not None and job.step < config.train.steps

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from torch import Tensor, nn
 
 from normlab.components.attention import Attention
 from normlab.components.ffn import FeedForward
-from normlab.components.norms import Norm
+from normlab.components.norms import Curve, Norm, RunningNorm
 from normlab.components.residual import Residual
 from normlab.components.site import Site, StreamSite
 from normlab.model import GPT, Block, site
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,10 @@ class Sites:
     finish: dict[str, Callable[[Tensor, Tensor], Tensor]]
     #: In each layer: what the activation gave and the hidden layer, each (B, T, F).
     hidden: dict[str, Site]
+    #: In each place: what each of its norms' curves gives, any shape; empty for norms that are none.
+    curves: dict[str, list[Site]]
+    #: In each place: its norms with running statistics; empty for norms without.
+    running: dict[str, list[RunningNorm]]
 
 
 def sites(model: GPT) -> Sites:
@@ -45,7 +51,18 @@ def sites(model: GPT) -> Sites:
         attention={layer: part.site for layer, part in attention.items()},
         finish={layer: part.finish for layer, part in attention.items()},
         hidden={layer: cast(FeedForward, block.ffn.branch).site for layer, block in blocks.items()},
+        curves={place: [norm.site for norm in norms] for place, norms in norms_of(model, Curve).items()},
+        running=norms_of(model, RunningNorm),
     )
+
+
+def norms_of(model: GPT, kind: type[N]) -> dict[str, list[N]]:
+    """Each place's norms of a kind, in the model's order, a shared one once."""
+    found: dict[str, list[N]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, kind):
+            found.setdefault(site(f"{name}.weight")[0], []).append(module)
+    return found
 
 
 def gains(model: GPT) -> dict[str, list[tuple[nn.Parameter, float]]]:

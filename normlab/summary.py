@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from normlab.config import PASSES
 from normlab.divergence import Event, SpikeScores, outcome
 
 #: Logged steps that `loss/final` and `loss/best` are means over: single batches are noisy.
@@ -20,6 +21,10 @@ class Tally:
         self._val_final: float | None = None
         self._val_best = math.nan
         self._spikes = SpikeScores()
+        #: First block's gradient norm over the last one's, and the step of that.
+        self._slope: tuple[float | None, int | None] = None, None
+        self._clips: Counter[float] = Counter()
+        self._passes: dict[str, float] = {}
         self.steps = 0
 
     def row(self, row: Mapping[str, Any]) -> None:
@@ -28,13 +33,21 @@ class Tally:
         if len(self._recent) == SPAN:
             self._best = _lower(self._best, self._mean())
         self._spikes.take(row["loss"], row.get("grad_norm/global", math.nan))
+        slope = row.get("grad_norm/first_to_last", math.nan)
+        if math.isfinite(slope):
+            self._slope = slope, row["step"]
+        if "grad_clip/clipped" in row:
+            self._clips[row["grad_clip/clipped"]] += 1
+        self._passes |= {key: value for key, value in row.items() if key.partition("/")[0] in PASSES}
         if "val/loss" in row:
             self._val_final = row["val/loss"]
             self._val_best = _lower(self._val_best, self._val_final)
 
     def figures(self) -> dict[str, Any]:
-        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`; None where there is
-        nothing yet.
+        """`steps`, `loss/final`, `loss/best`, `val/final`, `val/best`, `spike_score/...`,
+        `grad_norm/first_to_last` as it was last finite and the step of that; None where there is nothing yet.
+        With clipping, `grad_clip/rate`: the share of the logged updates that were clipped. Then the latest of
+        what was measured with passes of its own.
 
         A run shorter than `SPAN` rows has the mean over what there is for both losses.
         """
@@ -46,6 +59,10 @@ class Tally:
             "val/final": self._val_final,
             "val/best": None if self._val_final is None else self._val_best,
             **self._spikes.figures(),
+            "grad_norm/first_to_last": self._slope[0],
+            "grad_norm/first_to_last_step": self._slope[1],
+            **({"grad_clip/rate": self._clips[1.0] / self._clips.total()} if self._clips else {}),
+            **self._passes,
         }
 
     def _mean(self) -> float:
@@ -53,12 +70,19 @@ class Tally:
 
 
 def event_figures(status: str, events: Iterable[Event]) -> dict[str, Any]:
-    """`outcome` (None while the run is `running`), `events` (how many of each kind) and `first_event`."""
+    """`outcome` (None while the run is `running`), `events` (how many of each kind) and `first_event`.
+
+    Its step and the first of its layers are there by themselves too, as columns for a table of runs; None
+    where there is no event, or no layer to it.
+    """
     records = [event.record() for event in events]
+    first = min(records, key=lambda record: record["step"], default=None)
     return {
         "outcome": outcome(records) if status != "running" else None,
         "events": dict(Counter(record["kind"] for record in records)),
-        "first_event": min(records, key=lambda record: record["step"], default=None),
+        "first_event": first,
+        "first_event_step": first["step"] if first else None,
+        "first_event_layer": next(iter(first["layers"]), None) if first else None,
     }
 
 

@@ -33,6 +33,7 @@ OWNERS = {
         "normlab.sweep",
         "normlab.describe.page",
         "normlab.describe.compare",
+        "normlab.explain.page",
         "normlab.probe.page",
         "normlab.probe.session",
     ),
@@ -120,7 +121,8 @@ def test_the_loop_knows_no_sink_no_tracker_and_no_command_line():
 
 
 @pytest.mark.parametrize(
-    "module", ["normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config"]
+    "module",
+    ["normlab.tables.norms", "normlab.cli", "normlab.divergence", "normlab.config", "normlab.explain.page"],
 )
 def test_importing_it_does_not_import_torch(module):
     heavy = "{'torch', 'hydra', 'wandb', 'datasets', 'matplotlib'}"

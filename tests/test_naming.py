@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 from datetime import datetime
 
@@ -6,6 +7,7 @@ import pytest
 
 from normlab import groups, naming
 from normlab.errors import ConfigError
+from normlab.launch.compose import compose
 
 
 def config(**changes):
@@ -35,6 +37,7 @@ def option(group, name):
         ({"optimizer": option("optimizer", "sgd") | {"lr": 0.5}}, "optimizer-sgd_optimizer.lr-0.5"),
         ({"optimizer__betas": [0.9, 0.999]}, "optimizer.betas-0.9-0.999"),
         ({"model__tie": True, "train__clip": 1.0}, "model.tie-true_train.clip-1"),
+        ({"fault__kind": "lr_jump", "fault__step": 7}, "fault.kind-lr_jump_fault.step-7"),
         ({"init__embedding_std": 0.02}, "init.embedding_std-0.02"),
         (
             {"train__threads": 1, "train__device": "cpu", "tracker__project": "x", "sweep__name": "y"},
@@ -51,6 +54,32 @@ def option(group, name):
 )
 def test_slug_names_what_differs(changes, expected):
     assert naming.slug(config(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["placement=post", "warmup=100", "optimizer.lr=0.003"],
+        ["optimizer=sgd", "train.clip=1", "optimizer.weight_decay=0.01"],
+        ["optimizer.betas=[0.9,0.95]", "init=normal", "init.std=0.1"],
+        ["placement=pre", "placement.qk_norm=head", "fault.kind=nan_gradient", "fault.step=3"],
+        ["data=markov", "norm=batchnorm", "norm.allow_leaky=true"],
+        ["data=text", "data.path='my notes/it''s, so.txt'".replace("''", "\\'")],
+        ["preset=gpt2"],
+    ],
+)
+def test_words_make_the_config_anew(overrides):
+    made = compose(overrides)
+    again = compose(naming.words(dataclasses.asdict(made)))
+    assert dataclasses.asdict(again) == dataclasses.asdict(made)
+
+
+def test_words_are_changed_by_key_and_by_group():
+    words = ["placement=post", "placement.qk_norm=head", "warmup=5", "optimizer.lr=0.1"]
+    assert naming.changed(words, ["warmup=100"]) == [*words[:2], words[3], "warmup=100"]
+    assert naming.changed(words, ["placement=pre"]) == [*words[2:], "placement=pre"]
+    assert naming.changed(words, ["placement.v_norm=head"]) == [*words, "placement.v_norm=head"]
 
 
 def test_slug_ignores_the_order_of_keys():

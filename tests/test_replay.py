@@ -136,7 +136,7 @@ def test_write_replaces_events_and_outcome_and_keeps_the_old(spiked):
     assert summary["outcome"] == done.outcome != before["outcome"]
     assert "spike" in before["events"] and "spike" not in summary["events"]
     assert summary["replayed"]["thresholds"]["divergence.explosion.steps"] == 1000
-    changed = {"outcome", "events", "first_event", "replayed"}
+    changed = {"outcome", "events", "first_event", "first_event_step", "first_event_layer", "replayed"}
     assert {key: summary[key] for key in before.keys() - changed} == {
         key: before[key] for key in before.keys() - changed
     }

@@ -13,9 +13,10 @@ import pytest
 import torch
 import yaml
 
+from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
-from normlab.run import check, resume, run
+from normlab.run import build, check, resume, run
 from normlab.sinks.wandb import WandbSink
 from normlab.training import loop
 
@@ -318,6 +319,44 @@ def test_a_taken_directory_is_refused_and_left_as_it_is(small, tmp_path):
 def test_resume_where_there_is_no_run(small, tmp_path):
     with pytest.raises(RunDirectoryError):
         resume(small(), tmp_path / "nowhere", plain=True)
+
+
+def test_what_was_asked_for_and_cannot_be_had_costs_one_line(small, tmp_path, capsys):
+    """What the preset brings along and does not apply needs no word."""
+    run(small({"train.steps": 1}, optimizer="sgd"), tmp_path / "a", plain=True)
+    assert "left out" not in capsys.readouterr().out
+    changes = {f"measure.{key}": 1 for key in ("update", "gain", "norm", "batchnorm", "hidden", "stream")}
+    run(
+        small(changes | {"train.steps": 1}, optimizer="sgd", norm="layernorm_nonparam"),
+        tmp_path / "b",
+        plain=True,
+    )
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert line == (
+        "warning: left out measure.update: optimizer=sgd has no eps, so no update/eps_ratio; "
+        "measure.gain: norm=layernorm_nonparam has no gains; "
+        "measure.norm: norm=layernorm_nonparam has no curve that could saturate; "
+        "measure.batchnorm: norm=layernorm_nonparam has no running statistics; "
+        "measure.hidden: activation=gelu has no bounds, so no ffn/saturated"
+    )
+
+
+def test_what_can_be_had_is_not_warned_of(small):
+    changes = {f"measure.{key}": 1 for key in MEASURED}
+    corpus = load_corpus(small().data, 8)
+    said = {
+        norm: build(small(changes, norm=norm, activation="tanh"), corpus).instruments.left_out
+        for norm in ("dyt", "batchnorm", "layernorm")
+    }
+    assert [[line.split(":")[0] for line in lines] for lines in said.values()] == [
+        ["measure.batchnorm"],
+        ["measure.norm"],
+        ["measure.norm", "measure.batchnorm"],
+    ]
+    (line, *_) = build(small({"measure.gain": 1}, placement="rezero"), corpus).instruments.left_out
+    assert line == "measure.gain: placement=rezero, without a norm, has no gains"
+    never = build(small(dict.fromkeys(changes, 0), optimizer="sgd"), corpus)
+    assert never.instruments.left_out == ()
 
 
 def test_leaky_norms_are_refused_unless_allowed(small, tmp_path):

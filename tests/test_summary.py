@@ -34,6 +34,14 @@ def test_a_run_whose_gradients_are_not_measured_has_scores_of_its_loss():
     assert figures["spike_score/olmo2_7sigma_1000"] is None
 
 
+def test_the_clip_rate_is_that_of_the_updates():
+    tally = Tally()
+    for step, clipped in enumerate([1.0, 0.0, 1.0, None, 1.0]):  # the fourth step was not taken
+        tally.row({"step": step, "loss": 2.0} | ({} if clipped is None else {"grad_clip/clipped": clipped}))
+    assert tally.figures()["grad_clip/rate"] == 0.75
+    assert "grad_clip/rate" not in Tally().figures()
+
+
 def event(step, kind, **more):
     return Event(step=step, kind=kind, metric="loss", value=math.nan, threshold=0.0, message="", **more)
 
@@ -43,5 +51,26 @@ def test_events_come_to_an_outcome_counts_and_the_first(status, word):
     events = [event(7, "spike"), event(3, "plateau"), event(9, "spike")]
     figures = event_figures(status, events)
     assert figures["outcome"] == word and figures["events"] == {"spike": 2, "plateau": 1}
-    assert figures["first_event"]["step"] == 3
-    assert event_figures("finished", []) == {"outcome": "stable", "events": {}, "first_event": None}
+    assert figures["first_event"]["step"] == figures["first_event_step"] == 3
+    assert figures["first_event_layer"] is None
+
+
+def test_the_first_event_has_columns_of_its_own():
+    events = [event(7, "spike", layers=("head",)), event(3, "vanishing", layers=("layer_02", "layer_01"))]
+    figures = event_figures("finished", events)
+    assert (figures["first_event_step"], figures["first_event_layer"]) == (3, "layer_02")
+    assert event_figures("finished", []) == {
+        "outcome": "stable",
+        "events": {},
+        "first_event": None,
+        "first_event_step": None,
+        "first_event_layer": None,
+    }
+
+
+def test_the_gradients_slope_is_the_last_finite_one_with_its_step():
+    key, tally = "grad_norm/first_to_last", Tally()
+    for step, more in enumerate(({key: 4.0}, {key: 3.0}, {}, {key: math.nan}, {key: math.inf})):
+        tally.row({"step": step, "loss": 2.0} | more)
+    assert (tally.figures()[key], tally.figures()[f"{key}_step"]) == (3.0, 1)
+    assert (Tally().figures()[key], Tally().figures()[f"{key}_step"]) == (None, None)

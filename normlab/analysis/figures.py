@@ -1,4 +1,4 @@
-"""Figures of a run: the loss with the floors of its text, and the gradient norm by layer and step.
+"""Figures of a run: the loss with the floors of its text, and heat maps by layer and step.
 
 Every value counts: where there are more steps than pixels, a pixel shows the largest of its steps, so that a
 spike of one step is seen. The colours (cividis, and those of Okabe and Ito) suit the colour-blind and paper.
@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,23 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, Any]]
 Events = Sequence[Mapping[str, Any]]
 
-_SITE = re.compile(r"grad_norm/(embedding|layer_\d+|final_norm|head)")
+
+class HeatMap(NamedTuple):
+    """What a heat map shows: one series a place, with keys such as `stream/rms/layer_03`."""
+
+    family: str
+    title: str
+    unit: str
+
+
+#: By their names in wandb, `figures/<name>`.
+HEAT_MAPS = {
+    "grad_norm": HeatMap("grad_norm", "Gradient norm by layer", "gradient norm (L2, log scale)"),
+    "stream_rms": HeatMap("stream/rms", "Residual stream after each layer", "RMS (log scale)"),
+    "update_ratio": HeatMap("update/ratio", "Update over weights by layer", "ratio of norms (log scale)"),
+}
+
+_PLACE = re.compile(r"embedding|layer_\d+|final_norm|head")
 _FLOORS = {
     "uniform": "ln V",
     "unigram": "unigram",
@@ -31,6 +47,7 @@ _FLOORS = {
     "entropy_rate": "entropy rate",
 }
 _LOSS, _VALIDATION, _FLOOR, _BAD, _EVENT = "#0072B2", "#E69F00", "#555555", "#D55E00", "#CC79A7"
+_ZERO = "black"
 #: Columns of the heat map at most; each is at least one pixel wide at the figure's own resolution.
 _COLUMNS = 900
 _SIZE, _DPI = (9.0, 4.8), 130
@@ -46,8 +63,9 @@ def pictures(directory: Path) -> dict[str, "Image"]:
         return {}
     floors = read_summary(directory).get("floors", {})
     made = {"figures/loss": image(loss_curve(rows, floors, events, title=directory.name))}
-    if _sites(rows):
-        made["figures/grad_norm"] = image(grad_norm_heatmap(rows, events, title=directory.name))
+    for name, what in HEAT_MAPS.items():
+        if _places(rows, what.family):
+            made[f"figures/{name}"] = image(heat_map(rows, what, events, title=directory.name))
     return made
 
 
@@ -99,48 +117,47 @@ def loss_curve(
     return figure
 
 
-def grad_norm_heatmap(rows: Rows, events: Events = (), title: str = "") -> "Figure":
-    """L2 norm of the gradient, before clipping, by layer (the input at the bottom) and step, on a log scale.
+def heat_map(rows: Rows, what: HeatMap, events: Events = (), title: str = "") -> "Figure":
+    """A family of numbers by layer (the input at the bottom) and step, on a log scale.
 
-    What is not finite or zero has a colour of its own.
+    Of the rows, those that have them: a column lasts until the next one. What is not finite or zero has a
+    colour of its own. Events are marked at their step, and in the layer where they began.
     """
     from matplotlib.colors import LogNorm
-    from matplotlib.patches import Patch
 
-    figure, axes = _axes(f"Gradient norm by layer  {title}")
-    sites = _sites(rows)
-    if not sites:
-        axes.text(0.5, 0.5, "no gradient norms in these rows", ha="center", transform=axes.transAxes)
+    figure, axes = _axes(f"{what.title}  {title}")
+    places = _places(rows, what.family)
+    if not places:
+        axes.text(0.5, 0.5, f"no {what.family} in these rows", ha="center", transform=axes.transAxes)
         return figure
-    steps = np.array([row["step"] for row in rows], dtype=float)
-    norms = np.array(
-        [[row.get(f"grad_norm/{site}", math.nan) for row in rows] for site in sites], dtype=float
-    )
-    edges, norms = _largest(steps, norms, _COLUMNS)
-    low, high = _log_range(norms)
-    scale = LogNorm(low, high)
+    steps, values = _table(rows, [f"{what.family}/{place}" for place in places])
+    start, end = rows[0]["step"], rows[-1]["step"] + _gap(rows)
+    edges, values = _largest(steps, values, end)
+    low, high = _log_range(values)
     mesh = axes.pcolormesh(
         edges,
-        np.arange(len(sites) + 1) - 0.5,
-        np.ma.masked_invalid(np.where(norms == 0, low / 10, norms)),
-        norm=scale,
+        np.arange(len(places) + 1) - 0.5,
+        np.ma.masked_invalid(np.where(values == 0, low / 10, values)),
+        norm=LogNorm(low, high),
         cmap=_colours(),
         rasterized=True,
     )
-    figure.colorbar(mesh, ax=axes, label="gradient norm (L2, log scale)", pad=0.01)
-    ticks = np.unique(np.linspace(0, len(sites) - 1, min(len(sites), _LABELS)).round().astype(int))
-    axes.set_yticks(ticks, [sites[tick] for tick in ticks], fontsize=7)
-    axes.set_ylabel("layer")
+    bar = figure.colorbar(mesh, ax=axes, label=what.unit, pad=0.01)
+    if high < 10 * low:
+        bar.ax.yaxis.set_major_formatter("{x:.3g}")
+        bar.ax.yaxis.set_minor_formatter("{x:.3g}")
+    axes.set_xlim(start, end)
+    _name_layers(axes, places)
+    events = [event for event in events if start <= event["step"] <= end]
     _mark_events(axes, events)
-    legend = [Patch(color=_BAD, label="not finite")] if not np.isfinite(norms).all() else []
-    legend += [Patch(color="black", label="zero")] if (norms == 0).any() else []
-    if legend:
-        figure.legend(handles=legend, loc="upper right", fontsize=8, ncols=2)
+    _mark_layers(axes, events, places)
+    _explain(figure, {_BAD: not np.isfinite(values).all(), _ZERO: bool((values == 0).any())})
     return figure
 
 
 def _axes(title: str) -> tuple["Figure", "Axes"]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -148,13 +165,14 @@ def _axes(title: str) -> tuple["Figure", "Axes"]:
     axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10, pad=18)
     axes.margins(x=0.01)
     axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure, axes
 
 
 def _colours() -> Any:
     import matplotlib
 
-    return matplotlib.colormaps["cividis"].with_extremes(bad=_BAD, under="black")
+    return matplotlib.colormaps["cividis"].with_extremes(bad=_BAD, under=_ZERO)
 
 
 def _series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -162,24 +180,38 @@ def _series(rows: Rows, key: str) -> tuple[NDArray[np.float64], NDArray[np.float
     return steps, np.array([row[key] for row in rows], dtype=float)
 
 
-def _sites(rows: Rows) -> list[str]:
-    """The layers whose gradient the rows have, from the input to the output."""
-    found = (_SITE.fullmatch(key) for key in (rows[0] if rows else ()))
-    return [match[1] for match in found if match]
+def _places(rows: Rows, family: str) -> list[str]:
+    """The places that `family` has numbers of, from the input to the output; none if no row has any."""
+    first = next((row for row in rows if f"{family}/layer_00" in row), {})
+    names = (key.removeprefix(f"{family}/") for key in first if key.startswith(f"{family}/"))
+    return [name for name in names if _PLACE.fullmatch(name)]
+
+
+def _table(rows: Rows, keys: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The steps that have all of `keys`, and the values, a line a key."""
+    chosen = [row for row in rows if all(key in row for key in keys)]
+    steps = np.array([row["step"] for row in chosen], dtype=float)
+    return steps, np.array([[row[key] for row in chosen] for key in keys], dtype=float)
+
+
+def _gap(rows: Rows) -> float:
+    """Steps from one row to the next, as a rule; 1 where there is but one."""
+    return float(np.median(np.diff([row["step"] for row in rows]))) if len(rows) > 1 else 1.0
 
 
 def _largest(
-    steps: NDArray[np.float64], values: NDArray[np.float64], columns: int
+    steps: NDArray[np.float64], values: NDArray[np.float64], end: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Edges of at most `columns` stretches of steps, and the largest of each row's values in each.
+    """Edges of at most `_COLUMNS` stretches of steps, and the largest of each line's values in each.
 
-    A stretch with a value that is not finite is NaN.
+    A stretch with a value that is not finite is NaN. The last one is as long as the others, and not beyond
+    `end`.
     """
-    starts = np.unique(np.linspace(0, len(steps), min(columns, len(steps)), endpoint=False).astype(int))
+    starts = np.unique(np.linspace(0, len(steps), min(_COLUMNS, len(steps)), endpoint=False).astype(int))
     broken = np.logical_or.reduceat(~np.isfinite(values), starts, axis=1)
     largest = np.maximum.reduceat(np.where(np.isfinite(values), values, 0.0), starts, axis=1)
-    gap = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
-    return np.append(steps[starts], steps[-1] + gap), np.where(broken, np.nan, largest)
+    gap = float(np.median(np.diff(steps))) if len(steps) > 1 else math.inf
+    return np.append(steps[starts], min(steps[-1] + gap, end)), np.where(broken, np.nan, largest)
 
 
 def _log_range(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -188,6 +220,25 @@ def _log_range(values: NDArray[np.float64]) -> tuple[float, float]:
         return 0.1, 1.0
     low, high = float(usable.min()), float(usable.max())
     return (low, high) if high > 1.01 * low else (low / 3, high * 3)
+
+
+def _name_layers(axes: "Axes", places: Sequence[str]) -> None:
+    """Labels of the lines, the first and the last; of those between as many as do not overlap."""
+    stride = math.ceil(len(places) / _LABELS)
+    count = max((len(places) - 1) // stride, 0) + 1
+    ticks = np.linspace(0, len(places) - 1, count).round().astype(int)
+    axes.set_yticks(ticks, [places[tick] for tick in ticks], fontsize=7)
+    axes.set_ylabel("layer")
+
+
+def _explain(figure: "Figure", there: Mapping[str, bool]) -> None:
+    """A legend of the special colours that are there."""
+    from matplotlib.patches import Patch
+
+    words = {_BAD: "not finite", _ZERO: "zero"}
+    patches = [Patch(color=colour, label=words[colour]) for colour, seen in there.items() if seen]
+    if patches:
+        figure.legend(handles=patches, loc="upper right", fontsize=8, ncols=2)
 
 
 def _draw_floors(axes: "Axes", floors: Mapping[str, float]) -> None:
@@ -222,6 +273,15 @@ def _mark_events(axes: "Axes", events: Events) -> None:
                 textcoords="offset points",
                 fontsize=8,
             )
+
+
+def _mark_layers(axes: "Axes", events: Events, places: Sequence[str]) -> None:
+    """A dot where each event began: at its step, in the first of its layers."""
+    for event in events:
+        for place in event["layers"][:1]:
+            if place in places:
+                dot = ([event["step"]], [places.index(place)])
+                axes.plot(*dot, "o", color=_EVENT, markersize=7, markeredgecolor="white", clip_on=False)
 
 
 def _plain_log_axis(axes: "Axes") -> None:

@@ -240,6 +240,17 @@ class Residual(nn.Module):
         """Both streams after this sub-layer; `start_BTD` is the x that the block was given."""
         u_BTD = self.norm_in(self.read(x_BTD, y_BTD, start_BTD))
         h_BTD = self.dropout(self.norm_out(self.branch(self.in_scale(u_BTD))))
+        return self._join(x_BTD, y_BTD, start_BTD, u_BTD, h_BTD)
+
+    def without(self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both streams where the branch, b * N_out(f(...)), is 0: a, N_post and the rest act as ever."""
+        u_BTD = self.norm_in(self.read(x_BTD, y_BTD, start_BTD))
+        return self._join(x_BTD, y_BTD, start_BTD, u_BTD, torch.zeros_like(u_BTD))
+
+    def _join(
+        self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor, u_BTD: Tensor, h_BTD: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Put what the branch gives, h, back into the streams."""
         skip_BTD = self.skip_gate(_SKIPS[self.record.skip](x_BTD, start_BTD, u_BTD))
         skip_BTD, branch_BTD = self.skip_scale(skip_BTD), self.branch_scale(h_BTD)
         z_BTD = self.stream_gate(self.norm_post(skip_BTD + branch_BTD))

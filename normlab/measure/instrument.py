@@ -37,16 +37,22 @@ class Instrument:
     """Measures at some steps. Its `names` and `values` are metrics and their numbers, in one order.
 
     In such a step the loop calls `begin`, then `micro` after the backward pass of each micro-batch, then
-    `values`; an instrument that measures updates has `before_update` and `updated` besides.
+    once `again`, then `values`.
     """
 
     names: list[str]
+    #: (n, ...) of this process -> those of all that train the run, one after the other.
+    gather: Callable[[Tensor], Tensor] = staticmethod(lambda own: own)
 
     def begin(self) -> None:
         """Before the first forward pass of the step."""
 
     def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
         """After each micro-batch; N = B*T tokens."""
+
+    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+        """After the last; `forward` runs the step's batch forward once more, without gradients, with the same
+        random numbers and without a trace in the model, and returns its loss (0-d), as `loss` is."""
 
     def values(self) -> Tensor:
         """(len(names),), float64 or float32, on the model's device; forgets the step."""
@@ -72,7 +78,7 @@ class Looking(Instrument):
         for site in self.sites:
             del site.looks[self.family]
         parts, self._parts = torch.stack(self._parts), []
-        return parts
+        return self.gather(parts)
 
 
 def due(every: int, step: int) -> bool:
@@ -81,11 +87,19 @@ def due(every: int, step: int) -> bool:
 
 
 class Instruments:
-    """The instruments of a run, each with the number of steps from one measurement to the next."""
+    """The instruments of a run, each with the number of steps from one measurement to the next.
 
-    def __init__(self, instruments: Iterable[tuple[int, Instrument]]) -> None:
-        self.every = list(instruments)
+    `left_out` says, a sentence each, what was asked for and cannot be had in this run, and why.
+    """
+
+    def __init__(self, instruments: Iterable[tuple[int, Instrument]], left_out: Iterable[str] = ()) -> None:
+        self.every, self.left_out = list(instruments), tuple(left_out)
         self.due: list[Instrument] = []
+
+    def share(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Have all look at what other processes see too."""
+        for _, instrument in self.every:
+            instrument.gather = gather
 
     def begin(self, step: int) -> None:
         self.due = [instrument for every, instrument in self.every if due(every, step)]
@@ -95,6 +109,10 @@ class Instruments:
     def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
         for instrument in self.due:
             instrument.micro(logits_NV.detach(), targets_N)
+
+    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+        for instrument in self.due:
+            instrument.again(loss, forward)
 
     def rest(self) -> None:
         """Look no more at this step."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 #: A parameter's name -> (place, kind); see `normlab.model.site`.
@@ -32,3 +33,9 @@ class Layout:
             if not all(bool(parameter.isfinite().all()) for parameter in self.sites[name]):
                 return name
         return None
+
+    def nonfinite_gradients(self) -> dict[str, int]:
+        """How many numbers of each site's gradients are not finite."""
+        sites = [[p.grad for p in several if p.grad is not None] for several in self.sites.values()]
+        counts = [torch.stack([(~gradient.isfinite()).sum() for gradient in site]).sum() for site in sites]
+        return dict(zip(self.sites, torch.stack(counts).tolist(), strict=True))

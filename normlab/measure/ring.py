@@ -13,7 +13,7 @@ BYTES_A_NUMBER, MOST_BYTES = 32, 2**30
 
 def ring_bytes(steps: int, depth: int, heads: int) -> int:
     """About what a ring of so many rows holds at most, every instrument on at every step."""
-    return steps * BYTES_A_NUMBER * (depth * (50 + heads) + 40)
+    return steps * BYTES_A_NUMBER * (depth * (52 + heads) + 53)
 
 
 class Ring:

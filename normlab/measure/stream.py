@@ -1,5 +1,6 @@
 """The residual stream: its size and shape after each sub-layer, and the gradient with respect to it."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -13,9 +14,11 @@ def moments(skip_BTD: Tensor, branch_BTD: Tensor, z_BTD: Tensor) -> Tensor:
     """(8,): of z sum, sum of squares and of fourth powers, largest size, non-finite values and their number;
     sums of squares of skip and branch."""
     z = wide(z_BTD)
-    broken = z.numel() - z.isfinite().sum()
+    # x - x is 0 where x is finite, else NaN: less work than isfinite, as squares are than fourth powers.
+    broken = (z - z).count_nonzero()
     size = torch.full_like(broken, z.numel())
-    powers = [torch.linalg.vector_norm(z, order).pow(order) for order in (2, 4)]
+    square = z.square()
+    powers = [square.sum(), square.square().sum()]
     squares = [torch.linalg.vector_norm(wide(x)).square() for x in (skip_BTD, branch_BTD)]
     return torch.stack([z.sum(), *powers, z.abs().amax(), broken.to(z.dtype), size.to(z.dtype), *squares])
 
@@ -47,7 +50,7 @@ class Stream(Looking):
 
 
 def likeness(z_BTD: Tensor, x_BTD: Tensor) -> Tensor:
-    """(3,): sum over tokens of cos(z, x), the number of tokens, massive activations in the first sequence.
+    """(4,): sums over tokens of cos(z, x) and its arccos, their number, massive activations of one sequence.
 
     Massive: above 100 and above 1000 times the median size (Sun et al. 2024, 2402.17762).
     """
@@ -55,24 +58,27 @@ def likeness(z_BTD: Tensor, x_BTD: Tensor) -> Tensor:
     cosine = F.cosine_similarity(z, x, dim=-1)
     sizes = z[0].abs()
     massive = (sizes > (1000 * sizes.median()).clamp(min=100)).sum()
-    return torch.stack([cosine.sum(), torch.full_like(cosine.sum(), cosine.numel()), massive.to(z.dtype)])
+    angle = cosine.clamp(-1, 1).arccos()
+    tokens = torch.full_like(cosine.sum(), cosine.numel())
+    return torch.stack([cosine.sum(), angle.sum(), tokens, massive.to(z.dtype)])
 
 
 class Blocks(Looking):
     """What a block does to the stream.
 
-    `cosine`, the mean over tokens of cos(x_in, x_out) (its arccos over pi is the angular distance of Gromov
-    et al. 2024, 2403.17887); `massive`, how many massive activations its output has in one sequence.
+    `cosine`, the mean over tokens of cos(x_in, x_out); `angle`, that of arccos(cos(x_in, x_out)) / pi, the
+    angular distance of Gromov et al. 2024, 2403.17887; `massive`, how many massive activations its output has
+    in one sequence.
     """
 
     def __init__(self, stream: Mapping[str, Site]) -> None:
         blocks = {name: site for name, site in stream.items() if name != "embedding"}
         super().__init__("blocks", blocks, likeness)
-        self.names = [f"stream/{kind}/{layer}" for kind in ("cosine", "massive") for layer in blocks]
+        self.names = [f"stream/{kind}/{layer}" for kind in ("cosine", "angle", "massive") for layer in blocks]
 
     def values(self) -> Tensor:
-        cosine, tokens, massive = self.parts().sum(0).unbind(-1)
-        return torch.cat([cosine / tokens, massive])
+        cosine, angle, tokens, massive = self.parts().sum(0).unbind(-1)
+        return torch.cat([cosine / tokens, angle / tokens / math.pi, massive])
 
 
 class StreamGradient(Instrument):
@@ -106,4 +112,6 @@ class StreamGradient(Instrument):
         assert self._squares is not None
         for site in self.sites:
             site.probe = None
-        return self._squares.sqrt()
+        # Each process takes the gradient of its own mean; the run's loss is the mean of those.
+        processes = self.gather(self._squares[None])
+        return processes.sum(0).sqrt() / len(processes)

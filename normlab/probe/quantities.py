@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.components.init import normal_
+from normlab.measure.growth import exponent
 from normlab.model import GPT
 from normlab.probe.settings import ProbeConfig
 
@@ -194,7 +195,7 @@ def update_sign(at: Start) -> float:
 
 
 def growth_exponent(at: Start) -> float:
-    return (torch.log(_rms(at.streams[-1]) / _rms(at.streams[0])) / at.depth).item()
+    return exponent(_rms(at.streams[0]), _rms(at.streams[-1]), at.depth).item()
 
 
 def loss_excess(at: Start) -> float:

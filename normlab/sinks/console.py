@@ -1,8 +1,9 @@
 """The console sink: a live view on a terminal, plain lines elsewhere, and a summary at the end."""
 
 import math
+import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.text import Text
 from normlab.sinks import sketch
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.console_view import View, event_words
+from normlab.sinks.findings import findings
 from normlab.sinks.progress import Progress
 
 #: Times a second the live view is drawn; a row only leaves its numbers for the next time.
@@ -39,6 +41,8 @@ _MEANINGS = {
     "exploded": "the loss rose above its start or its best, and stayed there",
     "nonfinite": "a loss, gradient or parameter was not finite",
 }
+#: Kinds of events that decide the outcome, in the order in which they do; told before the others.
+TELLING = ("nonfinite", "explosion", "slow_divergence", "plateau", "spike")
 _EVENTS_SHOWN = 4
 
 
@@ -176,16 +180,32 @@ def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[s
         yield "validation", Text(validation)
         if "val/caveat" in summary:
             yield "", Text(summary["val/caveat"], "yellow")
-    events = [event_words(event) for event in run.events.values()]
-    more = len(events) - _EVENTS_SHOWN
-    if more > 0:
-        events[_EVENTS_SHOWN:] = [f"and {more} more, in events.jsonl"]
-    yield "events", Text("\n".join(events) or "none", "yellow" if events else "")
+    for name, words in findings(summary, run.opening.config):
+        yield name, Text(words)
+    yield from _event_rows(list(run.events.values()))
     speed = summary.get("tokens_per_second")
     words = f"{run.done} steps in {sketch.duration(run.clock() - run.began)}"
     if run.opening.resumed:
         words += f" (resumed at {run.opening.first_step})"
     yield "speed", Text(f"{sketch.short(speed)} tokens/s, {words}" if speed else words)
+
+
+def _event_rows(events: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Text]]:
+    if events:
+        first = min(events, key=lambda event: event["step"])
+        where = f", in {first['layers'][0]}" if first["layers"] else ""
+        yield "first event", Text(f"{first['kind']} at step {first['step']}{where}", "yellow")
+    told = [event_words(event) for event in sorted(events, key=_importance)]
+    more = len(told) - _EVENTS_SHOWN
+    if more > 0:
+        told[_EVENTS_SHOWN:] = [f"and {more} more, in events.jsonl"]
+    yield "events", Text("\n".join(told) or "none", "yellow" if told else "")
+
+
+def _importance(event: Mapping[str, Any]) -> tuple[int, int]:
+    """Ranks what decided the outcome before the rest, and what was first before what came later."""
+    kind = event["kind"]
+    return TELLING.index(kind) if kind in TELLING else len(TELLING), event["step"]
 
 
 def _kinds(name: str, summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -204,6 +224,8 @@ def _where(run: Progress, summary: Mapping[str, Any]) -> Iterable[Text]:
     if directory.resolve().is_relative_to(Path.cwd()):
         directory = directory.resolve().relative_to(Path.cwd())
     yield Text.assemble(("run directory: ", "dim"), str(directory))
+    if summary.get("status") == "finished" and summary.get("outcome") != "stable":
+        yield Text.assemble(("why: ", "dim"), f"normlab explain {shlex.quote(str(directory))}")
     known = summary.get("wandb") or {}
     if known.get("url"):
         yield Text.assemble(("wandb: ", "dim"), known["url"])

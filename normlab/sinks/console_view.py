@@ -1,7 +1,7 @@
 """The live view of a run on a terminal, drawn from its `Progress` for the width and height there are."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -11,7 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.sinks import sketch
+from normlab.sinks.console_profile import Profile, depth_profile
 from normlab.sinks.progress import Progress
+
+#: Events that are listed, and whose layers are marked; the loss keeps at least so many lines.
+_LISTED, _LOWEST = 4, 6
+#: Columns from which on the stream is shown beside the gradient.
+_WIDE = 104
 
 
 class View:
@@ -24,18 +30,24 @@ class View:
         run, ascii_only = self._progress, options.ascii_only
         width = options.max_width - 4
         rows = max(console.size.height - 8, 4)
-        gradients = run.gradients()
+        events = list(run.events.values())
+        latest = events[-_LISTED:]
+        profiles = _profiles(run, width)
+        marked = {layer for event in latest for layer in event["layers"]}
         parts: list[RenderableType] = [_headline(run, width), _numbers(run), Text()]
         if width >= 70:
-            half = (width - 3) // 2
-            bars = _bars(gradients, width - 3 - half, min(rows, 28), ascii_only)
-            lines = _curve(run, half, min(max(len(bars) - 2, 10), rows - 2), ascii_only)
-            parts.append(_side_by_side(lines, bars, half))
+            left = (width - 3) * (40 if len(profiles) > 1 else 50) // 100
+            bars = depth_profile(profiles, marked, width - 3 - left, min(rows, 28), ascii_only)
+            height = min(max(len(bars) - 2, 10), rows - 2)
+            known = [_event_line(event, left) for event in latest] if height >= _LOWEST + _LISTED else []
+            lines = _curve(run, left, height - len(known), ascii_only)
+            parts.append(_side_by_side([*lines, *known], bars, left))
         else:
             lines = _curve(run, width, min(6, rows - 2), ascii_only)
-            parts += [*lines, *_bars(gradients, width, max(rows - len(lines), 0), ascii_only)]
-        if run.events:
-            parts += [Text(), _last_event(run, width)]
+            lines += [_event_line(event, width) for event in latest[-2:]] if rows >= 2 * _LOWEST else []
+            parts += [*lines, *depth_profile(profiles, marked, width, max(rows - len(lines), 0), ascii_only)]
+        if events:
+            parts += [Text(), _last_event(events, width)]
         yield Panel(
             Group(*parts),
             title=Text.assemble(("normlab ", "bold"), run.opening.name),
@@ -43,6 +55,13 @@ class View:
             border_style="blue",
             width=options.max_width,
         )
+
+
+def _profiles(run: Progress, width: int) -> list[Profile]:
+    """The gradient by layer, and the stream where there is room for it."""
+    stream = run.profile("stream/rms") if width >= _WIDE else {}
+    profiles = [Profile("grad norm", run.profile("grad_norm")), Profile("stream RMS", stream)]
+    return profiles if stream else profiles[:1]
 
 
 def _headline(run: Progress, width: int) -> RenderableType:
@@ -75,7 +94,7 @@ def _numbers(run: Progress) -> Text:
 
 
 def _curve(run: Progress, width: int, height: int, ascii_only: bool) -> list[Text]:
-    """The loss over the whole run as an area, the floors of the text as lines, the events as marks below."""
+    """The loss over the whole run as an area, the floors of the text as lines, the events as marks."""
     floors = run.floors()
     labels = [f"{name} {value:.2f}" for name, value in floors]
     width = max(width - 1 - max(map(len, labels), default=0), 8)
@@ -91,11 +110,12 @@ def _curve(run: Progress, width: int, height: int, ascii_only: bool) -> list[Tex
         # The line is seen where the curve has gone under it.
         lines[line].plain = lines[line].plain.replace(" ", "-" if ascii_only else "─")
         lines[line].append(f" {label}", "yellow")
+    marks = {run.trace.column(event["step"], width) for event in list(run.events.values())}
     for column, loss in enumerate(columns):
-        if loss == math.inf:
-            for text in lines:
-                text.stylize("red", column, column + 1)
-    return [Text("loss", "bold"), *lines, _axis(run, width)]
+        style = "red" if loss == math.inf else "yellow" if column in marks else ""
+        for text in lines:
+            text.stylize(style, column, column + 1)
+    return [Text("loss", "bold"), *lines, _axis(run, width, marks)]
 
 
 def _loss_range(columns: Sequence[float | None], floors: Sequence[float]) -> tuple[float, float]:
@@ -107,38 +127,14 @@ def _loss_range(columns: Sequence[float | None], floors: Sequence[float]) -> tup
     return low - 0.06 * room, high + 0.02 * room
 
 
-def _axis(run: Progress, width: int) -> Text:
+def _axis(run: Progress, width: int, marks: Collection[int]) -> Text:
     """First and last step, and a mark under each event."""
     end = str(run.steps)
     text = Text(f"0{end:>{width - 1}}", "dim")
-    for step, _, _ in run.events:
-        column = min(step * width // run.steps, width - 1)
+    for column in marks:
         text.plain = f"{text.plain[:column]}^{text.plain[column + 1 :]}"
-        text.stylize("bold yellow", column, column + 1)
+        text.stylize("not dim bold yellow", column, column + 1)
     return text
-
-
-def _bars(gradients: Sequence[tuple[str, float]], width: int, height: int, ascii_only: bool) -> list[Text]:
-    """Norm of each layer's gradient on a log scale: the depth profile, the input at the top."""
-    shown = [gradients[index] for index in sketch.thin(len(gradients), height - 1)]
-    if not shown:
-        return []
-    low, high = sketch.decades([value for _, value in gradients])
-    some = f", {len(shown)} of {len(gradients)}" if len(shown) < len(gradients) else ""
-    title = f"gradient norm, log 1e{low} to 1e{high}{some}"
-    lines = [Text(title, "bold", no_wrap=True, overflow="ellipsis")]
-    name_width = max(len(name) for name, _ in shown)
-    for name, value in shown:
-        line = Text(f"{name:<{name_width}} ", no_wrap=True, overflow="crop")
-        number = f"{sketch.short(value):>8}"
-        room = max(width - len(line) - len(number), 1)
-        if math.isfinite(value) and value > 0:
-            share = (math.log10(value) - low) / (high - low)
-            line.append(f"{sketch.bar(share, room, ascii_only):<{room}}", "green").append(number)
-        else:
-            line.append(" " * room).append(number, "dim" if value == 0 else "bold red")
-        lines.append(line)
-    return lines
 
 
 def _side_by_side(left: list[Text], right: list[Text], width: int) -> Table:
@@ -149,11 +145,20 @@ def _side_by_side(left: list[Text], right: list[Text], width: int) -> Table:
     return table
 
 
-def _last_event(run: Progress, width: int) -> Text:
-    events = list(run.events.values())
-    text = Text.assemble(("last event ", "bold"), (event_words(events[-1]), "yellow"))
-    if len(events) > 1:
-        text.append(f"  ({len(events)} in all)", "dim")
+def _event_line(event: Mapping[str, Any], width: int) -> Text:
+    """Step, kind and first layer of an event, how many more there are, and whether it is over."""
+    text = Text.assemble((f"{event['step']:>6} ", "bold"), (event["kind"], "yellow"))
+    first, *more = event["layers"] or [""]
+    text.append(f"  {first}" if first else "").append(f" +{len(more)}" if more else "", "dim")
+    if event.get("end") is not None:
+        text.append(f"  over at {event['end']}", "dim")
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def _last_event(events: Sequence[Mapping[str, Any]], width: int) -> Text:
+    count = f"({len(events)} in all) " if len(events) > 1 else ""
+    text = Text.assemble(("last event ", "bold"), (count, "dim"), (event_words(events[-1]), "yellow"))
     text.truncate(width, overflow="ellipsis")
     return text
 

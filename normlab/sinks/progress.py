@@ -8,7 +8,9 @@ from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.run_directory import read_rows
 from normlab.sinks.sketch import Trace
 
-_SITE = re.compile(r"grad_norm/(embedding|layer_\d+|final_norm|head)")
+_PLACE = re.compile(r"embedding|layer_\d+|final_norm|head")
+#: What the view shows by layer.
+_PROFILES = ("grad_norm", "stream/rms")
 _FLOORS = (
     ("ln V", "uniform"),
     ("unigram", "unigram"),
@@ -28,6 +30,8 @@ class Progress:
         self.done = opening.first_step
         self.trace = Trace(self.steps)
         self.row: Row = {}
+        #: The latest row with numbers by layer, by family: not every row has them.
+        self._by_layer: dict[str, Row] = {}
         self.val = math.nan
         self.first_loss = math.nan
         self.events = {event_key(event): event for event in opening.events}
@@ -46,6 +50,9 @@ class Progress:
         self.trace.add(step, loss)
         self.done = step + 1
         self.row = row
+        for family in _PROFILES:
+            if f"{family}/layer_00" in row:
+                self._by_layer[family] = row
         self._paced = self._paced or (self.clock(), self.done)
         val = row.get("val/loss")
         if isinstance(val, float):
@@ -67,7 +74,8 @@ class Progress:
         known = self.opening.floors
         return [(name, known[key]) for name, key in _FLOORS if key in known]
 
-    def gradients(self) -> list[tuple[str, float]]:
-        """(site, norm) from the input to the output, as the rows have them."""
-        found = ((_SITE.fullmatch(key), value) for key, value in self.row.items())
-        return [(match[1], value) for match, value in found if match and not isinstance(value, str)]
+    def profile(self, family: str) -> dict[str, float]:
+        """The latest numbers of `grad_norm` or `stream/rms` by place, from the input to the output."""
+        row, prefix = self._by_layer.get(family, {}), f"{family}/"
+        found = ((key.removeprefix(prefix), value) for key, value in row.items() if key.startswith(prefix))
+        return {name: value for name, value in found if _PLACE.fullmatch(name) and not isinstance(value, str)}

@@ -19,9 +19,16 @@ class Trace:
 
     def add(self, step: int, value: float) -> None:
         """Take one value; one that is not finite makes its stretch infinite."""
-        index = min(step * self._count // self._steps, self._count - 1)
+        index = self._stretch(step)
         self._sums[index] += value if math.isfinite(value) else math.inf
         self._numbers[index] += 1
+
+    def column(self, step: int, width: int) -> int:
+        """The (last) of `width` columns that `step` is in."""
+        return ((self._stretch(step) + 1) * width - 1) // self._count
+
+    def _stretch(self, step: int) -> int:
+        return min(step * self._count // self._steps, self._count - 1)
 
     def columns(self, width: int) -> list[float | None]:
         """The mean of each of `width` equal parts of the run, or infinity; None where nothing is known."""

@@ -1,8 +1,9 @@
 """The wandb sink: a mirror of the run directory, in which everything that matters is already.
 
 So wandb may fail: whatever it raises costs one warning, and the run goes on without it. Each row is one `log`
-call, made when the next row comes (the last at the end, with the pictures), so that the history has exactly
-the rows of `metrics.jsonl`. wandb's own step is the row's `step`.
+call, made when the next row comes (the last at the end, with the pictures), so that the history has the steps
+of `metrics.jsonl`, and of each what is within the budget (`normlab.sinks.budget`). wandb's own step is the
+row's `step`.
 
 A resumed run: an offline run of wandb cannot be continued, so the rows before the checkpoint are logged again
 from `metrics.jsonl` into a new offline run, which replaces the folders of earlier ones (but one that was
@@ -13,51 +14,38 @@ are not sent again.
 import json
 import logging
 import math
-import os
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from normlab.config import TrackerConfig
 from normlab.sinks.base import Opening, Row, event_key
+from normlab.sinks.budget import coarse
 from normlab.sinks.deadline import within
 from normlab.sinks.mirror import cell, flat, read_note, remove_replaced, words
 from normlab.sinks.run_directory import read_rows
+from normlab.sinks.wandb_start import FINISH_TIMEOUT, GRACE, Start, teardown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Seconds to reach the server at the start, to hand over the pictures, and to finish the upload at the end.
-#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.)
-INIT_TIMEOUT = 15.0
+#: Seconds to hand over the pictures.
 MEDIA_TIMEOUT = 30.0
-FINISH_TIMEOUT = 60.0
-#: Seconds for a wandb that has failed to clean up.
-GRACE = 5.0
-#: What wandb allows for names, tags and titles of alerts, in characters.
-_NAME, _TAG, _TITLE = 128, 64, 63
+#: What wandb allows for titles of alerts, in characters.
+_TITLE = 63
 #: 255 is what wandb itself reports for an interrupted script.
 _EXIT_CODES = {"finished": 0, "interrupted": 255}
 #: Kept in the summary by their lowest value: what the last one says of a run that diverged is little.
 _LOWEST = ("loss", "val/loss")
 #: Families of few keys, whose last (or lowest) value is worth a column in the table of runs.
 _SUMMARISED = ("val", "time")
-_EVENT = ("step", "kind", "metric", "value", "threshold", "layers", "message")
-_LATER = ("end", "recovered", "recovery_steps")
-
-#: What WANDB_MODE may say, and what it means; `dryrun` and `run` are wandb's old words.
-_MODES = {
-    "": "auto",
-    "online": "online",
-    "run": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
+#: Columns of the table of events: what is known at once, and later.
+_EVENT = ("step", "kind", "metric", "value", "threshold", "layers", "order", "message")
+_LATER = ("end", "recovered", "recovery_steps", "peak", "peak_step")
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +62,6 @@ class WandbSink:
     `directory` the folder in `RUN/wandb/`, `url` the page.
     """
 
-    #: Whether a run of this process found no server: the next ones of a sweep need not wait for it again.
-    _unreachable: ClassVar[bool] = False
-
     def __init__(
         self,
         tracker: TrackerConfig,
@@ -89,11 +74,9 @@ class WandbSink:
         self.directory: Path | None = None
         self.url: str | None = None
         self.problem: str | None = None
-        self._tracker = tracker
+        self._start = Start(tracker, kind, self._complain, tell)
         self._pictures = pictures
         self._warn = warn
-        self._tell = tell
-        self._kind = kind
         self._run: Any = None
         self._lost = False
         self._run_directory = Path()
@@ -129,13 +112,12 @@ class WandbSink:
         return {name: str(fact) for name, fact in facts.items() if fact is not None}
 
     def open(self, opening: Opening) -> None:
-        mode = self._tracker.mode if self._tracker.mode != "auto" else self._environment_mode()
-        if mode == "disabled":
+        asked = self._start.asked()
+        if asked == "disabled":
             return  # without importing wandb
         self._run_directory = opening.directory
         try:
-            with _own_mode():
-                self._start(mode, opening)
+            self._begin(asked, opening)
         except Exception as error:
             self._lose("wandb did not start, so the run goes on without it", error)
 
@@ -143,7 +125,7 @@ class WandbSink:
         if self._run is None or row["step"] < self._next_step:  # type: ignore[operator]
             return
         held = self._held
-        self._held = {key: value for key, value in row.items() if not isinstance(value, str)}
+        self._held = {key: value for key, value in coarse(row).items() if not isinstance(value, str)}
         self._note_lowest(row)
         if held is not None:
             self._log(held)
@@ -176,24 +158,12 @@ class WandbSink:
         except Exception as error:
             self._lose("wandb did not finish", error)
 
-    def _environment_mode(self) -> str:
-        """What WANDB_MODE asks for; auto without it."""
-        given = os.environ.get("WANDB_MODE", "").strip()
-        mode = _MODES.get(given.lower())
-        if mode is None:
-            self._complain(
-                f"WANDB_MODE must be online, offline or disabled, not {given[:20]!r}: "
-                "this run is recorded offline"
-            )
-        return mode or "offline"
-
-    def _start(self, mode: str, opening: Opening) -> None:
-        self.mode = self._choose(mode)
+    def _begin(self, asked: str, opening: Opening) -> None:
         note = opening.directory / "wandb" / "attempt.json"
         known = read_note(note) if opening.resumed else {}
         go_on = known.get("mode") == "online"
         identity = known["id"] if go_on else secrets.token_hex(4)
-        self._run = self._init(identity, opening)
+        self._run, self.mode = self._start.run(asked, identity, opening)
         self.directory = Path(self._run.dir).parent
         self.url = self._run.url if self.mode == "online" else None
         note.parent.mkdir(exist_ok=True)
@@ -210,67 +180,6 @@ class WandbSink:
                 self.row(row)
             if self._run is not None:
                 remove_replaced(self.directory)
-
-    def _choose(self, mode: str) -> str:
-        """online or offline, for what was asked for. Never asks the user."""
-        import wandb
-
-        if mode == "offline":
-            return "offline"
-        _hush()
-        # Without this check wandb would ask for a key on a terminal, and wait for ever.
-        if not wandb.login(prompt=False, verify=False):
-            if mode != "auto":
-                self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
-            return "offline"
-        if mode == "auto" and WandbSink._unreachable:
-            self._complain("wandb could not reach its server before, so this run is recorded offline")
-            return "offline"
-        return "online"
-
-    def _init(self, identity: str, opening: Opening) -> Any:
-        if self.mode == "online":
-            self._tell(f"wandb: trying its server for up to {INIT_TIMEOUT:g} s")
-        try:
-            return self._init_in(self.mode, identity, opening)
-        except Exception as error:
-            if self.mode == "offline":
-                raise
-            self._complain(f"wandb cannot reach its server, so this run is recorded offline ({words(error)})")
-        WandbSink._unreachable = True
-        _teardown()  # else the identity counts as in use
-        self.mode = "offline"
-        return self._init_in("offline", identity, opening)
-
-    def _init_in(self, mode: Any, identity: str, opening: Opening) -> Any:
-        import wandb
-
-        _hush()
-        opening.directory.mkdir(parents=True, exist_ok=True)
-        return wandb.init(
-            project=self._tracker.project,
-            entity=self._tracker.entity,
-            tags=[tag[:_TAG] for tag in self._tracker.tags if tag],
-            group=opening.sweep and opening.sweep[:_NAME],
-            name=opening.name[:_NAME] or None,
-            job_type=self._kind,
-            id=identity,
-            resume="allow" if mode == "online" else None,
-            dir=opening.directory,
-            config=opening.config,
-            mode=mode,
-            reinit="create_new",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                x_disable_stats=True,
-                disable_git=True,
-                save_code=False,
-                init_timeout=INIT_TIMEOUT,
-                finish_timeout=FINISH_TIMEOUT,
-                finish_timeout_raises=True,
-            ),
-        )
 
     def _note_lowest(self, row: Row) -> None:
         for key in _LOWEST:
@@ -340,34 +249,9 @@ class WandbSink:
         except Exception:
             pass
         # Its process may be gone or stuck. Forget it, else the next run and wandb's clean-up at exit are too.
-        _teardown()
+        teardown()
 
     def _complain(self, message: str) -> None:
         if self.problem is None:
             self.problem = message
             self._warn(message)
-
-
-@contextmanager
-def _own_mode() -> Iterator[None]:
-    """Keep WANDB_MODE from wandb, which is told its mode and fails at a word it does not know."""
-    given = os.environ.pop("WANDB_MODE", None)
-    try:
-        yield
-    finally:
-        if given is not None:
-            os.environ["WANDB_MODE"] = given
-
-
-def _hush() -> None:
-    """Have wandb print nothing from now on; this holds until it is torn down."""
-    import wandb
-
-    wandb.setup(settings=wandb.Settings(silent=True))
-
-
-def _teardown() -> None:
-    wandb = sys.modules.get("wandb")
-    if wandb is not None:
-        with suppress(Exception):
-            within(GRACE, wandb.teardown)

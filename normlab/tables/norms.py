@@ -44,6 +44,8 @@ class NormRow(Row[NormConfig]):
     leak: str = ""
     #: Evaluation uses running statistics, and so is causal whatever training is.
     running: bool = False
+    #: What the norm is held within before its gain and bias: (-bound, bound); None where nothing holds it.
+    bound: float | None = None
 
     @property
     def facts(self) -> dict[str, str]:
@@ -262,6 +264,7 @@ NORMS: dict[str, NormRow] = table(
         parameters=f"alpha=0.5 (1), {_AFFINE}",
         eps_place="none",
         scope="none",
+        bound=1,
     ),
     NormRow(
         config=ShiftedConfig(name="derf"),
@@ -272,6 +275,7 @@ NORMS: dict[str, NormRow] = table(
         parameters=f"alpha=0.5 (1), s=0 (1), {_AFFINE}",
         eps_place="none",
         scope="none",
+        bound=1,
     ),
     NormRow(
         config=ShiftedConfig(name="isru"),
@@ -282,6 +286,7 @@ NORMS: dict[str, NormRow] = table(
         parameters=f"alpha=0.5 (1), s=0 (1), {_AFFINE}",
         eps_place="none",
         scope="none",
+        bound=1,
     ),
     NormRow(
         config=AdaNormConfig(name="adanorm"),

@@ -1,14 +1,14 @@
 """What was not finite first: a step is run again with every module of the model under watch."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from normlab.components.site import Site
 from normlab.measure.layout import Layout
 from normlab.model import site
 
@@ -64,30 +64,17 @@ def called(module: str) -> str:
     return f"{place}/{kind if rest.endswith(NAMED) else rest}".removesuffix("/").removesuffix("/site")
 
 
-@contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Put buffers (running statistics), gradients and the random state back afterwards."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
-        yield
-    for name, buffer in model.named_buffers():
-        buffer.copy_(buffers[name])
-    for parameter in model.parameters():
-        parameter.grad = None
-
-
 def autopsy(model: nn.Module, layout: Layout, again: Callable[[], object]) -> dict[str, Any]:
     """Where `again`, the same step with the same random numbers, first meets what is not finite.
 
     Returns the row's keys `nonfinite/pass` (forward or backward), `nonfinite/site` and, of what went into
     that module (backward: of the gradient that came out), `nonfinite/input_min` and `_max` over what is
-    finite; empty if all is finite this time.
+    finite; empty if all is finite this time. The gradients stay those of `again`.
     """
     witness, hooks = Witness(), []
-    with unchanged(model):
+    with torch.compiler.set_stance("force_eager"):
         for name, module in model.named_modules():
-            if not list(module.children()):
+            if all(isinstance(child, Site) for child in module.children()):
 
                 def look(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
                     witness.forward(name, inputs, output)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +26,16 @@ from normlab.training.schedules import learning_rate
 from normlab.training.world import Alone
 
 
+class Passes(Protocol):
+    """What is measured at evaluations by passes of its own; it leaves the job as it was."""
+
+    def begin(self, job: "Job", *, last: bool) -> None:
+        """Before a step with an evaluation after it; `last` is the run's last."""
+
+    def measure(self, job: "Job", rate: float) -> dict[str, float]:
+        """After that step, which was taken at the learning rate `rate`."""
+
+
 @dataclass
 class Job:
     """Everything that a step reads or changes."""
@@ -44,6 +55,7 @@ class Job:
     watch: Watch
     fault: Fault
     ring: Ring
+    passes: Passes
     #: The state of the random numbers before the latest step.
     dice: list[Tensor] = field(default_factory=list)
     #: The next step.
@@ -86,9 +98,12 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
     settings, start = job.config.train, time.perf_counter() - job.seconds
     while job.step < settings.steps:
         last = job.step + 1 == settings.steps
+        if evaluated := last or (job.step + 1) % settings.eval_every == 0:
+            job.passes.begin(job, last=last)
         row = take_step(job)
-        if last or (job.step + 1) % settings.eval_every == 0:
+        if evaluated:
             row["val/loss"] = evaluate(job)
+            row.update(job.passes.measure(job, row["lr"]))
         if not _finite(row) and (name := job.layout.nonfinite()):
             row["nonfinite/parameter"] = name
         row["time/seconds"] = time.perf_counter() - start
@@ -120,6 +135,7 @@ def take_step(job: Job) -> dict[str, Any]:
     job.instruments.begin(job.step)
     job.fault.forward(job.step)
     loss = forward_and_backward(job)
+    job.instruments.again(loss, lambda: forward(job))
     norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
     # The one copy from the device: a step's numbers, of which loss and total also decide whether it is taken.
     seen = [value.to(norms.dtype) for value in (loss.view(1), norms, *job.instruments.values())]
@@ -128,7 +144,9 @@ def take_step(job: Job) -> dict[str, Any]:
     row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * size}
     names = job.gradients.names[: len(norms)] + job.instruments.names()
     row.update(zip(names, values[1:], strict=True))
+    row.update(flags(job, *values[:2]))
     if math.isfinite(values[0]) and math.isfinite(values[1]):
+        row.update(clipped(values[1], settings.clip))
         row.update(update(job, rate, norms[0]))
     elif not any(event.kind == "nonfinite" and event.end is None for event in job.watch.events):
         row.update(repeat(job))
@@ -136,6 +154,30 @@ def take_step(job: Job) -> dict[str, Any]:
     job.optimizer.zero_grad(set_to_none=True)
     row["time/tokens_per_second"] = size / (time.perf_counter() - began)
     return row
+
+
+def flags(job: Job, loss: float, norm: float) -> dict[str, float]:
+    """1 where the loss or the gradients' norm is not finite, else 0: charts leave out what is not a number.
+
+    In a step where the norm is not, also how many numbers of each site's gradients are not; sites without any
+    are left out. It takes a pass over the gradients and a copy from the device, in such a step alone.
+    """
+    found = {"nonfinite/loss": float(not math.isfinite(loss))}
+    found["nonfinite/gradient"] = float(not math.isfinite(norm))
+    if found["nonfinite/gradient"]:
+        counts = job.layout.nonfinite_gradients()
+        found |= {f"nonfinite/gradient/{name}": float(count) for name, count in counts.items() if count}
+    return found
+
+
+def clipped(norm: float, clip: float | None) -> dict[str, float]:
+    """What clipping makes of a gradient of this norm; nothing where there is none.
+
+    The norm afterwards needs no second pass: the gradients are multiplied by min(1, clip / norm).
+    """
+    if clip is None:
+        return {}
+    return {"grad_norm/clipped": min(norm, clip), "grad_clip/clipped": float(norm > clip)}
 
 
 def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:
@@ -174,37 +216,80 @@ def set_rng_state(device: torch.device, state: list[Tensor]) -> None:
         torch.cuda.set_rng_state(state[1], device)
 
 
-def repeat(job: Job) -> dict[str, Any]:
-    """Where this step, taken again with the same random numbers, is first not finite."""
-
-    def again() -> None:
+@contextmanager
+def same_dice(job: Job) -> Iterator[None]:
+    """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
+    statistics) are put back afterwards."""
+    buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
+    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
         set_rng_state(job.device, job.dice)
-        job.optimizer.zero_grad(set_to_none=True)
-        forward_and_backward(job)
+        yield
+    for buffer, kept in buffers:
+        buffer.copy_(kept)
 
+
+def repeat(job: Job) -> dict[str, Any]:
+    """Where this step, taken again, is first not finite."""
     job.instruments.rest()
-    return job.world.first(autopsy(job.model, job.layout, again))
+    job.optimizer.zero_grad(set_to_none=True)
+    with same_dice(job):
+        found = autopsy(job.model, job.layout, lambda: forward_and_backward(job))
+    return job.world.first(found)
+
+
+@torch.no_grad()
+def forward(job: Job) -> Tensor:
+    """The loss (0-d) of the step's batch, once more."""
+    with same_dice(job):
+        return batch_loss(job, torch.from_numpy(job.batches.train(job.step)))
+
+
+def batch_loss(job: Job, ids_BT: Tensor) -> Tensor:
+    """The loss (0-d) of a batch."""
+    parts = [F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micro_batches(job, ids_BT)]
+    return job.world.mean(torch.stack(parts).mean())
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
     """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
-    parts = job.config.train.accumulation
     total = torch.zeros((), device=job.device)
-    for part, micro_BT in enumerate(job.world.micro(ids_BT, parts), start=1):
-        with job.world.exchange(job.forward, part == parts):
-            logits_NV, targets_N = predict(job, micro_BT.to(job.device, non_blocking=True))
-            loss = F.cross_entropy(logits_NV, targets_N) / parts
-            extra = job.config.train.z_loss
-            torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
-        job.instruments.micro(logits_NV, targets_N)
-        total = total + loss.detach()
+    micros = micro_batches(job, ids_BT)
+    for number, micro_BT in enumerate(micros, start=1):
+        with job.world.exchange(job.forward, number == len(micros)):
+            total = total + backward_part(job, micro_BT)
     return job.world.mean(total)
+
+
+def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:
+    """The parts of a batch that pass the model at once in this process, on its device."""
+    parts = job.world.micro(ids_BT, job.config.train.accumulation)
+    return tuple(part.to(job.device, non_blocking=True) for part in parts)
+
+
+def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
+    """Add a micro-batch's share of the batch's gradient; returns its share of the loss (0-d)."""
+    parts, extra = job.config.train.accumulation, job.config.train.z_loss
+    logits_NV, targets_N = predict(job, micro_BT)
+    loss = F.cross_entropy(logits_NV, targets_N) / parts
+    torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
+    job.instruments.micro(logits_NV, targets_N)
+    return loss.detach()
 
 
 def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16"):
+    with autocast(job):
         logits_BTV = job.forward(ids_BT[:, :-1])
+    return paired(logits_BTV, ids_BT)
+
+
+def autocast(job: Job) -> torch.autocast:
+    """The precision that the model computes in."""
+    return torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16")
+
+
+def paired(logits_BTV: Tensor, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, V), float32 or wider, and the tokens (N,) that they are to predict. ids (B, T+1)."""
     if logits_BTV.dtype == torch.bfloat16:
         logits_BTV = logits_BTV.float()
     return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
@@ -220,6 +305,5 @@ def evaluate(job: Job) -> float:
     """Mean loss over the validation windows, in nats."""
     job.model.eval()
     batches = job.batches.validation(job.config.train.eval_batches)
-    own = [part for batch in batches for part in job.world.micro(torch.from_numpy(batch), 1)]
-    losses = [F.cross_entropy(*predict(job, part.to(job.device))) for part in own]
-    return float(job.world.mean(torch.stack(losses).mean()))
+    losses = [batch_loss(job, torch.from_numpy(batch)) for batch in batches]
+    return float(torch.stack(losses).mean())

@@ -8,8 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from normlab import run as composition
+from normlab.components.norms import Curve, build_norm
 from normlab.config import MEASURED
 from normlab.data import load_corpus
+from normlab.measure.stream import moments
+from normlab.tables.norms import NORMS
+from normlab.tables.placements import PLACEMENTS
 from normlab.training.loop import predict, take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
@@ -36,7 +40,8 @@ def measured(small):
                 out = output[0] if isinstance(output, tuple) else output
                 if isinstance(out, torch.Tensor) and out.requires_grad:
                     out.retain_grad()
-                got[name], gave[name] = inputs, out
+                if torch.is_grad_enabled():
+                    got[name], gave[name] = inputs, out
 
             module.register_forward_hook(hook)
         before = {name: p.detach().clone() for name, p in job.model.named_parameters()}
@@ -64,6 +69,9 @@ def test_the_stream(placement, measured):
             assert ratio == close(np.sqrt((branch**2).mean() / (skip**2).mean()))
         x, z = got[f"layers.{layer}"][0].detach(), gave[f"layers.{layer}"].detach()
         assert row[f"stream/cosine/layer_0{layer}"] == close(F.cosine_similarity(x, z, dim=-1).mean())
+        unit_x, unit_z = (t / t.norm(dim=-1, keepdim=True) for t in (x, z))
+        half_chord = (unit_x - unit_z).norm(dim=-1) / 2
+        assert row[f"stream/angle/layer_0{layer}"] == close((2 * half_chord.arcsin() / math.pi).mean())
         assert row[f"stream/massive/layer_0{layer}"] == 0
 
 
@@ -75,6 +83,15 @@ def test_massive_activations_are_counted(small):
     row = take_step(job)
     assert row["stream/massive/layer_00"] == 1
     assert row["stream/kurtosis/layer_00"] > 100
+
+
+def test_broken_numbers_are_counted(small):
+    job = job_of(small(EVERY))
+    with torch.no_grad():
+        job.model.embedding.positions.weight[3, :4] = torch.tensor([math.nan, math.inf, -math.inf, 1.0])
+    _, _, _, _, broken, size, *_ = moments(*[job.model.embedding.positions.weight] * 3)
+    assert broken == 3 and size == 8 * 16
+    assert take_step(job)["nonfinite/stream/layer_01"] >= 4 * 16  # a token's whole stream, in each sequence
 
 
 @pytest.mark.parametrize("placement", ["pre", "post", "residual_dual"])
@@ -148,6 +165,100 @@ def test_saturated_units(activation, small):
     row = take_step(job)
     assert row["ffn/saturated/layer_00"] == pytest.approx(0.5, abs=0.1)
     assert row["ffn/saturated/layer_01"] < 0.2
+
+
+#: Where each curve has gone tanh(2) of the way to its bound.
+KNEES = {"dyt": 2.0, "derf": 1.4830, "isru": 3.6269}
+
+
+@pytest.mark.parametrize("norm", KNEES)
+def test_saturated_norms(norm, measured):
+    """Against the share of |alpha x + shift| beyond the knee, over all the norms of a place."""
+    changes = {"norm.alpha": 9.0, "norm.alpha_ffn": 5.0}
+    job, row, got, _, before = measured(changes, norm=norm, placement="peri")
+    norms = [name for name, module in job.model.named_modules() if hasattr(module, "alpha")]
+    assert len(norms) == 2 * 4 + 2
+    paths = {"embedding": "embedding.norm", "layer_00": "layers.0.", "layer_01": "layers.1."}
+    for place, path in (paths | {"final_norm": "final_norm"}).items():
+        inner = [
+            (got[name][0] * before[f"{name}.alpha"] + before.get(f"{name}.shift", 0)).detach().flatten()
+            for name in norms
+            if name.startswith(path)
+        ]
+        expected = (torch.cat(inner).abs() > KNEES[job.config.norm.name]).double().mean()
+        assert row[f"norm/saturated/{place}"] == close(expected)
+        assert 0 < expected < 1
+
+
+def test_the_norm_s_bound_is_that_of_its_curve():
+    for norm, row in NORMS.items():
+        module = build_norm(row.config, 4, 3)
+        largest = module(torch.full((2, 3, 4), 1e6)).abs().max().item()
+        assert (row.bound == largest) if isinstance(module, Curve) else row.bound is None, norm
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_norm_of_a_placement_is_looked_at(placement, small):
+    row = take_step(job_of(small(EVERY, norm="dyt", placement=placement))) if placement != "ngpt" else {}
+    used = PLACEMENTS[placement].norms(depth=2) > 0 and placement != "ngpt"
+    saturated = [value for key, value in row.items() if key.startswith("norm/saturated/")]
+    assert bool(saturated) == used and all(0 <= value <= 1 for value in saturated)
+
+
+@pytest.mark.parametrize(("norm", "buffer"), [("batchnorm", "running_var"), ("powernorm", "running_square")])
+def test_the_gap_of_running_statistics(norm, buffer, measured):
+    """Against sums written out, and the loss with the weights from before and the statistics from after."""
+    changes = {"norm.allow_leaky": True} | ({"norm.batch_steps": 0} if norm == "powernorm" else {})
+    job, row, got, _, before = measured(changes, norm=norm, placement="peri")
+    model, buffers = job.model, dict(job.model.named_buffers())
+    gaps = {"std": [], "mean": []}
+    for part in ("attn", "ffn"):
+        for where in ("norm_in", "norm_out"):
+            path = f"layers.1.{part}.{where}"
+            x = got[path][0].detach().flatten(0, 1)
+            if norm == "powernorm":
+                groups = x.view(len(x), 4, 4)
+                x = (groups / (groups.square().mean(-1, keepdim=True) + 1e-5).sqrt()).view_as(x)
+            running = buffers[f"{path}.{buffer}"].sqrt()
+            mean = x.mean(0) if norm == "batchnorm" else torch.zeros(16)
+            deviation = ((x - mean).square().sum(0) / (len(x) - (norm == "batchnorm"))).sqrt()
+            gaps["std"].append((deviation - running).norm() / running.norm())
+            if norm == "batchnorm":
+                gaps["mean"].append((mean - buffers[f"{path}.running_mean"]).norm() / running.norm())
+    assert row["batchnorm/std_gap/layer_01"] == close(sum(gaps["std"]) / 4) and gaps["std"][0] > 0.01
+    if norm == "batchnorm":
+        assert row["batchnorm/mean_gap/layer_01"] == close(sum(gaps["mean"]) / 4)
+    assert any("mean_gap" in key for key in row) == (norm == "batchnorm")
+    model.load_state_dict(model.state_dict() | before)
+    model.eval()
+    ids = torch.from_numpy(job.batches.train(0))
+    loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).detach()
+    assert row["batchnorm/loss_eval"] == close(loss)
+    assert row["batchnorm/loss_gap"] == close(loss - row["loss"]) and abs(row["batchnorm/loss_gap"]) > 1e-3
+
+
+def test_statistics_of_the_newest_batch_alone_leave_no_gap(small):
+    """And with dropout: the eval loss then differs by the bias of the variance alone, N / (N - 1)."""
+    changes = {"norm.allow_leaky": True, "norm.momentum": 1.0, "model.dropout": 0.3, "train.batch_size": 64}
+    row = take_step(job_of(small(EVERY | changes, norm="batchnorm")))
+    gaps = [value for key, value in row.items() if "mean_gap/" in key or "std_gap/" in key]
+    assert len(gaps) == 2 * 3 and all(gap < 1e-5 for gap in gaps)
+    assert abs(row["batchnorm/loss_gap"]) < 1e-3 * row["loss"]
+
+
+@pytest.mark.parametrize("norm", ["batchnorm", "powernorm"])
+def test_looking_at_running_statistics_moves_nothing(norm, small):
+    changes = {"norm.allow_leaky": True, "model.dropout": 0.3, "train.accumulation": 2}
+    blind = changes | dict.fromkeys(EVERY, 0)
+    pairs = []
+    for each in (changes | EVERY, blind):
+        job = job_of(small(each, norm=norm, placement="sigma_reparam"))
+        losses = []
+        for job.step in range(4):
+            losses.append(take_step(job)["loss"])
+        pairs.append((losses, job.model.state_dict()))
+    assert pairs[0][0] == pairs[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(pairs[0][1].values(), pairs[1][1].values(), strict=True))
 
 
 def test_updates(measured):

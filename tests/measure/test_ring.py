@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from normlab.config import MEASURED
+from normlab.config import MEASURED, PASSES
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.ring import BYTES_A_NUMBER, Ring, ring_bytes
@@ -57,8 +57,20 @@ def test_a_ring_too_large_is_refused_with_its_size(small):
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_the_size_of_a_ring_is_no_guess_too_low(depth, small):
+    """With every metric there is, in a step whose every gradient is broken."""
     changes = {f"measure.{kind}": 1 for kind in MEASURED} | {"depth": depth, "model.bias": True}
-    config = small(changes, activation="tanh", placement="rezero")
-    row = take_step(build(config, load_corpus(config.data, config.model.context)))
+    changes |= {"fault.kind": "nan_activation", "fault.step": 0, "norm.allow_leaky": True}
+    changes |= {f"measure.{name}": "eval" for name in PASSES} | {"train.accumulation": 2}
+    config = small(changes, activation="tanh", norm="batchnorm", placement="layerscale")
+    job = build(config, load_corpus(config.data, config.model.context))
+    job.passes.begin(job, last=False)
+    row = take_step(job)
+    row |= job.passes.measure(job, row["lr"])
+    assert {
+        "grad_norm/layer_00/scale",
+        "nonfinite/gradient/layer_00/norm",
+        "gain/mean/layer_00",
+        "ablation/skip/layer_00",
+    } <= row.keys()
     numbers = len(row) + 3  # val/loss, time/seconds, nonfinite/...
     assert numbers * BYTES_A_NUMBER <= ring_bytes(1, depth, config.model.heads) < 2 * numbers * BYTES_A_NUMBER

@@ -8,7 +8,8 @@ import time
 import pytest
 from rich.console import Console
 
-from normlab.sinks.console import ConsoleSink
+from normlab.divergence import KINDS, OUTCOMES, outcome
+from normlab.sinks.console import TELLING, ConsoleSink
 from normlab.sinks.console_view import View
 from normlab.sinks.progress import Progress
 from normlab.sinks.run_directory import RunDirectory
@@ -130,8 +131,84 @@ def test_the_view_shows_where_the_run_is(progress):
         assert label in text
     assert "last event spike at step 5: the loss jumped to 9" in text
     # The gradient is the depth profile, from the input to the output.
-    sites = re.findall(r"embedding|layer_\d\d|final_norm|head", text)
+    sites = re.findall(r"(embedding|layer_\d\d|final_norm|head) +[▏▎▍▌▋▊▉█]", text)
     assert sites == ["embedding", "layer_00", "layer_01", "final_norm", "head"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_events_are_listed_and_their_layers_marked_as_they_come(opening_of, made, width):
+    run = Progress(opening_of(), Clock())
+    for step in range(20):
+        run.take(made.row(step))
+    assert "▸" not in drawn(run, width)
+    run.events[(5, "spike", "loss")] = made.event(5, end=9)
+    run.events[(12, "plateau", "loss")] = made.event(12, "plateau", layers=[])
+    text = drawn(run, width)
+    assert re.search(r" 5 spike  layer_01 \+1  over at 9 ", text)
+    assert re.search(r" 12 plateau ", text)
+    assert re.findall(r"▸(\w+)", text) == ["layer_00", "layer_01"]
+    assert "last event (2 in all) plateau at step 12" in text and "spike at step" not in text
+
+
+def test_the_latest_four_events_are_listed(opening_of, made):
+    run = Progress(opening_of(), Clock())
+    for step in range(20):
+        run.take(made.row(step))
+        run.events[(step, "spike", "loss")] = made.event(step, layers=["head"] if step < 16 else ["layer_00"])
+    text = drawn(run)
+    assert re.findall(r" (\d+) spike  ", text) == ["16", "17", "18", "19"]
+    assert re.findall(r"▸(\w+)", text) == ["layer_00"]
+    assert "(20 in all)" in text
+
+
+@pytest.mark.parametrize("layer", [1, 5, 47, 94])
+def test_a_layer_with_an_event_is_shown_where_there_is_no_room_for_all(opening_of, made, layer):
+    run = Progress(opening_of(), Clock())
+    layers = {f"grad_norm/layer_{each:02d}": 0.1 for each in range(96)}
+    run.take(made.row(0, **layers))
+    before = re.findall(r" (layer_\d\d) ", drawn(run))
+    run.events[(0, "spike", "loss")] = made.event(0, layers=[f"layer_{layer:02d}"])
+    text = drawn(run)
+    assert re.findall(r"▸(\w+)", text) == [f"layer_{layer:02d}"]
+    after = re.findall(r"[ ▸](layer_\d\d) +[▏▎▍▌▋▊▉█]", text)
+    assert len(after) == len(before) and after == sorted(after)
+    # Where all layers are marked, those shown stay as evenly spread as they were.
+    run.events[(1, "spike", "loss")] = made.event(1, layers=[f"layer_{each:02d}" for each in range(96)])
+    assert re.findall(r"▸(layer_\d\d)", drawn(run)) == before
+
+
+def test_an_event_is_marked_on_the_curve_at_its_step(opening_of, made):
+    run = Progress(opening_of(), Clock())
+    for step in range(30):
+        run.take(made.row(step, **({"loss": math.nan} if step == 20 else {})))
+    run.events[(20, "nonfinite", "loss")] = made.event(20, "nonfinite")
+    lines = drawn(run).splitlines()
+    (axis,) = [line for line in lines if "^" in line]
+    # The curve is full where the loss is not finite.
+    top = lines[lines.index(next(line for line in lines if "│ loss " in line and "gradient" not in line)) + 3]
+    assert top[axis.index("^")] == "█"
+    # A finite loss turns yellow there.
+    run.events[(10, "spike", "loss")] = made.event(10)
+    assert re.search("\x1b\\[33m[▁▂▃▄▅▆▇█]\x1b", drawn(run, color_system="standard"))
+
+
+@pytest.mark.parametrize(("width", "there"), [(100, False), (120, True)])
+def test_a_wide_terminal_has_the_stream_beside_the_gradient(opening_of, made, width, there):
+    run = Progress(opening_of(), Clock())
+    for step in range(20):
+        stream = {"stream/rms/layer_00": 2.0, "stream/rms/layer_01": 20.0, "stream/rms/layer_01/attn": 7.0}
+        run.take(made.row(step, **(stream if step == 10 else {})))
+    text = drawn(run, width, 30)
+    assert ("stream RMS, log 1e0 to 1e2" in text) == there
+    # As it was last measured, of the places that have one.
+    assert len(re.findall(r"layer_00 .*6.43.* 2.00 ", text)) == there
+    assert len(re.findall(r"layer_01 .*6.43.* 20.0 ", text)) == there
+    assert re.search(r"head .*6.43 +│", text)
+    assert len({len(line) for line in text.splitlines()}) == 1
+
+
+def test_without_stream_measurements_a_wide_terminal_shows_none(progress):
+    assert "stream" not in drawn(progress, 160, 40)
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 24), (80, 24), (120, 40), (200, 60), (40, 12), (20, 5)])
@@ -217,6 +294,7 @@ def test_the_summary_tells_the_run_in_words(opening_of, made):
     # To be copied whole: on a line of their own, however long.
     assert f"run directory: {opening.directory}" in text.splitlines()
     assert f"to wandb: {sync}" in text.splitlines()
+    assert f"why: normlab explain {opening.directory}" in text.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -236,6 +314,40 @@ def test_every_ending_has_its_words(opening_of, made, summary, words):
         sink.row(made.row(step))
     sink.close(summary)
     assert words in told(console)
+
+
+def test_the_summary_says_where_it_began_and_tells_first_what_decided_the_outcome(opening_of, made):
+    console = pipe(100)
+    sink = ConsoleSink(console)
+    sink.open(opening_of())
+    for step in range(30):
+        sink.row(made.row(step))
+    for step, kind in ((4, "vanishing"), (8, "frozen"), (20, "plateau"), (22, "spike"), (25, "frozen")):
+        sink.event(made.event(step, kind))
+    sink.close(made.summary(outcome="stuck"))
+    text = told(console)
+    assert re.search(r"first event +vanishing at step 4, in layer_01 ", text)
+    assert re.findall(r"(\w+) at step \d+: ", text)[-4:] == ["plateau", "spike", "vanishing", "frozen"]
+    assert "and 1 more, in events.jsonl" in text
+
+
+def test_what_is_told_first_is_what_decides_the_outcome():
+    """In the order in which `outcome` asks for it."""
+    lasting = {"metric": "loss", "recovered": None, "end": None}
+    deciding = {kind: outcome([{"kind": kind, **lasting}]) for kind in KINDS}
+    assert set(TELLING) == {kind for kind, word in deciding.items() if word != "stable"}
+    ranks = [list(OUTCOMES).index(deciding[kind]) for kind in TELLING]
+    assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("finished", "stable"), ("interrupted", "stuck")])
+def test_only_a_run_that_is_done_and_not_stable_points_to_its_explanation(opening_of, made, status, outcome):
+    console = pipe()
+    sink = ConsoleSink(console)
+    sink.open(opening_of())
+    sink.row(made.row(0))
+    sink.close(made.summary(status=status, outcome=outcome))
+    assert "explain" not in told(console)
 
 
 def test_losses_beyond_all_bounds_stay_short(opening_of, made):

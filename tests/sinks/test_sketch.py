@@ -51,6 +51,16 @@ def test_a_trace_shows_sparse_rows_without_gaps_and_keeps_what_is_not_finite():
     assert trace.columns(10)[-1] == 1.0
 
 
+@pytest.mark.parametrize("steps", [1, 7, 150, 1000])
+@pytest.mark.parametrize("width", [1, 8, 32, 33, 240, 300])
+def test_a_step_s_column_is_the_one_that_its_value_is_seen_in(steps, width):
+    for step in {0, steps // 3, steps - 1}:
+        trace = sketch.Trace(steps)
+        for each in range(steps):
+            trace.add(each, math.nan if each == step else 1.0)
+        assert trace.columns(width)[trace.column(step, width)] == math.inf
+
+
 def test_decades_hold_the_values():
     assert sketch.decades([0.002, 0.5, 0.0, math.nan, math.inf]) == (-3, 0)
     assert sketch.decades([0.1]) == (-2, -1)

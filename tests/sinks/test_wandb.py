@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,11 +19,18 @@ import pytest
 from PIL import Image
 
 from normlab.config import TrackerConfig
+from normlab.run import run
 from normlab.sinks import wandb as module
+from normlab.sinks import wandb_start
+from normlab.sinks.budget import coarse
 from normlab.sinks.run_directory import RunDirectory, read_rows, truncate
 from normlab.sinks.wandb import WandbSink
 
 STEPS = 12
+ORDER = [
+    {"place": "layer_01", "metric": "grad_norm/layer_01", "step": 4, "ratio": 12.345, "z": 31.0},
+    {"place": "head", "metric": "loss", "step": 5, "ratio": math.inf, "z": 9.5},
+]
 
 
 def be_nobody(monkeypatch, folder):
@@ -31,7 +39,7 @@ def be_nobody(monkeypatch, folder):
         monkeypatch.delenv(name)
     for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(folder / "nobody" / name))
-    monkeypatch.setattr(WandbSink, "_unreachable", False)
+    monkeypatch.setattr(wandb_start.Start, "unreachable", False)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +58,7 @@ def mirror(sink, opening, made, rows, **summary):
         if row["step"] == 5:
             files.event(made.event(5))
             sink.event(made.event(5))
-            sink.event(made.event(5, end=7, recovered=True))
+            sink.event(made.event(5, end=7, recovered=True, order=ORDER))
     sink.close(made.summary(**summary))
     files.close(made.summary(**summary))
     return sink.record()
@@ -89,22 +97,30 @@ def offline(tmp_path_factory, made):
     rows = [made.row(step) for step in range(STEPS)]
     rows[4] |= {"loss": math.nan, "nonfinite/parameter": "layer_01/ffn.out"}
     rows[9]["val/loss"] = 4.5
+    for row in rows:
+        row |= {"stream/rms/layer_00": 1.0, "output/p99.9": 2.0, "nonfinite/loss": float(row["step"] == 4)}
     with pytest.MonkeyPatch.context() as monkeypatch:
         be_nobody(monkeypatch, folder)
         opening = made.opening(folder / "run", sweep="lr-sweep")
-        mirror(sink, opening, made, rows, **{"loss/final": math.nan})
+        later = {
+            "loss/final": math.nan,
+            "first_event_step": 5,
+            "first_event_layer": None,
+            "grad_norm/first_to_last": 1.5,
+        }
+        mirror(sink, opening, made, rows, **later)
     assert asked == [(opening.directory, STEPS)]
     return sink, opening.directory, inspect(sink.directory)
 
 
-def test_the_offline_run_reads_back_with_the_rows_of_metrics_jsonl(offline, made):
+def test_the_offline_run_reads_back_with_the_steps_of_metrics_jsonl_and_no_detail(offline, made):
     sink, directory, records = offline
     rows, logged = read_rows(directory), history(records)
     assert sum("loss" in item for item in logged) == len(rows) == STEPS
     for row, item in zip(rows, logged, strict=True):
         assert item["_step"] == item["step"] == row["step"]
         for key, value in row.items():
-            if isinstance(value, str):
+            if isinstance(value, str) or key == "grad_norm/layer_00/attn.qkv":
                 assert key not in item
             elif math.isfinite(value):
                 assert item[key] == value, key
@@ -138,7 +154,10 @@ def test_the_summary_has_the_lowest_losses_the_outcome_and_no_series_of_layers(o
     assert summary["floors/unigram"] == 3.147
     assert (summary["events/spike"], summary["first_event/step"]) == (1, 5)
     assert summary["first_event/layers"] == "layer_01, layer_00"
-    assert not [key for key in summary if key.startswith("grad_norm")]
+    # Numbers are numbers; what there is none of is missing, rather than a word in a column of them.
+    assert (summary["first_event_step"], summary["grad_norm/first_to_last"]) == (5, 1.5)
+    assert "first_event_layer" not in summary
+    assert not [key for key in summary if re.match(r"stream|nonfinite|grad_norm/(layer|global|head)", key)]
     assert next(record["exit"] for record in records if record["type"] == "exit")["exit_code"] == 0
 
 
@@ -147,15 +166,20 @@ def test_every_series_has_step_as_its_axis_and_globs_do_not_overlap(offline):
     metrics = [record["metric"] for record in records if record["type"] == "metric"]
     globs = [metric["glob_name"] for metric in metrics if "glob_name" in metric]
     names = [metric["name"] for metric in metrics if "name" in metric]
-    assert globs == ["grad_norm/*"]
+    assert sorted(globs) == ["grad_norm/*", "nonfinite/*", "stream/*"]
     assert all(metric["step_metric"] == "step" for metric in metrics if metric.get("name") != "step")
-    assert r"grad_norm/layer_00/attn\.qkv" in names
+    assert r"output/p99\.9" in names
     logged = {key for item in history(records) for key in item if not key.startswith(("_", "figures"))}
-    covered = {name.replace("\\", "") for name in names} | {key for key in logged if "grad_norm/" in key}
-    assert logged <= covered
+    families = tuple(glob.removesuffix("*") for glob in globs)
+    assert {key for key in logged if not key.startswith(families)} <= {n.replace("\\", "") for n in names}
 
 
-def test_pictures_and_events_are_in_the_last_row(offline):
+def test_what_is_not_finite_is_a_flag_that_charts_can_show(offline):
+    _, _, records = offline
+    assert [item["nonfinite/loss"] for item in history(records)] == [step == 4 for step in range(STEPS)]
+
+
+def test_pictures_and_events_are_in_the_last_row(offline, made):
     sink, _, records = offline
     *before, last = history(records)
     assert not [key for item in before for key in item if key.startswith("figures")]
@@ -165,6 +189,9 @@ def test_pictures_and_events_are_in_the_last_row(offline):
     event = dict(zip(table["columns"], table["data"][0], strict=True))
     assert len(table["data"]) == 1
     assert (event["kind"], event["end"], event["layers"]) == ("spike", 7, "layer_01, layer_00")
+    assert event["order"] == "layer_01 grad_norm x12.3 at step 4, head loss xinf at step 5"
+    assert event.keys() == {*made.event(), "order", "peak", "peak_step"}
+    assert event["peak"] is None  # of an older run, whose events lack it
 
 
 def test_a_resumed_offline_run_is_complete_and_replaces_the_first(opening_of, made):
@@ -296,7 +323,7 @@ def test_a_mute_server_costs_one_warning_and_a_short_wait(opening_of, made, monk
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        monkeypatch.setattr(module, "INIT_TIMEOUT", 1.0)
+        monkeypatch.setattr(wandb_start, "INIT_TIMEOUT", 1.0)
         sink = WandbSink(TrackerConfig(), warn=warnings.append)
         record = mirror(sink, opening_of(), made, [made.row(step) for step in range(3)])
         second = WandbSink(TrackerConfig(), warn=warnings.append)
@@ -444,7 +471,7 @@ def test_a_failed_picture_costs_the_pictures_and_not_the_last_row(opening_of, ma
         raise ValueError("no font")
 
     mirror(WandbSink(TrackerConfig(), broken, warnings.append), opening, made, [made.row(0)])
-    assert [sorted(words[0]) for words, _ in fake.of("log")] == [sorted(made.row(0))]
+    assert [sorted(words[0]) for words, _ in fake.of("log")] == [sorted(coarse(made.row(0)))]
     assert len(warnings) == 1
     assert "no pictures" in warnings[0]
 
@@ -469,3 +496,30 @@ def test_a_finish_that_hangs_is_given_up(opening_of, made, monkeypatch):
     assert "did not finish" in warnings[0]
     assert record["sync"].startswith("wandb sync")
     assert fake.of("teardown")
+
+
+def test_a_real_run_has_history_summary_pictures_and_events_in_its_offline_file(small, monkeypatch, tmp_path):
+    """One that trains, with all instruments and a NaN in it."""
+    fault = {"fault.kind": "nan_activation", "fault.step": 4, "fault.layer": 0}
+    settings = {"tracker.mode": "offline", "measure.stream": 1, "measure.update": 2}
+    directory = tmp_path / "run"
+    summary = run(small(fault | settings), directory, plain=True)
+    records = inspect(directory / summary["wandb"]["directory"])
+    rows, logged = read_rows(directory), history(records)
+    assert [item["step"] for item in logged] == [row["step"] for row in rows] == list(range(6))
+    assert logged[4]["loss"] == "NaN" and logged[4]["nonfinite/stream/layer_01"] > 0
+    detail = {"grad_norm/layer_01/attn.qkv", "stream/rms/layer_01/attn"}
+    assert detail <= rows[0].keys() and not detail & logged[0].keys()
+    last = logged[-1]
+    files = directory / summary["wandb"]["directory"] / "files"
+    for name in ("loss", "grad_norm", "stream_rms", "update_ratio"):
+        with Image.open(files / last[f"figures/{name}.path"]) as picture:
+            assert picture.size == (1170, 624)
+    table = json.loads((files / last["figures/events.path"]).read_text())
+    event = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (event["step"], event["kind"], event["layers"]) == (4, "nonfinite", "layer_00")
+    known = summary_of(records)
+    columns = ("outcome", "first_event_step", "first_event_layer")
+    assert [known[name] for name in columns] == ["nonfinite", 4, "layer_00"]
+    assert known["grad_norm/first_to_last"] == rows[-1]["grad_norm/first_to_last"]
+    assert math.isfinite(known["loss"]["min"])

@@ -80,6 +80,15 @@ def test_an_overflow_is_traced_to_where_it_happens(matrix, site, small):
     assert row["nonfinite/site"] == expected and row["nonfinite/pass"] == "forward"
 
 
+def test_an_overflow_in_a_norm_with_a_site_is_traced_to_the_norm(small):
+    config = small(norm="dyt")
+    job = composition.build(config, load_corpus(config.data, config.model.context))
+    norm = job.model.layers[1].attn.norm_in
+    with torch.no_grad():
+        norm.weight[:], norm.bias[:] = 3e38, 3e38
+    assert take_step(job)["nonfinite/site"] == "layer_01/norm"
+
+
 def test_an_autopsy_leaves_no_trace(small):
     """Dropout, batch statistics and weights go on as if it had not been."""
     changes = {"model.dropout": 0.3, "norm.allow_leaky": True} | fault("nan_gradient")

@@ -87,6 +87,28 @@ def test_a_step_is_the_textbook_step(small):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_the_norm_after_clipping_is_that_of_what_the_optimizer_gets(small, monkeypatch):
+    """Without a second pass over the gradients, against one; a step that is not taken has no such norm."""
+    job = job_of(small({"train.clip": 1.4, "fault.kind": "nan_gradient", "fault.step": 3, "train.steps": 20}))
+    stepped, given = job.optimizer.step, []
+
+    def step():
+        given.append(torch.cat([p.grad.flatten() for p in job.model.parameters()]).norm().item())
+        stepped()
+
+    monkeypatch.setattr(job.optimizer, "step", step)
+    _, listener = trained(job.config, job)
+    assert not {"grad_norm/clipped", "grad_clip/clipped"} & set(listener.rows[3])
+    rows = listener.rows[:3] + listener.rows[4:]
+    assert [row["grad_norm/clipped"] for row in rows] == pytest.approx(given, rel=1e-5)
+    assert [row["grad_clip/clipped"] for row in rows] == [row["grad_norm/global"] > 1.4 for row in rows]
+    assert {0.0, 1.0} == {row["grad_clip/clipped"] for row in rows}
+
+
+def test_without_clipping_nothing_is_said_of_it(small):
+    assert not [key for key in take_step(job_of(small())) if "clip" in key]
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 def test_z_loss_is_in_the_gradient_and_not_in_the_loss(parts, small):
     """Against autograd of the sum written out, and the logged loss against the one without."""
@@ -143,6 +165,39 @@ def test_measuring_does_not_change_training(small):
     losses = {row["step"]: row["loss"] for row in b.rows}
     assert set(losses) == {0, 1, 2, 3, 4, 5} - {row for row in (1, 3) if row not in losses}
     assert all(row["loss"] == losses[row["step"]] for row in a.rows if row["step"] in losses)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
+@pytest.mark.parametrize(
+    ("norm", "setting"),
+    [(norm, {"train.precision": "bf16"}) for norm in ("dyt", "batchnorm", "powernorm")]
+    + [("batchnorm", {"train.compile": True})],
+)
+def test_instruments_of_the_norms_work_and_change_nothing(norm, setting, small, monkeypatch):
+    whole = functools.partialmethod(torch.nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", whole)
+    changes = setting | {"norm.allow_leaky": True, "model.dropout": 0.1, "train.steps": 3}
+    changes |= {"train.accumulation": 2}
+    runs = [
+        trained(small(changes | {f"measure.{kind}": every for kind in MEASURED}, norm=norm))
+        for every in (1, 0)
+    ]
+    (seeing, a), (blind, b) = runs
+    assert [row["loss"] for row in a.rows] == [row["loss"] for row in b.rows]
+    for ours, theirs in zip(
+        seeing.model.state_dict().values(), blind.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    own = {key for key in a.rows[0] if key.startswith(("norm/", "batchnorm/"))}
+    places = {"layer_00", "layer_01", "final_norm"}
+    expected = {
+        "dyt": {f"norm/saturated/{place}" for place in places},
+        "powernorm": {f"batchnorm/std_gap/{place}" for place in places},
+    }
+    expected["batchnorm"] = expected["powernorm"] | {f"batchnorm/mean_gap/{place}" for place in places}
+    losses = set() if norm == "dyt" else {"batchnorm/loss_eval", "batchnorm/loss_gap"}
+    assert own == expected[norm] | losses
+    assert all(math.isfinite(row[key]) for row in a.rows for key in own)
 
 
 @pytest.mark.parametrize("placement", ["pre", "residual_dual"])
@@ -216,6 +271,36 @@ def test_a_step_with_a_non_finite_gradient_is_not_taken_and_training_goes_on(sma
     assert math.isnan(row["grad_norm/global"]) and torch.equal(weights(job), before)
     train(job, listener, lambda: False)
     assert len(listener.rows) == 6 and not torch.equal(weights(job), before)
+
+
+def counts(row):
+    return {key: value for key, value in row.items() if key.startswith("nonfinite/gradient/")}
+
+
+def test_what_is_not_finite_is_flagged_with_finite_numbers(small):
+    """A NaN in one gradient, then one in an activation, which spoils the loss and every gradient."""
+    faults = {"fault.kind": "nan_gradient", "fault.step": 1, "fault.layer": 1}
+    _, listener = trained(small(faults))
+    flags = [(row["nonfinite/loss"], row["nonfinite/gradient"]) for row in listener.rows]
+    assert flags == [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0), (0, 0)]
+    assert counts(listener.rows[1]) == {"nonfinite/gradient/layer_01/ffn.in": 1}
+    assert not any(counts(row) for row in listener.rows if row["step"] != 1)
+    job, listener = trained(small(faults | {"fault.kind": "nan_activation"}))
+    assert listener.rows[1]["nonfinite/loss"] == listener.rows[1]["nonfinite/gradient"] == 1
+    sizes = {
+        f"nonfinite/gradient/{site}": sum(p.numel() for p in several)
+        for site, several in job.layout.sites.items()
+    }
+    found = counts(listener.rows[1])
+    assert found["nonfinite/gradient/head"] == sizes["nonfinite/gradient/head"]
+    assert all(0 < count <= sizes[key] for key, count in found.items())
+
+
+def test_a_norm_that_overflows_without_a_broken_number_counts_none(small):
+    job = job_of(small())
+    job.model.head.weight.register_hook(lambda gradient: torch.full_like(gradient, 3e38))
+    row = take_step(job)
+    assert row["grad_norm/global"] == math.inf and row["nonfinite/gradient"] == 1 and not counts(row)
 
 
 def test_non_finite_parameters_end_the_run_and_are_named(small):

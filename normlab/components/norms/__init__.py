@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm
-from normlab.components.norms.batch import BatchNorm, PowerNorm
-from normlab.components.norms.elementwise import ISRU, Derf, DyT, Identity
+from normlab.components.norms.batch import BatchNorm, PowerNorm, RunningNorm
+from normlab.components.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
 from normlab.components.norms.sequence import (
     CumulativeInstanceNorm,
     GroupNormTime,
@@ -43,6 +43,7 @@ __all__ = [
     "AdaNorm",
     "BatchNorm",
     "CumulativeInstanceNorm",
+    "Curve",
     "Derf",
     "DyT",
     "GroupNormTime",
@@ -63,6 +64,7 @@ __all__ = [
     "RMSNorm",
     "RMSNormOriginal",
     "RMSNormZeroCentred",
+    "RunningNorm",
     "ScaleNorm",
     "build_norm",
     "check_norm",

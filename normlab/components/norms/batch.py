@@ -4,24 +4,37 @@ What they keep between steps is in buffers, and so in a checkpoint.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm, group_width, grouped
+from normlab.components.site import Site
 from normlab.config import NormConfig
 from normlab.tables.norm_settings import BatchNormConfig, PowerNormConfig
 
 
-class BatchNorm(Norm):
+class RunningNorm(Norm):
+    """Norms of this kind: the site shows x (N, C), N tokens, and the running statistics that x has gone into,
+    those of `statistics`: the variance, or mean square where no mean is taken away; the mean."""
+
+    statistics: ClassVar[tuple[str, ...]]
+
+    def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
+        super().__init__(width, config)
+        self.site = Site()
+
+
+class BatchNorm(RunningNorm):
     """Batch norm over batch and time of (B, T, C); running statistics in evaluation (1502.03167).
 
     torch's own module would take (B, T, C) for (N, C, L) and normalize each time step: the input is
     flattened to (B*T, C) here. The running variance is the unbiased one, as in torch.
     """
 
+    statistics = ("std", "mean")
     running_mean: Tensor
     running_var: Tensor
 
@@ -35,8 +48,9 @@ class BatchNorm(Norm):
         self.register_buffer("running_var", torch.ones(width))
 
     def normalize(self, x: Tensor) -> Tensor:
-        flat = F.batch_norm(
-            x.flatten(0, -2),
+        x_NC = x.flatten(0, -2)
+        y_NC = F.batch_norm(
+            x_NC,
             self.running_mean,
             self.running_var,
             self.weight,
@@ -45,10 +59,11 @@ class BatchNorm(Norm):
             momentum=self.momentum,
             eps=self.eps,
         )
-        return flat.view_as(x)
+        self.site(x_NC, self.running_var, self.running_mean)
+        return y_NC.view_as(x)
 
 
-class PowerNorm(Norm):
+class PowerNorm(RunningNorm):
     """Power norm: each channel over the root of a running mean square (Shen et al. 2020, 2003.07845).
 
     With u = x / rms_group(x), psi2 the running mean square of u, z = u / sqrt(psi2 + eps), decays a, b:
@@ -63,6 +78,7 @@ class PowerNorm(Norm):
     pass. A micro-batch counts as a batch.
     """
 
+    statistics = ("std",)
     running_square: Tensor
     running_gradient: Tensor
     steps: Tensor
@@ -81,6 +97,7 @@ class PowerNorm(Norm):
     def normalize(self, x: Tensor) -> Tensor:
         u = F.rms_norm(grouped(x, self.group_width), (self.group_width,), eps=self.eps).flatten(-2)
         square = self._advance(u) if self.training else self.running_square
+        self.site(u.flatten(0, -2), self.running_square)
         z = u * (square + self.eps).rsqrt()
         if self.training and z.requires_grad:
             cast(Any, z).register_hook(self._correction(z.detach()))

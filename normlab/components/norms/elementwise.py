@@ -4,11 +4,20 @@ import torch
 from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm
+from normlab.components.site import Site
 from normlab.config import NormConfig
 from normlab.tables.norm_settings import DyTConfig, ShiftedConfig
 
 
-class DyT(Norm):
+class Curve(Norm):
+    """Norms of this kind: the site shows what the curve itself gives, before gain and bias."""
+
+    def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
+        super().__init__(width, config)
+        self.site = Site()
+
+
+class DyT(Curve):
     """Dynamic tanh: weight * tanh(alpha * x) + bias, alpha one number (Zhu et al. 2025, 2503.10622)."""
 
     bias: nn.Parameter | None
@@ -21,11 +30,13 @@ class DyT(Norm):
         self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if config.bias else None)
 
     def normalize(self, x: Tensor) -> Tensor:
-        y = self.weight * torch.tanh(self.alpha * x)
+        curve = torch.tanh(self.alpha * x)
+        self.site(curve)
+        y = self.weight * curve
         return y if self.bias is None else y + self.bias
 
 
-class ShiftedCurve(Norm):
+class ShiftedCurve(Curve):
     """weight * curve(alpha * x + shift) + bias, alpha and shift one number each."""
 
     def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
@@ -37,7 +48,9 @@ class ShiftedCurve(Norm):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def normalize(self, x: Tensor) -> Tensor:
-        return self.weight * self.curve(self.alpha * x + self.shift) + self.bias
+        curve = self.curve(self.alpha * x + self.shift)
+        self.site(curve)
+        return self.weight * curve + self.bias
 
     def curve(self, u: Tensor) -> Tensor:
         raise NotImplementedError

@@ -1,0 +1,126 @@
+"""What `normlab explain` prints."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from normlab.explain.case import Point, digits
+from normlab.explain.explanation import Cause, Explanation, explain
+from normlab.explain.numbers import MOVED, Moved
+
+#: Widest page: longer lines are hard to read.
+_WIDEST = 100
+_COLOURS = {
+    "stable": "green",
+    "spiked": "yellow",
+    "stuck": "magenta",
+    "exploded": "red",
+    "nonfinite": "bold red",
+}
+_STRENGTHS = {"shown": " (the numbers show it)", "likely": " (the numbers fit it)", "beside": ""}
+
+
+def print_explanation(directory: Path, *, as_json: bool) -> None:
+    """Explain the run in `directory` on the terminal. Raises UserError as `explain` does."""
+    told = explain(directory)
+    if as_json:
+        sys.stdout.write(json.dumps(told.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    console = Console(highlight=False)
+    console.width = min(console.width, _WIDEST)
+    _head(console, told)
+    _numbers(console, told)
+    _causes(console, told.causes)
+    _section(console, "What this does not know", told.unknown)
+
+
+def _head(console: Console, told: Explanation) -> None:
+    colour = _COLOURS.get(told.outcome, "bold")
+    console.print(Text.assemble((str(told.directory), "bold"), ": ", (told.outcome, colour)), soft_wrap=True)
+    for note in told.notes:
+        console.print(Text(f"note: {note}", "yellow"))
+    _section(console, "What happened", told.happened)
+    if told.closest is not None:
+        _section(
+            console,
+            "The closest call",
+            [told.closest.text],
+        )
+
+
+def _section(console: Console, title: str, lines: Iterable[str]) -> None:
+    lines = list(lines)
+    if lines:
+        console.print(Text(f"\n{title}", "bold"))
+    for line in lines:
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+def _numbers(console: Console, told: Explanation) -> None:
+    moved = [each for each in told.numbers if each.factor >= MOVED]
+    if not moved:
+        return
+    console.print(
+        Text("\nWhat the instruments showed" + (" before it" if told.onset is not None else ""), "bold")
+    )
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    middle = [] if told.onset is None else [f"before step {told.onset}"]
+    for column in ("at the start", *middle, "at the end"):
+        table.add_column(column, overflow="fold")
+    for each in moved:
+        table.add_row(f"  {each.name}", *(map(_cell, _points(each, bool(middle)))))
+    console.print(table)
+    quiet = [each.name for each in told.numbers if each.factor < MOVED]
+    if quiet:
+        console.print(Padding(Text(f"less than doubled or halved: {'; '.join(quiet)}", "dim"), (0, 0, 0, 2)))
+
+
+def _points(moved: Moved, middle: bool) -> tuple[Point, ...]:
+    return (moved.start, moved.before, moved.end) if middle else (moved.start, moved.end)
+
+
+def _cell(point: Point) -> str:
+    return digits(point.value) + (f" {point.place}" if point.place else "")
+
+
+def _causes(console: Console, causes: Sequence[Cause]) -> None:
+    for index, cause in enumerate(causes):
+        console.print(
+            Text.assemble((f"\n{_heading(index, cause)}", "bold"), _STRENGTHS[cause.finding.strength])
+        )
+        console.print(Padding(Text(cause.finding.claim), (0, 0, 0, 2)))
+        for evidence in cause.finding.evidence:
+            console.print(Padding(_item("-", Text(evidence.text)), (0, 0, 0, 2)))
+        if cause.finding.source:
+            console.print(Padding(Text(cause.finding.source, "dim"), (0, 0, 0, 2)))
+        _offers(console, cause)
+
+
+def _heading(index: int, cause: Cause) -> str:
+    if cause.finding.strength == "beside":
+        return "Worth knowing"
+    return "Why, as far as the numbers say" if index == 0 else "Also"
+
+
+def _offers(console: Console, cause: Cause) -> None:
+    if cause.offers:
+        console.print(Text("\n  What is done about it", "bold"))
+    for number, offer in enumerate(cause.offers, start=1):
+        cure = offer.cure
+        text = Text.assemble((cure.meaning, "bold"), f": {cure.support} ", (f"[{cure.source}]", "dim"))
+        console.print(Padding(_item(f"{number}.", text), (0, 0, 0, 2)))
+        # Not wrapped, so that it can be copied whole.
+        console.print(Text(f"     {offer.command}", "cyan"), soft_wrap=True)
+
+
+def _item(mark: str, text: Text) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(Text(mark), text)
+    return grid

@@ -1,0 +1,98 @@
+"""What happened to a run, in sentences."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from normlab.explain.case import Case, digits
+from normlab.sinks.sketch import against, fixed
+
+_MOST = 3
+
+
+def story(case: Case) -> list[str]:
+    """The outcome with its numbers, the loss among the floors of the text, the first events."""
+    return [_outcome(case), *_losses(case), *_events(case)]
+
+
+def _outcome(case: Case) -> str:
+    event, step = case.decisive, case.onset
+    before = case.loss(step - 1) if step > 0 else math.nan
+    words = {
+        "stable": "Nothing happened: no detector saw an instability of the loss.",
+        "stuck": f"The run got stuck: from step {step} on the loss no longer fell.",
+        "exploded": f"The loss rose from step {step} on and did not come back.",
+        "spiked": f"The loss jumped at step {step} and came back.",
+        "nonfinite": f"At step {step} a number was not finite"
+        + ("." if math.isnan(before) else f"; the loss was {fixed(before, 3)} before."),
+    }
+    if event is not None and case.outcome == "spiked" and not event.get("recovered"):
+        words["spiked"] = f"The loss jumped at step {step} and had not come back by the end."
+    told = words.get(case.outcome, f"The outcome is {case.outcome}.")
+    if case.outcome == "stable" and case.events:
+        told = "The loss is stable, but detectors saw something else."
+    if case.outcome == "nonfinite" and event is not None and event.get("layers"):
+        told += f" It began in {event['layers'][0]}."
+    status = case.known.status
+    if status not in ("finished", "unknown"):
+        told += f" The run is {status}: its last row is step {case.last}."
+    return told
+
+
+def _losses(case: Case) -> list[str]:
+    losses = case.series("loss")
+    if not losses:
+        return ["No loss was finite."]
+    final = case.loss(case.last)
+    best = min(case.loss(point.step) for point in losses[:: max(1, len(losses) // 200)])
+    told = f"The loss went from {fixed(losses[0].value, 3)} (step {losses[0].step}) to {fixed(final, 3)}"
+    told += " at the end"
+    told += f", best {fixed(min(best, final), 3)}" if min(best, final) < final - 0.02 else ""
+    beside = against(final, case.floors)
+    found = [f"{told}: {beside}." if beside else f"{told}."]
+    unigram, tolerance = case.floors.get("unigram"), case.config.divergence.plateau.tolerance
+    if unigram is not None and abs(final - unigram) <= tolerance:
+        yet = " yet" if case.outcome == "stable" else ""
+        found.append(f"So it has learnt how often each token occurs and nothing more{yet}.")
+    return found
+
+
+def _events(case: Case) -> list[str]:
+    told = [_event(event) for event in case.events[:_MOST]]
+    more = len(case.events) - _MOST
+    return [*told, *([f"and {more} more, in events.jsonl"] if more > 0 else [])]
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    order = event.get("order")
+    message = _short(str(event.get("message") or event["metric"]))
+    layers = event.get("layers") or []
+    first, *more = message.split("; ")
+    # Places that followed, one step after the other, are a long list.
+    followed = [part for part in more if re.search(r" from step \d+$", part)]
+    rest = [part for part in more if part not in followed]
+    rest += [f"{len(layers)} places in the end"] if followed else []
+    told = f"step {event['step']}, {event['kind']}: " + "; ".join([first, *rest])
+    return told + (f"; places in the order in which they left their band: {_order(order)}" if order else "")
+
+
+def _short(message: str) -> str:
+    """Long lists of layers are cut."""
+
+    def cut(found: re.Match[str]) -> str:
+        layers = found[0].split(", ")
+        return f"{layers[0]}, {layers[1]} and {len(layers) - 2} more"
+
+    return re.sub(r"layer_\d+(, layer_\d+){3,}", cut, message)
+
+
+def _order(order: Any) -> str:
+    """The first of the layers that an autopsy ranked."""
+    found = [each for each in order if isinstance(each, Mapping)] if isinstance(order, list) else []
+    parts = []
+    for each in found[:_MOST]:
+        ratio = each.get("ratio")
+        size = f", {digits(float(ratio))} times its usual" if isinstance(ratio, int | float) else ""
+        parts.append(f"{each.get('place')} (step {each.get('step')}{size})")
+    return ", ".join(parts)

@@ -1,0 +1,83 @@
+"""A run as its directory records it: settings, rows, events, summary, and what of them cannot be read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from normlab.config import RunConfig
+from normlab.divergence.nonfinite import TEXTS
+from normlab.errors import RunDirectoryError
+from normlab.sinks.afterwards import readable_events, readable_rows
+from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a run left. There is at least one row, and one with a loss."""
+
+    directory: Path
+    config: RunConfig
+    rows: Sequence[dict[str, Any]]
+    #: Empty where it cannot be read.
+    summary: dict[str, Any]
+    #: None where there is no such file.
+    events: list[dict[str, Any]] | None
+    #: What was left out of the rows, then what of summary and events is not there.
+    notes: list[str]
+
+    @property
+    def status(self) -> str:
+        """`finished` and so on; `unknown` where there is no summary."""
+        return str(self.summary.get("status", "unknown"))
+
+
+def read_recorded(path: Path) -> Recorded:
+    """The run in the folder `path`, which may be given by its `metrics.jsonl`.
+
+    Raises:
+        RunDirectoryError: there is no run, or none of its rows can be read.
+        ConfigError: a value in its config that cannot be used.
+    """
+    from normlab.launch.load import load_config
+
+    directory = run_directory(path)
+    config = load_config(directory / CONFIG)
+    rows, notes = readable_rows(directory / ROWS, texts=TEXTS)
+    if not rows:
+        empty = (directory / ROWS).stat().st_size == 0
+        why = "it is empty: the run stopped before its first step" if empty else "no line of it is a row"
+        raise RunDirectoryError(f"{directory / ROWS}: {why}")
+    if not any("loss" in row for row in rows):
+        raise RunDirectoryError(f"{directory / ROWS}: no row has a loss; it is not normlab's")
+    summary: dict[str, Any] = {}
+    try:
+        summary = read_summary(directory / SUMMARY)
+    except RunDirectoryError as error:
+        blind = "without floors of the text and sizes of layers, plateau and vanishing see nothing"
+        notes.append(f"{error}; {blind}")
+    events = None
+    if (directory / EVENTS).is_file():
+        events, left_out = readable_events(directory / EVENTS)
+        notes += left_out
+    return Recorded(
+        directory=directory, config=config, rows=rows, summary=summary, events=events, notes=notes
+    )
+
+
+def run_directory(path: Path) -> Path:
+    """The folder of a run, which may be given by its `metrics.jsonl`. Raises `RunDirectoryError`."""
+    directory = path.parent if path.name == ROWS and path.is_file() else path
+    why = ""
+    if not directory.exists():
+        why = "there is no such folder"
+    elif not directory.is_dir():
+        why = "it is not a folder"
+    elif (directory / "sweep.json").exists():
+        why = "it is a sweep; give one of the folders in it"
+    else:
+        lacking = [name for name in (CONFIG, ROWS) if not (directory / name).is_file()]
+        why = f"there is no {lacking[0]} in it" if lacking else ""
+    if why:
+        raise RunDirectoryError(f"{path} holds no run: {why}")
+    return directory

@@ -1,0 +1,149 @@
+"""How a run of wandb begins: online, offline or not at all, without a question and without a long wait."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar
+
+from normlab.config import TrackerConfig
+from normlab.sinks.base import Opening
+from normlab.sinks.deadline import within
+from normlab.sinks.mirror import words
+
+#: Seconds to reach the server at the start, and to finish the upload at the end.
+#: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.)
+INIT_TIMEOUT = 15.0
+FINISH_TIMEOUT = 60.0
+#: Seconds for a wandb that has failed to clean up.
+GRACE = 5.0
+#: What wandb allows for names and tags, in characters.
+_NAME, _TAG = 128, 64
+
+#: What WANDB_MODE may say, and what it means; `dryrun` and `run` are wandb's old words.
+_MODES = {
+    "": "auto",
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+
+
+class Start:
+    """Starts runs in wandb. `complain` takes what did not go as asked, `tell` the line before a wait."""
+
+    #: Whether a run of this process found no server: the next ones of a sweep need not wait for it again.
+    unreachable: ClassVar[bool] = False
+
+    def __init__(
+        self, tracker: TrackerConfig, kind: str, complain: Callable[[str], None], tell: Callable[[str], None]
+    ) -> None:
+        self._tracker = tracker
+        self._kind = kind
+        self._complain = complain
+        self._tell = tell
+
+    def asked(self) -> str:
+        """auto, online, offline or disabled: what the config asks for, or else WANDB_MODE."""
+        if self._tracker.mode != "auto":
+            return self._tracker.mode
+        given = os.environ.get("WANDB_MODE", "").strip()
+        mode = _MODES.get(given.lower())
+        if mode is None:
+            self._complain(
+                f"WANDB_MODE must be online, offline or disabled, not {given[:20]!r}: "
+                "this run is recorded offline"
+            )
+        return mode or "offline"
+
+    def run(self, asked: str, identity: str, opening: Opening) -> tuple[Any, str]:
+        """A run of wandb, and whether it is online or offline: the latter where no server can be had."""
+        with _own_mode():
+            mode = self._choose(asked)
+            if mode == "offline":
+                return self._init(mode, identity, opening), mode
+            self._tell(f"wandb: trying its server for up to {INIT_TIMEOUT:g} s")
+            try:
+                return self._init(mode, identity, opening), mode
+            except Exception as error:
+                self._complain(
+                    f"wandb cannot reach its server, so this run is recorded offline ({words(error)})"
+                )
+            Start.unreachable = True
+            teardown()  # else the identity counts as in use
+            return self._init("offline", identity, opening), "offline"
+
+    def _choose(self, mode: str) -> str:
+        """online or offline, for what was asked for. Never asks the user."""
+        import wandb
+
+        if mode == "offline":
+            return "offline"
+        _hush()
+        # Without this check wandb would ask for a key on a terminal, and wait for ever.
+        if not wandb.login(prompt=False, verify=False):
+            if mode != "auto":
+                self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
+            return "offline"
+        if mode == "auto" and Start.unreachable:
+            self._complain("wandb could not reach its server before, so this run is recorded offline")
+            return "offline"
+        return "online"
+
+    def _init(self, mode: Any, identity: str, opening: Opening) -> Any:
+        import wandb
+
+        _hush()
+        opening.directory.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
+            project=self._tracker.project,
+            entity=self._tracker.entity,
+            tags=[tag[:_TAG] for tag in self._tracker.tags if tag],
+            group=opening.sweep and opening.sweep[:_NAME],
+            name=opening.name[:_NAME] or None,
+            job_type=self._kind,
+            id=identity,
+            resume="allow" if mode == "online" else None,
+            dir=opening.directory,
+            config=opening.config,
+            mode=mode,
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                disable_git=True,
+                save_code=False,
+                init_timeout=INIT_TIMEOUT,
+                finish_timeout=FINISH_TIMEOUT,
+                finish_timeout_raises=True,
+            ),
+        )
+
+
+@contextmanager
+def _own_mode() -> Iterator[None]:
+    """Keep WANDB_MODE from wandb, which is told its mode and fails at a word it does not know."""
+    given = os.environ.pop("WANDB_MODE", None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["WANDB_MODE"] = given
+
+
+def _hush() -> None:
+    """Have wandb print nothing from now on; this holds until it is torn down."""
+    import wandb
+
+    wandb.setup(settings=wandb.Settings(silent=True))
+
+
+def teardown() -> None:
+    """Have wandb forget its process, if it was ever imported."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None:
+        with suppress(Exception):
+            within(GRACE, wandb.teardown)

@@ -1,0 +1,94 @@
+"""What wandb gets of a row: rows of real steps, counted."""
+
+from dataclasses import replace
+
+import pytest
+
+from normlab import groups
+from normlab.data import load_corpus
+from normlab.launch.compose import compose
+from normlab.run import build
+from normlab.sinks.budget import A_LAYER, BESIDES, coarse
+from normlab.training.loop import take_step
+
+#: Families with a series a layer that not every model or run has; and numbers of the whole, as many.
+RARE = (
+    "ffn/saturated",
+    "norm/saturated",
+    "batchnorm/mean_gap",
+    "batchnorm/std_gap",
+    "stream/angle",
+    "ablation/skip",
+    "ablation/swap",
+)
+WHOLE = (
+    "val/loss",
+    "time/seconds",
+    "grad_norm/clipped",
+    "nonfinite/loss",
+    "nonfinite/gradient",
+    "nonfinite/parameter",
+    "nonfinite/input_min",
+    "nonfinite/input_max",
+    "norm/saturated/final_norm",
+    "batchnorm/mean_gap/final_norm",
+    "batchnorm/std_gap/final_norm",
+    "batchnorm/loss_train",
+    "batchnorm/loss_eval",
+    "sharpness/critical",
+    "noise_scale/trace",
+    "noise_scale/square",
+    "noise_scale/simple",
+    "growth/activation",
+    "growth/gradient",
+)
+
+
+def first_row(*words):
+    """The first step of a small model with all instruments on."""
+    small = ("depth=3", "model.width=128", "model.heads=16", "model.context=8", "data.length=16384")
+    config = compose(["data=markov", "measure=full", "train.threads=1", "train.device=cpu", *small, *words])
+    config = replace(config, norm=replace(config.norm, allow_leaky=True))
+    return take_step(build(config, load_corpus(config.data, config.model.context)))
+
+
+@pytest.mark.parametrize(
+    "words", [[f"preset={name}"] for name in groups.options("preset")] + [["placement=sandwich"], []], ids=str
+)
+def test_every_preset_is_within_the_budget_at_any_depth(words):
+    row = first_row(*words)
+    for layer in range(3):
+        row |= dict.fromkeys((f"{family}/layer_{layer:02d}" for family in RARE), 0.0)
+    row |= dict.fromkeys(WHOLE, 0.0)
+    kept = coarse(row)
+    by_layer = [sum(f"layer_{layer:02d}" in key for key in kept) for layer in range(3)]
+    # Each layer has as many, so what holds here holds for every depth.
+    assert len(set(by_layer)) == 1 and by_layer[0] <= A_LAYER
+    assert len(kept) - sum(by_layer) <= BESIDES
+    # There is something to leave out: sixteen heads, and the kinds of parameters.
+    assert len(row) - len(kept) >= 3 * (16 + 4)
+
+
+def test_a_layer_has_one_series_a_family_and_sub_layers_where_there_is_no_other():
+    kept = coarse(first_row())
+    for key in (
+        "loss",
+        "grad_norm/global",
+        "grad_norm/layer_00",
+        "stream/rms/layer_02",
+        "gain/min/final_norm",
+    ):
+        assert key in kept
+    finer = {
+        key for key in kept if key.count("/") > 2 or (key.count("/") == 2 and key.startswith("grad_norm"))
+    }
+    assert finer == {
+        f"stream/branch_ratio/layer_{n:02d}/{part}" for n in range(3) for part in ("attn", "ffn")
+    }
+
+
+def test_detail_is_what_has_a_whole_in_the_same_row():
+    row = {"a": 1, "a/b": 2, "a/b/c.d": 3, "e/f": 4, "e/g/h": 5, "ab/c": 6, "x/y": 7, "x/y/z/w": 8}
+    assert coarse(row) == {"a": 1, "e/f": 4, "e/g/h": 5, "ab/c": 6, "x/y": 7}
+    flags = {"nonfinite/gradient": 1.0, "nonfinite/gradient/layer_03/ffn.in": 12.0, "nonfinite/loss": 0.0}
+    assert coarse(flags) == {"nonfinite/gradient": 1.0, "nonfinite/loss": 0.0}
