@@ -14,6 +14,7 @@ from normlab.cli import app
 from normlab.config import TrackerConfig
 from normlab.errors import UserError
 from normlab.run import run
+from normlab.sinks.budget import coarse
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def test_an_offline_folder_is_the_run_that_it_mirrors(offline, tmp_path):
     assert read.config == json.loads(json.dumps(ours.config))
     for key in ("outcome", "val/final", "loss/best", "floors", "batch_order", "first_event", "steps"):
         assert read.summary[key] == ours.summary[key]
-    assert sorted(read.rows) == sorted(ours.rows)
+    # wandb has no details whose whole is in the row.
+    assert sorted(read.rows) == sorted(coarse(dict.fromkeys(ours.rows, 0.0)))
     assert list(read.rows["loss"]) == list(ours.rows["loss"])
     assert list(read.rows["grad_norm/first_to_last"]) == list(ours.rows["grad_norm/first_to_last"])
 
