@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from normlab.config import DivergenceConfig
@@ -130,6 +130,11 @@ class Spike(Detector):
             return None
         return Point(row["step"], metric, row[metric], rises[place] - max(others))
 
+    def _alone_in(self, row: Values) -> tuple[str, ...]:
+        """The place that has risen by itself, if any: its band may be too wide for it to have left."""
+        point = self._alone(row)
+        return (point.place,) if point is not None and point.x > self._least(ALONE) else ()
+
     def _least(self, metric: str) -> float:
         """The logarithm of how many times what was expected a spike must be."""
         return math.log(self.settings.alone_ratio if metric == ALONE else self.settings.grad_ratio)
@@ -225,4 +230,7 @@ class Spike(Detector):
             layers=(point.place,) if track == ALONE else (),
             message=told,
         )
-        return event if track == RATE else self.bands.ranked(event, began=point.step)
+        if track == RATE:
+            return event
+        event = self.bands.ranked(event, began=point.step)
+        return event if event.layers else replace(event, layers=self._alone_in(row))

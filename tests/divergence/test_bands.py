@@ -84,7 +84,7 @@ def test_of_those_at_one_step_the_furthest_by_its_own_band_is_first(fold: Fold) 
     noise = random.Random(1)
     for row in rows:
         row["grad_norm/layer_00"] = math.exp(noise.gauss(0, 0.6))
-    rows[120] |= {"grad_norm/layer_00": 90.0, "grad_norm/layer_01": 20.0, "grad_norm/global": 40.0}
+    rows[120] |= {"grad_norm/layer_00": 60.0, "grad_norm/layer_01": 20.0, "grad_norm/global": 40.0}
     (event,) = fold(rows)
     assert event.layers == ("layer_01", "layer_00")
     assert event.order[0]["ratio"] < event.order[1]["ratio"] and event.order[0]["z"] > event.order[1]["z"]
@@ -95,7 +95,7 @@ def test_a_metric_that_is_read_now_and_then_claims_no_single_step(fold: Fold) ->
     """What was seen at step 200 happened between the reading before it and then; the gradient, at 199."""
     rows = calm(201)
     raised(rows, "update/ratio/head", 50, 200)
-    raised(rows, "grad_norm/layer_00", 4, 199, 200)
+    raised(rows, "grad_norm/layer_00", 3, 199, 200)
     raised(rows, "grad_norm/global", 20, 200)
     (event,) = fold(rows)
     assert event.layers == ("layer_00", "head")
@@ -104,11 +104,11 @@ def test_a_metric_that_is_read_now_and_then_claims_no_single_step(fold: Fold) ->
     assert "between steps 181 and 200)" in event.message
 
 
-def test_who_came_back_long_before_is_not_named_and_who_just_did_is(fold: Fold) -> None:
+def test_who_came_back_before_is_not_named(fold: Fold) -> None:
     rows = calm(121)
     raised(rows, "grad_norm/layer_00", 4, 100)
-    raised(rows, "grad_norm/layer_01", 3.5, 119)
-    raised(rows, "grad_norm/head", 3.5, 118)
+    raised(rows, "grad_norm/layer_01", 3.5, 119, 120)
+    raised(rows, "grad_norm/head", 3.5, 119)
     raised(rows, "grad_norm/global", 20, 120)
     (event,) = fold(rows)
     assert event.layers == ("layer_01",)

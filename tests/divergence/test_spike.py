@@ -229,6 +229,9 @@ def test_the_place_whose_gradient_spikes_is_named_even_within_its_own_band(fold:
     rows[50]["grad_norm/layer_01"] = 7.0
     (event,) = fold(rows)
     assert (event.step, event.layers, event.order) == (50, ("layer_01",), ())
+    rows[50]["grad_norm/global"] *= 10
+    (event,) = fold(rows)
+    assert (event.metric, event.layers, event.order) == ("grad_norm/global", ("layer_01",), ())
 
 
 def test_gradients_that_rise_together_are_no_spike_of_one_place(fold: Fold) -> None:
