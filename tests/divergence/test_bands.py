@@ -56,6 +56,22 @@ def test_a_band_is_its_formula(sigma: float, floor: bool) -> None:
     assert (left["step"], left["after"]) == (WINDOW, WINDOW - 1)
 
 
+def test_what_is_read_now_and_then_must_go_further_than_a_gradient() -> None:
+    """Of healthy runs, attention logits grow threefold from a still start."""
+    for factor, left in ((3.0, ["grad_norm/head"]), (4.0, ["grad_norm/head", "attention/max_logit/head"])):
+        keys = ("grad_norm/head", "attention/max_logit/head")
+        rows = [dict.fromkeys(keys, 2.0 * (factor if step == 50 else 1)) for step in range(51)]
+        bands = bands_of(rows)
+        assert [key for key, band in bands.bands.items() if band.left] == left
+
+
+def test_a_rise_is_over_the_last_8_readings() -> None:
+    """In a steep fall the median of 32 lies far above."""
+    values = [math.exp(-0.1 * step) for step in range(WINDOW)]
+    rows = [{"grad_norm/head": value} for value in [*values, 1.0]]
+    assert bands_of(rows).rises == {"head": pytest.approx(-np.median(np.log(values[-8:])))}
+
+
 def test_noise_and_steady_trends_stay_inside() -> None:
     for rate in (0.0, 0.02, 0.2):
         rows = calm(600)
