@@ -3,10 +3,10 @@
 Give it runs that are known to be healthy; whatever is found in them is false. It folds today's detectors over
 their rows, with today's default thresholds, whatever the runs had. Such runs, for instance:
 
-    normlab train -m hydra.sweep.dir=healthy train.steps=1000 placement=pre,deepnorm,sandwich \\
-        depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
-    normlab train -m hydra.sweep.dir=healthy-post train.steps=1000 placement=post warmup=100 \\
-        depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
+    normlab train -m hydra.sweep.dir=healthy train.steps=1000 measure=full \\
+        placement=pre,deepnorm,sandwich depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
+    normlab train -m hydra.sweep.dir=healthy-post train.steps=1000 measure=full \\
+        placement=post warmup=100 depth=4,6,12 optimizer.lr=1e-3,2.5e-3 'seed=range(2)'
 """
 
 import argparse

@@ -25,10 +25,13 @@ FALLING = {"attention/entropy": "attention entropy"}
 FAMILIES = RISING | FALLING
 #: Readings that a band is made of, the fewest that make one, and those after which it is computed anew.
 WINDOW, MINIMUM, RENEW = 32, 8, 4
-#: Outside is what is so many robust standard deviations away; the least that one may be, of a logarithm.
-OUTSIDE, FLOOR = 6.0, 0.05
-#: Steps after its last reading outside at which an excursion still lasts; how long one is remembered.
-GAP, MEMORY = 1, 512
+#: Outside is what is so many robust standard deviations away.
+OUTSIDE = 6.0
+#: The least that such a deviation may be, of logarithms: of gradients, and of what is read now and then. In
+#: healthy runs attention logits grow threefold within some readings while the model learns to attend.
+FLOOR, SELDOM = 0.05, 0.2
+#: Steps for which an excursion that is over is remembered.
+MEMORY = 512
 #: Places named in words.
 NAMED = 3
 
@@ -37,8 +40,7 @@ NAMED = 3
 class Band:
     """One series, in logarithms and with the bad end up. `readings`: of the baseline; `outside`: those on
     end that are not; `read`: the step of the latest. `level`: the median of the baseline, `recent` that of
-    its last 8. `left`: the excursion that lasts, as in `order`, with the step of its latest reading outside
-    under `last`.
+    its last 8. `left`: the excursion that lasts, as in `order`.
     """
 
     readings: list[float] = field(default_factory=list)
@@ -48,12 +50,13 @@ class Band:
     scale: float = 0.0
     age: int = 0
     read: int | None = None
+    floor: float = FLOOR
     left: dict[str, Any] | None = None
 
     def renew(self) -> None:
         del self.readings[:-WINDOW]
         self.level, self.recent, self.age = median(self.readings), median(self.readings[-RECENT:]), 0
-        self.scale = max(FLOOR, SIGMA * median([abs(x - self.level) for x in self.readings]))
+        self.scale = max(self.floor, SIGMA * median([abs(x - self.level) for x in self.readings]))
 
     def accept(self, x: float) -> None:
         self.readings.append(x)
@@ -67,9 +70,9 @@ class Bands:
     """The bands of all places, as a fold over rows.
 
     A band is the median of the last 32 accepted logarithms and 1.4826 times their median absolute deviation,
-    0.05 at least. A reading is outside when it is 6 of those above the median (below, for what is bad when it
-    is small). A steady trend widens its own band and so stays inside. Readings outside stay out of the
-    baseline, until 32 on end become it.
+    0.05 at least (0.2 but for gradients). A reading is outside when it is 6 of those above the median (below,
+    for what is bad when it is small). A steady trend widens its own band and so stays inside. Readings
+    outside stay out of the baseline, until 32 on end become it.
     """
 
     def __init__(self, places: Iterable[str]) -> None:
@@ -96,7 +99,7 @@ class Bands:
     def _read(self, step: int, key: str, place: str, x: float) -> None:
         band = self.bands.get(key)
         if band is None:
-            band = self.bands[key] = Band()
+            band = self.bands[key] = Band(floor=FLOOR if key.startswith(GRADIENT) else SELDOM)
         if len(band.readings) < MINIMUM:
             band.accept(x)
         else:
@@ -106,7 +109,8 @@ class Bands:
             if rise > OUTSIDE * band.scale:
                 self._out(step, key, band, x)
             else:
-                self._inside(step, band)
+                if band.left is not None:
+                    self._over(step, band)
                 band.accept(x)
         band.read = step
 
@@ -122,15 +126,10 @@ class Bands:
                 "ratio": math.exp(max(min(sign * rise, 700.0), -700.0)),
                 "z": rise / band.scale,
             }
-        band.left["last"] = step
         band.outside.append(x)
         if len(band.outside) == WINDOW:
             band.readings, band.outside = band.outside, []
             band.renew()
-            self._over(step, band)
-
-    def _inside(self, step: int, band: Band) -> None:
-        if band.left is not None and step - band.left["last"] > GAP:
             self._over(step, band)
 
     def _over(self, step: int, band: Band) -> None:
@@ -149,7 +148,7 @@ class Bands:
         there = [each for each in (*self.past, *lasting) if each["step"] <= step < each.get("over", math.inf)]
         first: dict[str, dict[str, Any]] = {}
         for each in sorted(there, key=lambda each: (each["step"], -each["z"])):
-            known = {name: value for name, value in each.items() if name not in ("last", "over")}
+            known = {name: value for name, value in each.items() if name != "over"}
             first.setdefault(each["place"], known)
         return tuple(first.values())
 

@@ -234,6 +234,16 @@ def test_the_place_whose_gradient_spikes_is_named_even_within_its_own_band(fold:
     assert (event.metric, event.layers, event.order) == ("grad_norm/global", ("layer_01",), ())
 
 
+def test_who_left_before_does_not_take_the_place_of_the_one_that_spikes(fold: Fold) -> None:
+    rows = layers(60)
+    for step in (49, 50):
+        rows[step]["grad_norm/layer_00"] *= 3
+    rows[50]["grad_norm/layer_01"] *= 30
+    (event,) = fold(rows)
+    assert (event.step, event.metric, event.layers) == (50, "grad_norm/layer_01", ("layer_01",))
+    assert [each["place"] for each in event.order] == ["layer_00", "layer_01"]
+
+
 def test_gradients_that_rise_together_are_no_spike_of_one_place(fold: Fold) -> None:
     rows = layers(60)
     rows[50] |= {f"grad_norm/{place}": 30 * rows[50][f"grad_norm/{place}"] for place in PLACES[:2]}
