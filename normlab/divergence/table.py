@@ -47,7 +47,10 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="spike",
         config=SpikeConfig(),
         meaning="loss, gradient norm, one place's gradient or the rate far above its own recent past",
-        equation="(x - expected) / (1.4826 * MAD) > 10 in the last 64 accepted values; log x but of losses; one place: 4 times its own",
+        equation=(
+            "(x - expected) / (1.4826 * MAD) > 10 in the last 64 accepted values; log x but of losses; "
+            "one place: 4 times its own"
+        ),
         source="robust z-score after Iglewicz, Hoaglin 1993; for spike scores, OLMo 2, arXiv 2501.00656",
         detector=Spike,
     ),
