@@ -129,7 +129,7 @@ def _power(case: Case, step: int) -> float | None:
 
 def _cures(case: Case, bare: bool, step: int) -> list[Cure | None]:
     support = (
-        "normlab, res_post at 3e-2 after 160 steps: 2.74 nats and logits above 30,000 without, 2.59 and 8 with"
+        "normlab, res_post at 3e-2 after 160 steps: 2.74 nats, logits above 30,000 without, 2.59 and 8 with"
         if bare
         else "normlab, Pre-LN at 1e-1 after 160 steps: 2.90 nats with, 2.97 without: the rate matters more"
     )
