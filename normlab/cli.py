@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import __version__, cli_analysis
+from normlab import __version__, cli_analysis, cli_sweep
 from normlab.cli_page import draw
 from normlab.errors import UserError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+app.add_typer(cli_sweep.app, name="sweep", help="Plan a sweep, or see how far one has come.")
 
 
 def main() -> None:

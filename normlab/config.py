@@ -6,7 +6,7 @@ of variants (`norm`, `placement`, ...) take a row of it; `conf/config.yaml` name
 
 import math
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from normlab import laws
 from normlab.errors import ConfigError, require, require_one_of
@@ -417,12 +417,27 @@ class FaultConfig:
         positive(self.factor, "fault.factor")
 
 
+#: What `sweep.retry` may be.
+RETRIES = ("none", "failed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """The sweep a run belongs to."""
 
     #: A name fixes the sweep's folder, outputs/sweeps/NAME; null for the time.
     name: str | None = None
+    #: Keys whose lists go together, first with first, instead of being crossed.
+    zip: list[str] = field(default_factory=list)
+    #: Or rows of settings, [{depth: 4, optimizer.lr: 1e-3}, ...]; crossed with the other lists.
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    #: `failed` tries jobs again that failed when the sweep was run before, `none` leaves them.
+    retry: str = "none"
+    #: Start no further job once one has failed or was lost.
+    fail_fast: bool = False
+
+    def __post_init__(self) -> None:
+        require_one_of(self.retry, RETRIES, "sweep.retry")
 
 
 @dataclass(frozen=True, kw_only=True)

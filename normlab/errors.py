@@ -24,6 +24,10 @@ class RunDirectoryError(UserError):
     """A run directory that is missing, taken or damaged."""
 
 
+class HeldError(RunDirectoryError):
+    """A run directory in which another process trains now."""
+
+
 class CheckpointError(UserError):
     """A checkpoint that cannot be read; the message names the file."""
 

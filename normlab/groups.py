@@ -104,6 +104,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.val_split": ("auto", "document", "tail"),
     "divergence.action": ("record", "stop"),
     "fault.kind": settings.FAULT_KINDS,
+    "sweep.retry": settings.RETRIES,
     "placement.weights": settings.WEIGHTS,
     **{f"placement.{name}": words for name, words in settings.SUBLAYER_WORDS.items()},
     "train.threads": ("auto",),

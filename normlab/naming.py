@@ -12,8 +12,8 @@ from normlab.errors import ConfigError
 
 #: Where a run lives and how it is reported is not what it is.
 OUTSIDE = ("tracker", "sweep")
-#: Left out of the slug: they choose the machine.
-_QUIET = ("train.threads", "train.device")
+#: Nor is the machine, nor how often a run is looked at and saved: jobs that differ in these alone are one.
+ASIDE = ("measure", "train.threads", "train.device", "train.checkpoint")
 #: Longest slug, so that a folder's name fits everywhere.
 _LONGEST = 80
 
@@ -26,9 +26,14 @@ def timestamp(now: datetime) -> str:
 
 
 def digest(config: Plain) -> str:
-    """8 hex digits of what a job is: its config less tracker and sweep."""
-    own = {key: value for key, value in config.items() if key not in OUTSIDE}
+    """8 hex digits of what a job is: its config less `OUTSIDE` and `ASIDE`."""
+    own = {key: value for key, value in flat(config) if is_own(key)}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def is_own(key: str) -> bool:
+    """Whether a dotted key is part of what a job is."""
+    return not any(f"{key}.".startswith(f"{other}.") for other in (*OUTSIDE, *ASIDE))
 
 
 def slug(config: Plain) -> str:
@@ -86,14 +91,14 @@ def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
     chosen = groups.default_options()
     for key, standard in usual.items():
         value = config.get(key, standard)
-        if key in groups.GROUPS and key not in OUTSIDE:
+        if key in groups.GROUPS and is_own(key):
             option, own = _option(key, value)
             if option != chosen[key]:
                 yield key, option
             for name, ours in flat(value, f"{key}."):
-                if name not in own or own[name] != ours:
-                    yield from [] if name in (*_QUIET, f"{key}.name") else [(name, ours)]
-        elif key not in OUTSIDE and value != standard:
+                if (name not in own or own[name] != ours) and is_own(name) and name != f"{key}.name":
+                    yield name, ours
+        elif is_own(key) and value != standard:
             was = dict(flat({key: standard}))
             yield from ((name, ours) for name, ours in flat({key: value}) if was.get(name) != ours)
 

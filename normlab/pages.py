@@ -55,6 +55,8 @@ def main_page() -> Page:
                     ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
                     ("describe", "Tell what a config is and costs without training it, or what differs"),
                     ("probe", "Measure placements against depth before any training, in seconds"),
+                    ("sweep plan WORDS", "What a sweep would do and cost: jobs, parameters, time, disk"),
+                    ("sweep status DIR", "How far one has come: what runs, what is lost, outcomes"),
                     ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
@@ -254,7 +256,10 @@ _SWEEPS: tuple[Line, ...] = (
     ("warmup=0,50,100", "a list"),
     ("'seed=range(8)'", "a range: 0 to 7"),
     ("'placement=glob(p*)'", "the options of a group by a pattern; glob(*) is every one"),
-    ("sweep.name=NAME", "the sweep's folder, outputs/sweeps/NAME; else the time"),
+    ("sweep.zip=[depth,seed]", "lists of these keys go together, first with first, not crossed"),
+    ("sweep.name=NAME", "the folder outputs/sweeps/NAME, else the time; run again, it goes on"),
+    ("sweep.retry=failed", "tries failed jobs again too; lost and interrupted ones always are"),
+    ("sweep.fail_fast=true", "start no further job once one has failed or was lost"),
     ("hydra/launcher=NAME", "how jobs run; basic is one after another"),
 )
 

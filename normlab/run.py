@@ -24,6 +24,7 @@ from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT, site
 from normlab.report import Report
+from normlab.resuming import check_same
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, check_free, hold
@@ -154,10 +155,11 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
         RunDirectoryError: there is no run, or nothing is left to train.
         CheckpointError: no checkpoint of it can be read, or the last is another run's.
     """
-    warnings = restart.check_same(config, directory)
+    warnings = check_same(config, directory)
     with hold(directory), Interrupt() as interrupt:
         summary = restart.summary_of(directory)
-        found = restart.find(config, directory, pick_device(config.train.device))
+        ended = summary.get("status") in ("finished", "interrupted")
+        found = restart.find(config, directory, pick_device(config.train.device), ended=ended)
         # A run that was stopped between its last step and its last word has only that left to do.
         if found and found.state["step"] >= config.train.steps and summary.get("status") == "finished":
             raise RunDirectoryError(

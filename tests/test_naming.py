@@ -43,6 +43,10 @@ def option(group, name):
             {"train__threads": 1, "train__device": "cpu", "tracker__project": "x", "sweep__name": "y"},
             "default",
         ),
+        (
+            {"measure": option("measure", "full"), "train__checkpoint__every": 9, "train__eval_every": 7},
+            "train.eval_every-7",
+        ),
         ({"placement": option("placement", "pre") | {"name": "mine"}}, "placement-mine"),
         (
             {"data": option("data", "text") | {"path": "/a b/c*.txt"}},
@@ -108,8 +112,10 @@ def test_digest_is_of_the_job_alone():
     plain = config()
     assert re.fullmatch("[0-9a-f]{8}", naming.digest(plain))
     assert naming.digest(config(tracker__project="x", sweep__name="y")) == naming.digest(plain)
+    beside = {"train__threads": 1, "train__device": "cpu", "train__checkpoint__every": 9}
+    assert naming.digest(config(**beside, measure=option("measure", "full"))) == naming.digest(plain)
     assert naming.digest(dict(reversed(plain.items()))) == naming.digest(plain)
-    changed = [config(seed=1), config(warmup=1), config(norm__eps=1e-6), config(train__threads=1)]
+    changed = [config(seed=1), config(warmup=1), config(norm__eps=1e-6), config(train__clip=1.0)]
     assert len({naming.digest(each) for each in [plain, *changed]}) == 5
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from normlab.config import MEASURED
 from normlab.data import load_corpus
-from normlab.errors import ConfigError, RunDirectoryError
+from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
 from normlab.run import build, check, resume, run
 from normlab.sinks.wandb import WandbSink
 from normlab.training import loop
@@ -152,6 +152,19 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(precision, small, tm
     left, right = summary_of(tmp_path / "killed"), summary_of(tmp_path / "whole")
     for key in ("status", "outcome", "steps", "loss/final", "loss/best", "val/final", "val/best", "events"):
         assert left[key] == right[key], key
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(small, tmp_path):
+    run(small(), tmp_path / "run", plain=True)
+    whole, path = rows_of(tmp_path / "run"), tmp_path / "run" / "summary.json"
+    summary = summary_of(tmp_path / "run")
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        checkpoint.unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint"):  # one that ended in order had some
+        resume(small({"train.steps": 9}), tmp_path / "run", plain=True)
+    path.write_text(json.dumps(summary | {"status": "lost"}))
+    assert resume(small(), tmp_path / "run", plain=True)["status"] == "finished"
+    assert list(map(untimed, rows_of(tmp_path / "run"))) == list(map(untimed, whole))
 
 
 def test_a_finished_run_can_be_given_more_steps(small, tmp_path):

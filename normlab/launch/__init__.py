@@ -3,10 +3,10 @@
 from normlab.launch import resolvers, schema
 from normlab.launch.compose import compose
 from normlab.launch.load import as_plain, load_config
-from normlab.launch.main import launch, probe, resume
+from normlab.launch.main import launch, plan, probe, resume
 from normlab.launch.schema import to_run_config
 
-__all__ = ["as_plain", "compose", "launch", "load_config", "probe", "resume", "to_run_config"]
+__all__ = ["as_plain", "compose", "launch", "load_config", "plan", "probe", "resume", "to_run_config"]
 
 schema.register()
 resolvers.register()

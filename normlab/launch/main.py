@@ -2,10 +2,11 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from hydra.core.global_hydra import GlobalHydra
 from normlab import groups, sweep
 from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, written
+from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.load import load_config
-from normlab.launch.signals import Interrupted, import_probe, import_run, terminable
-from normlab.launch.task import describe, train
+from normlab.launch.signals import Interrupted, import_pace, import_probe, import_run, terminable
+from normlab.launch.task import train
+from normlab.sweep import plan as plan_view
 
-#: Exit codes: done (diverged or not), a job failed, not a usable command, and 128 plus the signal.
-OK, FAILED, REFUSED, SIGNALLED = 0, 1, 2, 128
 _RAW = "HYDRA_FULL_ERROR"
 
 
@@ -36,12 +37,32 @@ def launch(argv: Sequence[str]) -> int:
     code = _guarded(lambda: _hydra(words), words.overrides)
     session = preflight.session
     if session.sweep is not None and code != REFUSED:
-        errors = {directory: describe(error) for directory, error in session.failures.items()}
-        bad = sweep.finish(session.sweep, session.planned, errors)
+        errors = {directory: messages.describe(error) for directory, error in session.failures.items()}
+        bad = sweep.finish(session.sweep, session.planned, errors, _again(words, session.sweep))
         return code or (FAILED if bad else OK)
     if session.failures and code == OK:
         return REFUSED if all(isinstance(error, UserError) for error in session.failures.values()) else FAILED
     return code
+
+
+def plan(argv: Sequence[str]) -> int:
+    """Tell what the sweep `normlab train -m ARGV` would do, without doing it; returns the exit code."""
+    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1", dry=True)
+    return _guarded(lambda: _plan(argv), argv)
+
+
+def _plan(argv: Sequence[str]) -> int:
+    words = flags.split(argv if {"-m", "--multirun"} & set(argv) else ["--multirun", *argv])
+    _check_config_dir(words)
+    with suppress(preflight.Dry):
+        _hydra(words)
+    session = preflight.session
+    if not session.planned:
+        raise UserError(
+            "only sweeps of Hydra's own sweeper can be planned: it alone knows its jobs beforehand"
+        )
+    plan_view.print_plan(session.planned, session.standings, import_pace().pace)
+    return OK
 
 
 def resume(directory: Path, overrides: Sequence[str]) -> int:
@@ -78,7 +99,7 @@ def _resume(directory: Path, overrides: Sequence[str]) -> int:
     except Exception as error:
         if preflight.session.raw:
             raise
-        print(f"error: the run failed: {describe(error)}", file=sys.stderr)
+        print(f"error: the run failed: {messages.describe(error)}", file=sys.stderr)
         return FAILED
     return SIGNALLED + int(summary["signal"]) if summary["status"] == "interrupted" else OK
 
@@ -100,6 +121,14 @@ def _hydra(words: flags.Words) -> int:
     with _hydra_globals(["normlab train", *words.argv()]):
         task()
     return OK
+
+
+def _again(words: flags.Words, directory: Path) -> str:
+    """The command that goes on with a sweep: the same, with its folder."""
+    typed = [word for word in words.overrides if not word.startswith("sweep.name=")]
+    if not any(word.startswith("hydra.sweep.dir=") for word in typed):
+        typed.append(f"sweep.name={directory.name}")
+    return shlex.join(["normlab", "train", *words.flags, *typed])
 
 
 def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:

@@ -94,6 +94,11 @@ def of_disk(error: OSError, directory: object = None) -> str:
     return f"{path} cannot be made: {error.strerror or error}"
 
 
+def describe(error: BaseException) -> str:
+    """An exception on one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+
+
 def problem(error: OmegaConfBaseException, word: str = "") -> str:
     """What is wrong with one setting, without its key; `word` is the override as typed."""
     key = str(error.full_key or "")

@@ -14,22 +14,29 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab import naming
+from normlab import naming, sweep
 from normlab.config import RunConfig
-from normlab.errors import ConfigError, RunDirectoryError, UserError
-from normlab.launch import messages
+from normlab.errors import ConfigError, RunDirectoryError, UserError, require
+from normlab.launch import messages, rows, standing
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
-from normlab.sinks.run_directory import CHECKPOINTS, CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY, check_free
-from normlab.sweep import Planned
+from normlab.sinks.run_directory import (
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    EVENTS,
+    LOCK,
+    ROWS,
+    SUMMARY,
+    check_free,
+)
+from normlab.sweep import FILE, Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
 _TWICE = "the same job twice"
-
-
 #: What a run and Hydra write into its folder before the first step.
-_MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")
+_MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, LOCK, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")
 
 
 class Refused(BaseException):
@@ -39,6 +46,10 @@ class Refused(BaseException):
     """
 
 
+class Dry(BaseException):
+    """The sweep was only to be planned, and is; no Exception, as `Refused`."""
+
+
 @dataclass
 class Session:
     """What this process learns of the command that it runs."""
@@ -46,10 +57,18 @@ class Session:
     #: The sweep's folder and its jobs; None for a single run.
     sweep: Path | None = None
     planned: list[Planned] = field(default_factory=list)
+    #: What there is to do for each: `standing.standing`.
+    standings: list[str] = field(default_factory=list)
+    #: Whether the sweep is only planned.
+    dry: bool = False
+    #: The words of each `row` of a zipped or listed sweep.
+    rows: list[list[str]] = field(default_factory=list)
     #: What was in the folders of the jobs, and of the sweep, before Hydra made them.
     before: dict[Path, frozenset[Path]] = field(default_factory=dict)
     #: Errors of jobs by folder.
     failures: dict[Path, Exception] = field(default_factory=dict)
+    #: What later jobs of the sweep find in their environment.
+    environment: dict[str, str] = field(default_factory=dict)
     #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
     raw: bool = False
 
@@ -61,13 +80,13 @@ class Session:
 
     def take_back(self) -> bool:
         """Remove the folders in which no run began; returns whether one did in any."""
-        sweep = self.sweep.absolute() if self.sweep is not None else None
+        whole = self.sweep.absolute() if self.sweep is not None else None
         began = bool(self.failures)
         for place, before in self.before.items():
-            if place != sweep and place not in self.failures:
+            if place != whole and place not in self.failures:
                 began |= not remove_unstarted(place, before)
-        if sweep in self.before and sweep is not None and not began:
-            _remove(sweep, ("multirun.yaml",), self.before[sweep])
+        if whole in self.before and whole is not None and not began:
+            _remove(whole, ("multirun.yaml", FILE), self.before[whole])
         return began
 
 
@@ -100,6 +119,7 @@ class Preflight(Callback):
         with _refusing(config), _hydra_config(config):
             naming.check_sweep_name(config.sweep.name)
             run_config = to_run_config(config)
+            _check_single(run_config)
             check_directory(Path(str(config.hydra.run.dir)))
             _check(run_config)
             session.watch(Path(str(config.hydra.run.dir)))
@@ -110,10 +130,17 @@ class Preflight(Callback):
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
+                session.rows = rows.lay_out(config)
                 session.planned = _check_jobs(config, directory, _jobs(config))
+            if session.dry:
+                raise Dry
+            if set(session.standings) - {"new"}:
+                print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
             session.sweep = directory
             for place in (directory, *(job.directory for job in session.planned)):
                 session.watch(place)
+            # From the start, so that `normlab sweep status` knows what is to come.
+            sweep.write(directory, sweep.read_jobs(directory, session.planned))
 
 
 @contextmanager
@@ -135,6 +162,11 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
         yield
     finally:
         holder.cfg = before
+
+
+def _check_single(config: RunConfig) -> None:
+    for key in ("zip", "rows"):
+        require(not getattr(config.sweep, key), f"sweep.{key}", "goes with -m, which makes a sweep")
 
 
 def _check(config: RunConfig) -> None:
@@ -160,20 +192,22 @@ def _check_jobs(config: DictConfig, directory: Path, jobs: Sequence[list[str]]) 
     problems: dict[str, list[str]] = {}
     built: list[tuple[RunConfig, str]] = []
     for number, overrides in enumerate(jobs):
-        words = " ".join(overrides)
+        spelt = rows.spelt(overrides, session.rows)
+        words = " ".join(spelt)
         try:
             run_config, folder = _compose_job(config, directory, overrides, number)
-            _check_twins(folder, overrides, planned)
-            check_directory(folder)
-            planned.append(Planned(directory=folder, overrides=tuple(overrides)))
+            _check_twins(folder, spelt, planned)
+            _check_parent(folder)
+            planned.append(Planned(directory=folder, overrides=tuple(spelt), settings=run_config))
             built.append((run_config, words))
         except (*messages.KNOWN, ValueError) as error:
             if not messages.is_known(error):
                 raise
-            problems.setdefault(messages.explain(error, overrides), []).append(words)
-    for run_config, words in built if not problems else []:
+            problems.setdefault(messages.explain(error, spelt), []).append(words)
+    for (run_config, words), job in zip(built, planned, strict=True) if not problems else []:
         try:
             _check(run_config)
+            session.standings.append(standing.check(run_config, job.directory))
         except UserError as error:
             problems.setdefault(messages.explain(error, words.split()), []).append(words)
     if problems:

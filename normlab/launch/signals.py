@@ -24,7 +24,7 @@ def terminable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    with _handled(stop, signal.SIGTERM):
+    with handled(stop, signal.SIGTERM):
         yield
 
 
@@ -36,7 +36,7 @@ def deferred() -> Iterator[None]:
         Interrupted: there was one.
     """
     noted: list[int] = []
-    with _handled(lambda number, frame: noted.append(number), signal.SIGINT, signal.SIGTERM):
+    with handled(lambda number, frame: noted.append(number), signal.SIGINT, signal.SIGTERM):
         yield
     if noted:
         raise Interrupted(noted[0])
@@ -56,8 +56,16 @@ def import_probe() -> ModuleType:
     return session
 
 
+def import_pace() -> ModuleType:
+    """`normlab.run_pace`, in the same way."""
+    with deferred():
+        from normlab import run_pace
+    return run_pace
+
+
 @contextmanager
-def _handled(handler: Handler, *numbers: int) -> Iterator[None]:
+def handled(handler: Handler, *numbers: int) -> Iterator[None]:
+    """`handler` for some signals; outside the main thread Python allows none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -18,7 +18,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from normlab.disk import PART, replace_file, write
-from normlab.errors import RunDirectoryError
+from normlab.errors import HeldError, RunDirectoryError
 from normlab.sinks.base import Opening, Row, event_key
 
 CONFIG = "config.yaml"
@@ -28,9 +28,13 @@ SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
 CHECKPOINTS = "checkpoints"
 SNAPSHOT_FOLDER = "events"
+#: What is in the folder of a run before its first step.
+_FIRST = (CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY)
 #: How many events of a run have the steps before them written.
 SNAPSHOTS = 20
 LOCK = ".lock"
+#: Seconds that `hold` waits for one who only looks whether the lock is held.
+_PATIENCE = 1.0
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -46,21 +50,45 @@ def check_free(directory: Path) -> None:
             )
 
 
+def has_begun(directory: Path) -> bool:
+    """Whether a run began here, which can be gone on with; one that was killed before its start did not."""
+    return (directory / SUMMARY).exists() and (directory / ROWS).exists()
+
+
+def clear(directory: Path) -> None:
+    """Remove what a run that did not begin has left; what began stays. Only for one who holds `directory`."""
+    if not has_begun(directory):
+        for name in _FIRST:
+            for path in (directory / name, directory / f"{name}{PART}"):
+                path.unlink(missing_ok=True)
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process trains here now."""
+    if not (directory / LOCK).exists():
+        return False
+    try:
+        with FileLock(directory / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 @contextmanager
 def hold(directory: Path) -> Iterator[None]:
     """Make `directory` and keep other processes from training in it meanwhile.
 
-    The lock goes with the process, so a killed run leaves none.
+    The lock goes with the process, so a killed run leaves none. Within one process it may be held again.
 
     Raises:
-        RunDirectoryError: another process trains there.
+        HeldError: another process trains there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(directory / LOCK, timeout=0)
+    lock = FileLock((directory / LOCK).absolute(), timeout=_PATIENCE, is_singleton=True)
     try:
         lock.acquire()
     except Timeout:
-        raise RunDirectoryError(f"{directory} is being trained by another process; wait for it") from None
+        raise HeldError(f"{directory} is being trained by another process; wait for it") from None
     try:
         yield
     finally:

@@ -108,6 +108,7 @@ class WandbSink:
             "url": self.url,
             "sync": self.sync_hint,
             "problem": self.problem,
+            "unreachable": True if self.mode == "offline" and Start.unreachable else None,
         }
         return {name: str(fact) for name, fact in facts.items() if fact is not None}
 

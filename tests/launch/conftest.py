@@ -1,4 +1,4 @@
-"""A stand-in for `normlab.run`, which would import torch and train."""
+"""A stand-in for `normlab.run`, which would import torch and train; jobs of sweeps stay in this process."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ import yaml
 
 import normlab
 from normlab.errors import DataError
+from normlab.launch import child
 
 
 class FakeRun(types.ModuleType):
@@ -31,6 +32,7 @@ class FakeRun(types.ModuleType):
         if config.seed == self.REFUSED:
             raise DataError("the text went away")
         (directory / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(config)))
+        (directory / "metrics.jsonl").touch()
         self._summary(directory, {"status": "running"})
         if config.seed == self.FULL_DISK:
             raise OSError(28, "No space left on device")
@@ -50,8 +52,10 @@ class FakeRun(types.ModuleType):
 
     def resume(self, config, directory, *, plain=False):
         self.resumed.append((config, directory))
+        self._summary(directory, {"status": "running"})
         if config.seed == self.FULL_DISK:
             raise OSError(28, "No space left on device")
+        self._summary(directory, {"status": "finished", "outcome": "stable", "loss/final": 2.0})
         return (
             {"status": "interrupted", "signal": 2}
             if config.seed == self.INTERRUPTED
@@ -69,6 +73,7 @@ def fake(monkeypatch, tmp_path):
     module = FakeRun()
     monkeypatch.setitem(sys.modules, "normlab.run", module)
     monkeypatch.setattr(normlab, "run", module, raising=False)
+    monkeypatch.setattr(child, "apart", child.attempt)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)

@@ -15,6 +15,10 @@ from normlab.errors import RunDirectoryError
 from normlab.sinks.run_directory import (
     RunDirectory,
     check_free,
+    clear,
+    has_begun,
+    hold,
+    is_held,
     read_events,
     read_rows,
     read_summary,
@@ -147,6 +151,26 @@ def test_a_directory_that_holds_a_run_is_refused(run, name, opening_of):
         sink.open(opening_of())
     sink.close({"status": "failed"})  # what its owner does after an error must not touch the other run
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_what_an_attempt_left_that_did_not_begin_is_cleared_and_what_began_is_not(run):
+    before = {path.name for path in run.iterdir()}
+    clear(run)
+    assert has_begun(run) and {path.name for path in run.iterdir()} == before
+    (run / "summary.json").unlink()  # killed between its rows and its summary
+    clear(run)
+    assert not has_begun(run)
+    assert not {"config.yaml", "metrics.jsonl", "environment.json"} & {path.name for path in run.iterdir()}
+    check_free(run)
+
+
+def test_whether_a_folder_is_held_can_be_asked(tmp_path):
+    assert not is_held(tmp_path) and list(tmp_path.iterdir()) == []
+    with hold(tmp_path):
+        with hold(tmp_path):
+            assert is_held(tmp_path)
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
 
 
 def test_a_foreign_config_is_not_overwritten(opening_of):

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from normlab import groups, sweep
 from normlab.sweep import Planned
+from normlab.sweep.table import duration
 
 
 def write_job(directory, summary, overrides=(), rows=(), **changes):
@@ -74,9 +75,9 @@ def test_an_error_that_left_no_summary_makes_a_job_failed(folder):
 
 
 def test_only_the_planned_jobs_count_as_failures(folder, capsys):
-    assert sweep.finish(folder, planned(folder), {}) == 2
+    assert sweep.finish(folder, planned(folder), {}) == 3  # e was not started
     assert sweep.finish(folder, planned(folder)[4:], {}) == 0
-    assert sweep.finish(folder, [], {}) == 2
+    assert sweep.finish(folder, [], {}) == 3  # e is on record now
     capsys.readouterr()
 
 
@@ -107,11 +108,11 @@ def test_a_job_that_did_not_end_has_no_outcome(folder):
     assert outcomes == {"a": "stuck", "b": "nonfinite", "c": None, "d": None, "f": None}
 
 
-def test_jobs_that_were_not_started_are_told_on_one_line(folder, capsys):
-    jobs = [Planned(directory=folder / f"x{n}", overrides=(f"seed={n}", "norm.p=a b")) for n in range(5)]
-    sweep.finish(folder, jobs, {})
-    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("5 not started")]
-    assert "; normlab train seed=1 'norm.p=a b'; " in line and line.endswith("(and 2 more, see sweep.json)")
+def test_jobs_that_have_not_ended_are_told_on_one_line(folder, capsys):
+    jobs = [Planned(directory=folder / f"x{n}", overrides=(f"seed={n}",)) for n in range(5)]
+    sweep.finish(folder, jobs, {}, "normlab train -m seed='range(5)'")
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("to go on")]
+    assert line == "to go on with x0, x1, x2 and 3 more: normlab train -m seed='range(5)'"
 
 
 def render(jobs, width):
@@ -170,4 +171,4 @@ def test_the_table_fits_80_columns_however_many_knobs(tmp_path, knobs):
     ],
 )
 def test_times_are_short(seconds, text):
-    assert sweep._time(seconds) == text
+    assert duration(seconds) == text

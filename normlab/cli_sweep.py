@@ -1,0 +1,54 @@
+"""`normlab sweep ...`; what a command does is imported when it runs, as in `cli.py`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normlab.errors import UserError
+
+app = typer.Typer(rich_markup_mode="rich", no_args_is_help=True)
+
+
+def _complete(context: typer.Context, incomplete: str) -> list[str]:
+    from normlab.complete import complete
+
+    folders = [f"--config-dir={folder}" for folder in context.params.get("config_dir") or []]
+    return complete([*folders, *(context.params.get("words") or [])], incomplete)
+
+
+@app.command()
+def status(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The sweep's folder, for instance outputs/sweeps/NAME")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """How far a sweep has come: jobs, time left, outcomes. On a terminal it goes on while the sweep does."""
+    from normlab.sweep.status import print_status
+
+    try:
+        print_status(directory, as_json=as_json)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def plan(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="As for normlab train -m", autocompletion=_complete),
+    ] = None,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", "-cd")] = None,
+) -> None:
+    """What normlab train -m with these words would do: jobs, what is done already, parameters, time, disk.
+
+    Every name and value of every job is checked; nothing is trained but a few steps to time them.
+    """
+    from normlab.launch import plan as plan_sweep
+
+    flags = [f"--config-dir={folder}" for folder in config_dir or []]
+    raise typer.Exit(plan_sweep([*flags, *(words or []), *context.args]))

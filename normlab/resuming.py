@@ -1,0 +1,70 @@
+"""Whether the run in a folder is the one that a config describes, so that it can be gone on with."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from normlab.config import RunConfig
+from normlab.errors import ConfigError, RunDirectoryError, require
+from normlab.naming import flat, is_own
+from normlab.sinks.run_directory import CONFIG
+from normlab.tables.schedules import SCHEDULES
+
+#: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
+#: another machine can round differently; nothing else of them reaches a step.
+MAY_CHANGE = ("train.steps", "train.checkpoint", "train.threads", "train.device", "tracker", "sweep")
+
+
+def check_same(config: RunConfig, directory: Path) -> list[str]:
+    """Refuse to go on with another experiment than the one in `directory`; returns what to warn of.
+
+    Raises:
+        ConfigError: with every setting that differs, for the first of them.
+    """
+    before = _before(directory)
+    if different := differences(config, before):
+        (key, old, new), *others = different
+        also = "".join(f"; {name} was {was} and would be {now}" for name, was, now in others)
+        raise ConfigError(
+            key,
+            f"was {old} when the run was started and cannot become {new} in a resumed one{also}; "
+            f"what may change: {', '.join(MAY_CHANGE)}",
+        )
+    old, new = before.get("train.steps", config.train.steps), config.train.steps
+    require(new >= old, "train.steps", f"can only be raised in a resumed run; it was {old}, not {new}")
+    if new > old and SCHEDULES[config.schedule.name].by_steps:
+        name = config.schedule.name
+        return [f"the {name} schedule is laid out anew over {new} steps, so the learning rate jumps"]
+    return []
+
+
+def differences(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Key, old and new value of the settings that make another experiment of `before` (by dotted key)."""
+    return [each for each in _changed(config, before) if not each[0].startswith(MAY_CHANGE)]
+
+
+def check_own(config: RunConfig, directory: Path) -> None:
+    """Raise a ConfigError, with what differs, if `directory` holds another job than `config`."""
+    changed = [each for each in _changed(config, _before(directory)) if is_own(each[0])]
+    if changed:
+        what = "; ".join(f"{key} is {old} there, and {new} here" for key, old, new in changed)
+        raise ConfigError(changed[0][0], f"{directory} holds another job: {what}")
+
+
+def _before(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG
+    if not path.is_file():
+        raise RunDirectoryError(f"{directory} is not a run directory: there is no {CONFIG}")
+    try:
+        return dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _changed(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Settings that both have, with what they were and are."""
+    now = flat(dataclasses.asdict(config))
+    return [(key, before[key], value) for key, value in now if value != before.get(key, value)]

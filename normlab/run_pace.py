@@ -1,0 +1,58 @@
+"""What a run will cost in time and disk, from a few of its steps."""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from normlab.config import RunConfig
+from normlab.data import load_corpus
+from normlab.run import build
+from normlab.training.loop import Job, take_step
+
+#: Steps that are taken, and how many of the first are not timed.
+_STEPS, _COLD = 5, 2
+#: A forward pass, in steps.
+_FORWARD = 1 / 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Of one run; `seconds` is training and evaluation, `size` what it leaves on disk, in bytes."""
+
+    parameters: int
+    seconds: float
+    size: int
+
+
+def pace(config: RunConfig) -> Pace:
+    """Build the model of `config` and take a few steps, none of which the instruments look at."""
+    job = build(config, load_corpus(config.data, config.model.context))
+    job.step, times, row = 1, [], {}
+    for _ in range(_STEPS):
+        began = time.perf_counter()
+        row = take_step(job)
+        job.step += 1
+        times.append(time.perf_counter() - began)
+    train = config.train
+    each = statistics.median(times[_COLD:])
+    forwards = train.steps / train.eval_every * train.eval_batches
+    rows = train.steps / train.log_every * len(json.dumps(row))
+    copies = 1 if config.tracker.mode == "disabled" else 2
+    return Pace(
+        parameters=sum(job.layout.sizes.values()),
+        seconds=each * (train.steps + forwards * _FORWARD),
+        size=round(train.checkpoint.keep * _state(job) + copies * rows),
+    )
+
+
+def _state(job: Job) -> int:
+    """Bytes of a checkpoint: the weights and what the optimizer keeps of each."""
+    kept = [value for state in job.optimizer.state.values() for value in state.values()]
+    tensors = [
+        *job.model.state_dict().values(),
+        *(value for value in kept if isinstance(value, torch.Tensor)),
+    ]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

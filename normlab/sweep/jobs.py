@@ -1,0 +1,146 @@
+"""What became of a sweep's jobs, from what they left on disk, whoever ran them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from normlab.config import RunConfig
+from normlab.disk import replace_file
+from normlab.errors import RunDirectoryError
+from normlab.sinks.run_directory import (
+    CONFIG,
+    SUMMARY,
+    document,
+    hold,
+    is_held,
+    read_rows,
+    read_summary,
+)
+
+#: The table of a sweep.
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A job that a sweep is to run."""
+
+    directory: Path
+    overrides: tuple[str, ...]
+    settings: RunConfig | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return asdict(self.settings) if self.settings else {}
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A job as its folder tells it; `status` is what `status_of` says."""
+
+    directory: Path
+    status: str
+    overrides: list[str]
+    error: str | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    #: The swept knobs of a job that left no config, as `sweep.json` has them.
+    knobs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bad(self) -> bool:
+        return self.status in ("failed", "lost")
+
+
+def status_of(directory: Path) -> str:
+    """finished, interrupted, failed, lost, running (some process trains it now) or not started."""
+    try:
+        status = str(read_summary(directory).get("status"))
+    except RunDirectoryError:
+        return "not started"
+    if status == "running":
+        return "running" if is_held(directory) else "lost"
+    return status
+
+
+def mark(directory: Path, status: str, error: str) -> bool:
+    """Say in a job's summary how it ended, where it could not do so itself.
+
+    Returns False where another process trains it now or has finished it, or the disk does not take it.
+    """
+    with suppress(OSError, RunDirectoryError), hold(directory):
+        summary: dict[str, Any] = {"outcome": None, "steps": 0}
+        with suppress(RunDirectoryError):
+            summary = read_summary(directory)
+        if summary.get("status") == "finished":  # by another process, meanwhile
+            return False
+        replace_file(directory / SUMMARY, document({**summary, "status": status, "error": error}))
+        return True
+    return False
+
+
+def read_jobs(
+    directory: Path, planned: Sequence[Planned] = (), failures: Mapping[Path, str] | None = None
+) -> list[Job]:
+    """The planned jobs in their order, then those of `sweep.json`, then every other run in the folder."""
+    errors = {path.absolute(): text for path, text in (failures or {}).items()}
+    plans = {job.directory.absolute(): job for job in planned}
+    known = {(directory / str(record.get("dir"))).absolute(): record for record in _recorded(directory)}
+    found = sorted(path.parent.absolute() for path in directory.glob("*/summary.json"))
+    jobs = [
+        _read(path, plans.get(path), known.get(path, {}), errors.get(path))
+        for path in dict.fromkeys([*plans, *errors, *known, *found])
+    ]
+    # Of a folder that was deleted nothing is left to tell.
+    return [job for job in jobs if job.directory.is_dir() or job.status != "not started" or job.overrides]
+
+
+def _recorded(directory: Path) -> list[dict[str, Any]]:
+    try:
+        content = json.loads((directory / FILE).read_bytes())
+        return [record for record in content["jobs"] if isinstance(record, dict)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> Job:
+    status = status_of(directory)
+    summary: dict[str, Any] = {}
+    with suppress(RunDirectoryError):
+        summary = read_summary(directory)
+    if status in ("lost", "running"):
+        summary |= _last_words(directory)
+    if error is not None and status in ("not started", "lost"):
+        status = "failed"
+    words = list(plan.overrides) if plan else list(record.get("overrides") or [])
+    return Job(
+        directory=directory,
+        status=status,
+        overrides=words or list(_yaml(directory / ".hydra" / "overrides.yaml") or []),
+        error=error or summary.get("error"),
+        summary=summary,
+        config=dict(_yaml(directory / CONFIG) or (plan.config if plan else {})),
+        knobs=dict(record.get("knobs") or {}),
+    )
+
+
+def _last_words(directory: Path) -> dict[str, Any]:
+    """How far a run came that did not get to write its summary."""
+    try:
+        rows = read_rows(directory)
+    except RunDirectoryError:
+        return {}
+    return {"steps": rows[-1]["step"] + 1, "seconds": rows[-1].get("time/seconds")} if rows else {}
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None

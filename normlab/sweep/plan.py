@@ -1,0 +1,75 @@
+"""`normlab sweep plan`: the jobs of a sweep, what there is to do for each and what it will cost."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from normlab import naming
+from normlab.sweep.jobs import Planned
+from normlab.sweep.table import cell, duration
+
+#: What a run's pace does not depend on, or is multiplied by afterwards.
+_SAME = ("seed", "warmup", "optimizer.lr", "schedule", "divergence", "tracker", "sweep")
+_TODO = {"finished": "done", "failed": "left", "running": "running", "begun": "go on", "new": "train"}
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class Pace(Protocol):
+    """What `normlab.run_pace` says of a run."""
+
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def size(self) -> int: ...
+
+
+def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Callable[[Any], Pace]) -> None:
+    """Print one row a job, and the sums over those that are to be trained. Times are of this machine, now."""
+    known: dict[str, Pace] = {}
+    knobs = naming.swept([job.config for job in planned])
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    for knob in knobs:
+        table.add_column(knob, overflow="fold")
+    table.add_column("to do")
+    for column in ("parameters", "steps", "time", "disk"):
+        table.add_column(column, justify="right", no_wrap=True)
+    seconds, size = 0.0, 0
+    for job, standing in zip(planned, standings, strict=True):
+        key = _key(job)
+        known[key] = known.get(key) or pace(job.settings)
+        cost, todo = known[key], standing in ("new", "begun")
+        seconds, size = seconds + todo * cost.seconds, size + todo * cost.size
+        table.add_row(
+            *(cell(naming.knob(job.config, knob)) for knob in knobs),
+            _TODO[standing],
+            f"{cost.parameters:,}",
+            str(naming.knob(job.config, "train.steps")),
+            duration(cost.seconds) if todo else "-",
+            _bytes(cost.size) if todo else "-",
+        )
+    console = Console()
+    console.print(table)
+    left = sum(standing in ("new", "begun") for standing in standings)
+    console.print(
+        Text(f"{len(planned)} jobs, {left} to train: about {duration(seconds)} one after another"), end=""
+    )
+    console.print(Text(f" on this machine as busy as it is now, up to {_bytes(size)} of disk"))
+
+
+def _key(job: Planned) -> str:
+    """Jobs with one key are of one pace."""
+    return str([pair for pair in naming.flat(job.config) if not pair[0].startswith(_SAME)])
+
+
+def _bytes(size: float) -> str:
+    for unit in _UNITS[:-1]:
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} {_UNITS[-1]}"

@@ -1,0 +1,76 @@
+"""`sweep.json`: the swept knobs and every job of a sweep, as strict JSON."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from normlab import naming
+from normlab.disk import replace_file
+from normlab.sinks.run_directory import document
+from normlab.sweep.jobs import FILE, Job
+
+#: What it has of each job's summary.
+_FIGURES = (
+    "outcome",
+    "steps",
+    "loss/best",
+    "loss/final",
+    "val/best",
+    "val/final",
+    "floors",
+    "events",
+    "first_event",
+    "parameters",
+    "seconds",
+)
+
+
+def write(directory: Path, jobs: Sequence[Job]) -> Path:
+    """Replace `sweep.json` as a whole; a reader sees the old one or the new one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    replace_file(directory / FILE, document(content(directory, jobs)))
+    return directory / FILE
+
+
+def content(directory: Path, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What `sweep.json` holds."""
+    names = swept(jobs)
+    records = [_record(directory, job, names) for job in jobs]
+    return {"sweep": directory.name, "knobs": names, "jobs": records}
+
+
+def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:
+    try:
+        place = str(job.directory.relative_to(directory.absolute()))
+    except ValueError:
+        place = str(job.directory)
+    return {
+        "dir": place,
+        "overrides": job.overrides,
+        "knobs": values(job, names),
+        "status": job.status,
+        "error": job.error,
+        **{key: job.summary.get(key) for key in _FIGURES},
+        # Of a run that did not end, how it would have ended is not known.
+        "outcome": job.summary.get("outcome") if job.status == "finished" else None,
+    }
+
+
+def swept(jobs: Sequence[Job]) -> list[str]:
+    """The keys in which jobs differ; where a job left no config, what is known of it otherwise counts too."""
+    keys = naming.swept([job.config for job in jobs if job.config])
+    bare = [_told(job) for job in jobs]
+    if any(not job.config for job in jobs):
+        names = dict.fromkeys(key for words in bare for key in words)
+        keys += [key for key in names if key not in keys and len({words.get(key) for words in bare}) > 1]
+    return keys
+
+
+def values(job: Job, names: Sequence[str]) -> dict[str, Any]:
+    """A job's values of some keys, None where it has none."""
+    return {key: naming.knob(job.config, key) if job.config else _told(job).get(key) for key in names}
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """The knobs of a job without a config: as recorded, else as its words say."""
+    return job.knobs or dict(word.split("=", 1) for word in job.overrides if "=" in word)

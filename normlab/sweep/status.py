@@ -1,0 +1,137 @@
+"""`normlab sweep status`: how far a sweep has come, from its folder, whoever runs it."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from normlab.errors import RunDirectoryError
+from normlab.sinks.run_directory import plain
+from normlab.sweep.jobs import FILE, Job, read_jobs
+from normlab.sweep.record import content, swept, values
+from normlab.sweep.table import STYLES, cell, duration, outcome
+
+#: Seconds from one look to the next on a terminal, and how many looks may find no job running before the end.
+_EVERY, _IDLE = 2.0, 5
+_LEFT = ("running", "interrupted", "lost", "not started")
+
+
+def print_status(directory: Path, *, as_json: bool = False) -> None:
+    """Print counts, the jobs that run, the time left and a grid of outcomes; on a terminal, until the end.
+
+    Raises:
+        RunDirectoryError: there is no sweep.
+    """
+    jobs = _jobs(directory)
+    if as_json:
+        print(json.dumps(plain({**content(directory, jobs), "eta": eta(jobs)}), indent=2, allow_nan=False))
+        return
+    console = Console()
+    if not console.is_terminal or not any(job.status == "running" for job in jobs):
+        console.print(view(directory, jobs))
+        return
+    idle = 0
+    with Live(view(directory, jobs), console=console, auto_refresh=False) as live:
+        while idle < _IDLE and any(job.status in ("running", "not started") for job in jobs):
+            time.sleep(_EVERY)
+            jobs = _jobs(directory)
+            idle = 0 if any(job.status == "running" for job in jobs) else idle + 1
+            live.update(view(directory, jobs), refresh=True)
+
+
+def _jobs(directory: Path) -> list[Job]:
+    jobs = read_jobs(directory) if directory.is_dir() else []
+    if not jobs:
+        why = f"there is no {FILE} in it, and no run" if directory.is_dir() else "there is no such folder"
+        raise RunDirectoryError(f"{directory} holds no sweep: {why}")
+    return jobs
+
+
+def view(directory: Path, jobs: Sequence[Job]) -> Group:
+    """Counts and time left, the jobs that run, the grid."""
+    counts = Counter(job.status for job in jobs)
+    left = eta(jobs)
+    head = Text(f"sweep {directory.name}: ", style="bold")
+    head.append(", ".join(f"{count} {status}" for status, count in counts.items()), style="not bold")
+    if left is not None:
+        head.append(f"; about {duration(left)} left", style="not bold")
+    running = [_running(job) for job in jobs if job.status == "running"]
+    return Group(head, *running, grid(jobs))
+
+
+def _running(job: Job) -> Text:
+    done, steps = job.summary.get("steps") or 0, _steps(job)
+    pace = _left(job)
+    words = f"  {job.directory.name}  step {done}/{steps or '?'}"
+    return Text(words + (f"  {duration(pace)} left" if pace is not None else ""), style="cyan")
+
+
+def _steps(job: Job) -> int | None:
+    steps = (job.config.get("train") or {}).get("steps")
+    return steps if isinstance(steps, int) else None
+
+
+def _left(job: Job) -> float | None:
+    """Seconds that a job has to go, at its own pace."""
+    steps, done, seconds = _steps(job), job.summary.get("steps"), job.summary.get("seconds")
+    if steps is None or not done or not isinstance(seconds, int | float):
+        return None
+    return max(steps - int(done), 0) * float(seconds) / int(done)
+
+
+def eta(jobs: Sequence[Job]) -> float | None:
+    """Seconds to the end: what has begun at its own pace, the rest as long as the others take on average.
+
+    None where no job runs or none has a pace yet. As many jobs at a time as there are now.
+    """
+    running = sum(job.status == "running" for job in jobs)
+    seconds = [job.summary.get("seconds") for job in jobs if job.status == "finished"]
+    whole = [float(value) for value in seconds if isinstance(value, int | float)]
+    lefts = {id(job): _left(job) for job in jobs if job.status in _LEFT}
+    whole += [job.summary["seconds"] + left for job in jobs if (left := lefts.get(id(job))) is not None]
+    if not running or not whole:
+        return None
+    mean = sum(whole) / len(whole)
+    return sum(mean if left is None else left for left in lefts.values()) / running
+
+
+def grid(jobs: Sequence[Job]) -> Table:
+    """Outcomes over the two knobs with the most values; a cell counts where other knobs vary in it."""
+    names = swept(jobs)
+    options = {name: list(dict.fromkeys(_value(job, name) for job in jobs)) for name in names}
+    down, across = [*sorted(names, key=lambda name: -len(options[name])), None, None][:2]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"{down or 'job'}", style="bold")
+    columns = options[across] if across else [""]
+    for value in columns:
+        table.add_column(f"{across}={value}" if across else "outcome")
+    for row in options[down] if down else [""]:
+        here = [job for job in jobs if down is None or _value(job, down) == row]
+        cells = [
+            [job for job in here if across is None or _value(job, across) == column] for column in columns
+        ]
+        table.add_row(row, *map(_outcomes, cells))
+    return table
+
+
+def _value(job: Job, name: str) -> str:
+    return cell(values(job, [name])[name])
+
+
+def _outcomes(jobs: Sequence[Job]) -> Text:
+    counts: Counter[Any] = Counter(outcome(job) for job in jobs)
+    parts = [
+        (word if len(counts) == 1 and count == 1 else f"{count} {word}", STYLES.get(word, "bold red"))
+        for word, count in counts.items()
+    ]
+    return (
+        Text(", ").join(Text(text, style=style) for text, style in parts) if parts else Text("-", style="dim")
+    )

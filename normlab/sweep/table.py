@@ -1,0 +1,109 @@
+"""One table over the jobs of a sweep."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from normlab.sweep.jobs import Job
+from normlab.sweep.record import swept, values
+
+#: The table from the fullest layout to the barest: whether with borders and whole keys, and the columns.
+_LAYOUTS = (
+    (True, ("outcome", "best loss", "final loss", "first event", "time")),
+    (False, ("outcome", "best", "final", "first event", "time")),
+    (False, ("outcome", "best", "final", "first event")),
+    (False, ("outcome", "final", "first event")),
+    (False, ("outcome", "final")),
+)
+STYLES = {
+    "stable": "green",
+    "spiked": "yellow",
+    "stuck": "yellow",
+    "exploded": "red",
+    "nonfinite": "red",
+    "interrupted": "magenta",
+    "running": "cyan",
+    "not started": "dim",
+}
+
+
+def table(jobs: Sequence[Job], width: int = 80) -> Table:
+    """One row a job: swept knobs, outcome, losses, first event, time; the fullest layout that fits."""
+    ruler = Console(width=10_000)
+    for bordered, columns in _LAYOUTS:
+        result = _table(jobs, bordered, columns)
+        if ruler.measure(result).maximum <= width:
+            break
+    return result
+
+
+def _table(jobs: Sequence[Job], bordered: bool, columns: Sequence[str]) -> Table:
+    knobs = swept(jobs)
+    leaves = Counter(knob.rpartition(".")[2] for knob in knobs)
+    result = Table(header_style="bold")
+    if not bordered:
+        result.box, result.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+    for knob in knobs:
+        leaf = knob.rpartition(".")[2]
+        result.add_column(knob if bordered or leaves[leaf] > 1 else leaf, overflow="fold")
+    for column in columns:
+        result.add_column(
+            column, justify="left" if column in ("outcome", "first event") else "right", no_wrap=True
+        )
+    for job in jobs:
+        cells = _cells(job)
+        result.add_row(*map(cell, values(job, knobs).values()), *(cells[column] for column in columns))
+    return result
+
+
+def outcome(job: Job) -> str:
+    """A finished job's outcome, another one's status."""
+    return str(job.summary.get("outcome") if job.status == "finished" else job.status)
+
+
+def _cells(job: Job) -> dict[str, str | Text]:
+    word = outcome(job)
+    best, final = (cell(job.summary.get(f"loss/{name}"), 3) for name in ("best", "final"))
+    return {
+        "outcome": Text(word, style=STYLES.get(word, "bold red")),
+        "best loss": best,
+        "best": best,
+        "final loss": final,
+        "final": final,
+        "first event": first_event(job.summary.get("first_event")),
+        "time": duration(job.summary.get("seconds")),
+    }
+
+
+def cell(value: Any, digits: int | None = None) -> str:
+    """A value in a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.{digits}f}" if digits is not None else f"{value:.6g}"
+    return str(value)
+
+
+def first_event(event: Any) -> str:
+    """A record of an event in few words."""
+    if not isinstance(event, Mapping):
+        return "-"
+    return f"{event.get('kind')} @ {event.get('step')}"
+
+
+def duration(seconds: Any) -> str:
+    """`27.4 s`, `2 m 05 s`, `25 h 00 m`."""
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return "-"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} m"

@@ -1,0 +1,46 @@
+"""`normlab sweep plan`, with the real models."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from normlab.launch import launch, plan
+from normlab.launch.main import OK, REFUSED
+
+WORDS = ["model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
+
+
+def test_a_plan_tells_the_jobs_and_does_nothing(fake, monkeypatch, tmp_path, capsys):
+    words = [*WORDS, "sweep.name=s", "depth=2,3", "tracker.mode=disabled", "train.threads=1"]
+    assert launch(["-m", *words, "depth=2"]) == OK
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    capsys.readouterr()
+    monkeypatch.undo()  # the real training, in the same folder
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    assert plan([*words, "train.steps=300,600"]) == OK
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[1][:2] == ["depth", "train.steps"]
+    assert [row[:3] for row in rows[3:7]] == [
+        ["2", "300", "done"],
+        ["2", "600", "train"],
+        ["3", "300", "train"],
+        ["3", "600", "train"],
+    ]
+    assert re.search(r"4 jobs, 3 to train: about \d.* one after another", out)
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["placement=prez,post"], "Did you mean 'pre'"),
+        (["depth=2,0"], "depth: must be 1 or more"),
+        (["--cfg", "job"], "--multirun and --cfg do not go together"),
+    ],
+)
+def test_a_plan_checks_every_name(fake, capsys, words, message):
+    assert plan(words) == REFUSED
+    assert message in capsys.readouterr().err and not Path("outputs").exists()

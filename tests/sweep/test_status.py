@@ -1,0 +1,97 @@
+import json
+
+import pytest
+from rich.console import Console
+
+from normlab.errors import RunDirectoryError
+from normlab.sinks.run_directory import hold
+from normlab.sweep import read_jobs, write
+from normlab.sweep.jobs import Job
+from normlab.sweep.status import eta, grid, print_status, view
+
+
+def job(tmp_path, name, status, outcome=None, steps=None, seconds=None, **config):
+    """A job of 300 steps."""
+    summary = {"outcome": outcome, "steps": steps, "seconds": seconds}
+    config = {"train": {"name": "default", "steps": 300}, **config}
+    return Job(
+        directory=tmp_path / name, status=status, overrides=[f"name={name}"], summary=summary, config=config
+    )
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    done = [
+        job(
+            tmp_path, f"{depth}-{seed}", "finished", outcome, 300, 30.0, depth=depth, seed=seed, warmup=warmup
+        )
+        for depth, seed, warmup, outcome in [
+            (4, 0, 0, "stable"),
+            (4, 1, 0, "stuck"),
+            (4, 1, 9, "stable"),
+            (8, 0, 0, "exploded"),
+            (8, 2, 0, "stable"),
+        ]
+    ]
+    return [*done, job(tmp_path, "r", "running", None, 100, 20.0, depth=8, seed=1, warmup=0)]
+
+
+def lines(renderable, width=80):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(renderable)
+    return console.export_text().splitlines()
+
+
+def test_the_time_left_is_the_running_jobs_own_and_the_others_on_average(jobs, tmp_path):
+    assert eta(jobs[:5]) is None  # nothing runs
+    assert eta(jobs) == pytest.approx(40)  # 200 steps at 0.2 s
+    waiting = job(tmp_path, "w", "not started", depth=12)
+    mean = (5 * 30 + 60) / 6
+    assert eta([*jobs, waiting]) == pytest.approx(40 + mean)
+    twin = job(tmp_path, "t", "running", None, 100, 20.0)
+    assert eta([*jobs, twin]) == pytest.approx(40)  # two at a time
+    fresh = job(tmp_path, "f", "running")
+    assert eta([fresh]) is None and eta([*jobs[:5], fresh]) == pytest.approx(30)
+
+
+def test_outcomes_stand_over_the_two_knobs_with_the_most_values(jobs, tmp_path):
+    shown = [
+        line.split() for line in lines(grid([*jobs, job(tmp_path, "l", "lost", depth=12, seed=0, warmup=0)]))
+    ]
+    assert ["depth", "seed=0", "seed=1", "seed=2"] in shown
+    assert ["4", "stable", "1", "stuck,", "1", "stable", "-"] in shown
+    assert ["8", "exploded", "running", "stable"] in shown and ["12", "lost", "-", "-"] in shown
+
+
+def test_the_view_says_what_runs_and_how_long(jobs, tmp_path):
+    text = "\n".join(lines(view(tmp_path / "mine", jobs)))
+    assert "sweep mine: 5 finished, 1 running; about 40.0 s left" in text
+    assert "r  step 100/300  40.0 s left" in text
+
+
+def test_a_sweep_without_knobs_has_a_grid_of_one(jobs):
+    assert ["stable"] in [line.split() for line in lines(grid(jobs[:1]))]
+
+
+def test_status_reads_the_folder_whoever_writes_it(tmp_path, capsys):
+    run = tmp_path / "mine" / "a"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 1\ntrain: {name: default, steps: 8}\n")
+    (run / "summary.json").write_text('{"status": "running", "outcome": null}')
+    (run / "metrics.jsonl").write_text('{"step": 3, "time/seconds": 2.0}\n')
+    write(run.parent, [*read_jobs(run.parent), job(run.parent, "later", "not started", seed=2)])
+    with hold(run):
+        print_status(run.parent)
+        assert "1 running, 1 not started; about 6.0 s left" in capsys.readouterr().out
+    print_status(run.parent, as_json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert [each["status"] for each in content["jobs"]] == ["lost", "not started"]
+    assert [each["knobs"]["seed"] for each in content["jobs"]] == [1, 2] and content["eta"] is None
+
+
+@pytest.mark.parametrize(("name", "why"), [("no", "no such folder"), ("empty", "no sweep.json in it")])
+def test_what_is_no_sweep(tmp_path, name, why):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunDirectoryError, match=why):
+        print_status(tmp_path / name)
