@@ -58,8 +58,9 @@ def test_the_heads_scale_follows_the_width_and_small_std_leaves_the_ends_alone()
 
 
 def test_its_groups_are_those_of_train():
-    """conf/probe.yaml has its own list of defaults; nothing else keeps the two together. A probe has no rows of
-    a sweep: it takes its lists apart by itself.
+    """conf/probe.yaml has its own list of defaults; nothing else keeps the two together.
+
+    A probe has no rows of a sweep: it takes its lists apart by itself.
     """
     probe, train = (
         yaml.safe_load((groups.conf_dir() / f"{n}.yaml").read_text()) for n in ("probe", "config")
