@@ -475,4 +475,6 @@ class RunConfig:
         )
         last = f"there is none; the last of depth={self.depth} is {self.depth - 1}"
         require(self.fault.layer < self.depth, "fault.layer", last)
+        late = f"{self.fault.step} comes after the last step, which is {self.train.steps - 1}"
+        require(self.fault.kind == "none" or self.fault.step < self.train.steps, "fault.step", late)
         self.placement.check(self.depth, self.model.width, self.train.steps)

@@ -41,11 +41,9 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
     if where.running:
         there.append(("batchnorm", RunningGap(where.running)))
     missing = {
-        "update": not getattr(config.optimizer, "eps", None),
         "gain": not learned,
         "norm": not where.curves,
         "batchnorm": not where.running,
-        "hidden": bounds is None,
         "noise_scale": config.train.accumulation < 2,
     }
     every = [(getattr(config.measure, key), instrument) for key, instrument in there]
@@ -58,11 +56,9 @@ def left_out(config: RunConfig, missing: list[str]) -> list[str]:
     if not norms(config.placement, config.depth):
         norm = f"placement={config.placement.name}, without a norm,"
     why = {
-        "update": f"optimizer={config.optimizer.name} has no eps, so no update/eps_ratio",
         "gain": f"{norm} has no gains",
         "norm": f"{norm} has no curve that could saturate",
         "batchnorm": f"{norm} has no running statistics",
-        "hidden": f"activation={config.activation.name} has no bounds, so no ffn/saturated",
         "noise_scale": "needs micro-batches; set train.accumulation=2 or more",
     }
     return [f"measure.{key}: {why[key]}" for key in missing if key in asked(config.measure)]

@@ -10,6 +10,7 @@ their rows, with today's default thresholds, whatever the runs had. Such runs, f
 """
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from normlab import groups
 from normlab.divergence import KINDS
+from normlab.errors import UserError
 from normlab.naming import flat
 from normlab.replay import replay, thresholds
 
@@ -46,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -335,11 +335,9 @@ def test_what_was_asked_for_and_cannot_be_had_costs_one_line(small, tmp_path, ca
     )
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert line == (
-        "warning: left out measure.update: optimizer=sgd has no eps, so no update/eps_ratio; "
-        "measure.gain: norm=layernorm_nonparam has no gains; "
+        "warning: left out measure.gain: norm=layernorm_nonparam has no gains; "
         "measure.norm: norm=layernorm_nonparam has no curve that could saturate; "
-        "measure.batchnorm: norm=layernorm_nonparam has no running statistics; "
-        "measure.hidden: activation=gelu has no bounds, so no ffn/saturated"
+        "measure.batchnorm: norm=layernorm_nonparam has no running statistics"
     )
 
 

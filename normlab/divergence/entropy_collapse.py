@@ -25,6 +25,6 @@ class EntropyCollapse(PlaceDetector):
     def words(self, places: str, worst: Reading) -> tuple[float, str]:
         return self.limit, (
             f"the attention entropy of {places} has been below {self.limit:.3g} of the largest there can be "
-            f"for {self.steps} steps on end (lowest: {worst.value:.3g} in {worst.place}): "
+            f"for {self.steps} steps on end (lowest now: {worst.value:.3g} in {worst.place}): "
             "nearly every token looks at one token only, and little gradient passes the softmax"
         )

@@ -23,5 +23,6 @@ class LogitGrowth(PlaceDetector):
     def words(self, places: str, worst: Reading) -> tuple[float, str]:
         return self.limit, (
             f"the largest attention logit of {places} has been above {self.limit:.4g} for {self.steps} "
-            f"steps on end (largest: {worst.value:.4g} in {worst.place}): queries and keys grow without bound"
+            f"steps on end (largest now: {worst.value:.4g} in {worst.place}): "
+            "queries and keys grow without bound"
         )

@@ -25,5 +25,5 @@ class MassiveActivation(PlaceDetector):
     def words(self, places: str, worst: Reading) -> tuple[float, str]:
         return self.limit, (
             f"the stream after {places} has had massive activations, above 100 and 1000 times the median, "
-            f"for {self.steps} steps on end (most: {worst.value:.0f} in {worst.place})"
+            f"for {self.steps} steps on end (most now: {worst.value:.0f} in {worst.place})"
         )

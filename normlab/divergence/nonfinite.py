@@ -17,6 +17,8 @@ DERIVED = ("global", "clipped", "first_to_last")
 PARAMETER = "nonfinite/parameter"
 #: Before the keys of an autopsy: `site`, `pass`, `input_min`, `input_max`.
 TRACE = "nonfinite/"
+#: 1 where the gradients' norm is not finite; below it, how many of a site's numbers are not.
+FLAG = f"{TRACE}gradient"
 #: The keys of a row that hold words.
 TEXTS = (PARAMETER, f"{TRACE}site", f"{TRACE}pass")
 #: Kinds of parameter in a block, from its output back to its input.
@@ -45,7 +47,7 @@ class NonFinite(Detector):
             self.state.event = None
             return [event.over(row["step"])]
         if found is not None and event is None:
-            event = _traced(_event(row["step"], *found), row)
+            event = _traced(_event(row, *found), row)
             self.state.event = self.bands.ranked(event, began=row["step"])
             return [self.state.event]
         return []
@@ -98,23 +100,21 @@ def _traced(event: Event, row: Values) -> Event:
     return replace(event, layers=(str(site).partition("/")[0],), message=told)
 
 
-def _event(step: int, metric: str, value: float, site: str) -> Event:
+def _event(row: Values, metric: str, value: float, site: str) -> Event:
     if metric == PARAMETER:
         told = f"parameters of {site} are not finite"
     elif metric == "loss":
         told = f"the loss is {value}; the step's update is not applied"
     elif site:
-        told = (
-            f"the gradient of {site} is {value}, the first in the order of the backward pass; "
-            "the step's update is not applied"
-        )
+        told = f"the gradient of {site} is {value}, the first in the order of the backward pass"
     else:
-        told = (
-            f"the global gradient norm is {value} and no single layer's is known to be; "
-            "the step's update is not applied"
-        )
+        told = f"the global gradient norm is {value}"
+    if metric.startswith(PREFIX):
+        if row.get(FLAG) and not any(key.startswith(f"{FLAG}/") for key in row):
+            told += ": its numbers are finite, and the sum of their squares is too large for float32"
+        told += "; the step's update is not applied"
     return Event(
-        step=step,
+        step=row["step"],
         kind="nonfinite",
         metric=metric,
         value=value,

@@ -36,5 +36,5 @@ class Vanishing(PlaceDetector):
         return self.limit, (
             f"the gradient RMS of {places} has been under {self.limit:.3g}, "
             f"{self.config.vanishing.factor:g} times the optimizer's eps, for {self.steps} steps on end "
-            f"(smallest: {worst.value:.3g} in {worst.place}): eps begins to hold their updates back"
+            f"(smallest now: {worst.value:.3g} in {worst.place}): eps begins to hold their updates back"
         )

@@ -41,7 +41,7 @@ class Witness:
 
     def _note(self, direction: str, name: str, values: list[Tensor]) -> None:
         if not self.found:
-            parts = [value.detach()[value.isfinite()].float() for value in values]
+            parts = [value[value.isfinite()].float() for value in map(Tensor.detach, values)]
             numbers = torch.cat([part.flatten() for part in parts]) if parts else torch.empty(0)
             extremes = numbers.aminmax() if len(numbers) else None
             self.found = {"nonfinite/pass": direction, "nonfinite/site": called(name)}
@@ -51,7 +51,8 @@ class Witness:
 
 
 def finite(value: Tensor) -> bool:
-    return bool(value.isfinite().all())
+    # Detached: what is saved for a backward pass must be the same in a pass that is run again.
+    return bool(value.detach().isfinite().all())
 
 
 def called(module: str) -> str:

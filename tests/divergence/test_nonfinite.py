@@ -21,6 +21,14 @@ def test_a_run_of_bad_rows_is_one_event(fold: Fold) -> None:
     assert "nan" in first.message and "step 1" not in first.message
 
 
+def test_a_sum_of_squares_that_overflows_is_told_from_a_broken_number(fold: Fold) -> None:
+    row = {"loss": 3.0, "grad_norm/global": INF, "grad_norm/head": INF, "nonfinite/gradient": 1.0}
+    (event,) = fold([row])
+    assert "its numbers are finite" in event.message and event.layers == ("head",)
+    (event,) = fold([row | {"nonfinite/gradient/head": 2.0}])
+    assert "its numbers are finite" not in event.message
+
+
 SITES = [
     "head",
     "final_norm",

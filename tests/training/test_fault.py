@@ -59,6 +59,15 @@ def test_a_nan_gradient_is_traced_to_its_matrix(small):
     assert rows[3]["nonfinite/pass"] == "backward" and rows[3]["nonfinite/site"] == "layer_01/ffn.in"
 
 
+@pytest.mark.parametrize("kind", ["nan_activation", "nan_gradient"])
+def test_a_block_that_runs_again_for_its_backward_pass_is_traced_as_well(kind, small):
+    """The watch saves nothing for the backward pass: a pass that is run again would not match."""
+    _, plain = rows_of(small(fault(kind, layer=1)))
+    _, again = rows_of(small(fault(kind, layer=1) | {"train.activation_checkpointing": True}))
+    for key in ("nonfinite/site", "nonfinite/pass"):
+        assert again[3][key] == plain[3][key]
+
+
 @pytest.mark.parametrize(
     ("matrix", "site"),
     [
