@@ -17,11 +17,11 @@ from normlab.tables.norms import NORMS
 from normlab.tables.placement_row import norms
 
 
-def build_instruments(config: RunConfig, model: GPT) -> Instruments:
+def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Instruments:
     """The instruments of `measure` that look at forward and backward passes."""
     where = sites(model)
     like = model.embedding.tokens.weight
-    micro = config.train.batch_size // config.train.accumulation
+    micro = config.train.batch_size // (config.train.accumulation * processes)
     zeros = like.new_zeros(micro, config.model.context, config.model.width)
     bounds, bound = ACTIVATIONS[config.activation.name].bounds, NORMS[config.norm.name].bound
     there: list[tuple[str, Instrument]] = [
@@ -44,7 +44,7 @@ def build_instruments(config: RunConfig, model: GPT) -> Instruments:
         "gain": not learned,
         "norm": not where.curves,
         "batchnorm": not where.running,
-        "noise_scale": config.train.accumulation < 2,
+        "noise_scale": config.train.accumulation * processes < 2,
     }
     every = [(getattr(config.measure, key), instrument) for key, instrument in there]
     return Instruments(every, left_out(config, [key for key, lacks in missing.items() if lacks]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from normlab import environment, restart
+from normlab import environment, ranks, restart
 from normlab.analysis.figures import pictures
 from normlab.check import check_parts
 from normlab.config import RunConfig
@@ -36,6 +36,7 @@ from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
 from normlab.training.passes import OwnPasses
+from normlab.training.world import Alone, lead
 from normlab.variants import check_names
 
 
@@ -65,6 +66,13 @@ def check_model(config: RunConfig) -> None:
         f"{config.norm.name} lets predictions see the future: {leaks}. "
         "Set norm.allow_leaky=true to train it all the same",
     )
+    share = ranks.size() * config.train.accumulation
+    require(
+        config.train.batch_size % share == 0,
+        "train.batch_size",
+        f"{config.train.batch_size} does not divide into {ranks.size()} processes of "
+        f"{config.train.accumulation} micro-batches; {share * max(config.train.batch_size // share, 1)} does",
+    )
     pick_device(config.train.device)
 
 
@@ -82,16 +90,17 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(
             "train.device", f"this machine has no {name} device; it has {found}. Use train.device=auto"
         )
-    return torch.device(name)
+    own = name == "cuda" and ranks.size() > 1
+    return torch.device(name, ranks.local_rank()) if own else torch.device(name)
 
 
-def build(config: RunConfig, corpus: Corpus) -> Job:
+def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     """Model, optimizer and instruments at the first step; sets torch's threads and seed."""
-    device = pick_device(config.train.device)
+    device, world = pick_device(config.train.device), world or Alone()
     if isinstance(config.train.threads, int):
         torch.set_num_threads(config.train.threads)
     torch.set_flush_denormal(True)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed + world.rank)  # dropout: each share of a batch has its own
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     model = GPT(config, corpus.vocab).to(device, dtype)
     batches = Batches(corpus, config.seed, config.train.batch_size, config.model.context)
@@ -99,6 +108,8 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         model.profile(torch.from_numpy(batches.train(0)).to(device)[:, :-1])
     if config.train.compile:
         model.compile()
+    instruments = build_instruments(config, model, world.size)
+    instruments.share(world.gather)
     layout, eps = Layout(model, site), getattr(config.optimizer, "eps", None)
     facts = Facts(
         floors=corpus.floors.as_dict(),
@@ -112,15 +123,17 @@ def build(config: RunConfig, corpus: Corpus) -> Job:
         device=device,
         batches=batches,
         model=model,
+        world=world,
+        forward=world.wrap(model),
         optimizer=build_optimizer(model.named_parameters(), config.optimizer),
         layout=layout,
         gradients=GradientNorms(layout),
         updates=Updates(layout, eps),
-        instruments=build_instruments(config, model),
+        instruments=instruments,
         watch=Watch(config.divergence, facts),
         fault=FAULTS[config.fault.kind](config.fault, model),
         ring=Ring(config.measure.ring),
-        passes=OwnPasses(config),
+        passes=OwnPasses(config, world.size),
     )
 
 
@@ -143,7 +156,16 @@ def run(
         check_free(directory)
         corpus = load_corpus(config.data, config.model.context)
         session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
-        return _train(build(config, corpus), corpus, session)
+        with lead(_task(config), pick_device(config.train.device)) as world:
+            return _train(build(config, corpus, world), corpus, session)
+
+
+def _task(config: RunConfig, checkpoint: Path | None = None) -> dict[str, Any]:
+    """What the other processes of a run, if there are any, are told to train."""
+    return {
+        "config": dataclasses.asdict(config),
+        "checkpoint": str(checkpoint.absolute()) if checkpoint else None,
+    }
 
 
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
@@ -168,19 +190,20 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
             )
         check(config)
         corpus = load_corpus(config.data, config.model.context)
-        job = build(config, corpus)
-        if summary.get("batch_order") not in (None, job.batches.order):
-            raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
-        warnings += restart.restore(job, found, directory)
-        session = Session(
-            directory=directory,
-            sweep=summary.get("sweep"),
-            plain=plain,
-            interrupt=interrupt,
-            resumed=True,
-            warnings=tuple(warnings),
-        )
-        return _train(job, corpus, session)
+        with lead(_task(config, found.path if found else None), pick_device(config.train.device)) as world:
+            job = build(config, corpus, world)
+            if summary.get("batch_order") not in (None, job.batches.order):
+                raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
+            warnings += restart.restore(job, found, directory)
+            session = Session(
+                directory=directory,
+                sweep=summary.get("sweep"),
+                plain=plain,
+                interrupt=interrupt,
+                resumed=True,
+                warnings=tuple(warnings),
+            )
+            return _train(job, corpus, session)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,7 +254,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
             console.warn(warning)
         if left_out := job.instruments.left_out:
             console.warn(f"left out {'; '.join(left_out)}")
-        train(job, report, lambda: session.interrupt.signal is not None)
+        with job.world.train():
+            train(job, report, lambda: session.interrupt.signal is not None)
         signal = session.interrupt.signal
         stopped = signal is not None and job.step < config.train.steps
         status, more = ("interrupted", {"signal": signal}) if stopped else ("finished", {})

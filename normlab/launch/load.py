@@ -34,6 +34,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return to_run_config(config)
 
 
+def from_plain(content: dict[str, Any]) -> RunConfig:
+    """The config that `as_plain` gave, of a process that has checked it."""
+    return to_run_config(_typed(Path("config"), content))
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))

@@ -13,12 +13,19 @@ from pathlib import Path
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from normlab import groups, sweep
+from normlab import groups, ranks, sweep
 from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
-from normlab.launch.load import load_config
-from normlab.launch.signals import Interrupted, import_pace, import_probe, import_run, terminable
+from normlab.launch.load import from_plain, load_config
+from normlab.launch.signals import (
+    Interrupted,
+    import_follower,
+    import_pace,
+    import_probe,
+    import_run,
+    terminable,
+)
 from normlab.launch.task import train
 from normlab.sweep import plan as plan_view
 
@@ -28,10 +35,18 @@ _RAW = "HYDRA_FULL_ERROR"
 def launch(argv: Sequence[str]) -> int:
     """Run what `normlab train ARGV` means; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
+    if ranks.rank():
+        return _guarded(_help, ())
+    with _leading():
+        return _launch(argv)
+
+
+def _launch(argv: Sequence[str]) -> int:
     resolvers.restart_clock()
     try:
         words = flags.split(argv)
         _check_config_dir(words)
+        _check_ranks(words)
     except UserError as error:
         return _refuse(str(error))
     code = _guarded(lambda: _hydra(words), words.overrides)
@@ -68,7 +83,36 @@ def _plan(argv: Sequence[str]) -> int:
 def resume(directory: Path, overrides: Sequence[str]) -> int:
     """Continue the run in `directory` from its last checkpoint; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
-    return _guarded(lambda: _resume(directory, overrides), overrides)
+    if ranks.rank():
+        return _guarded(_help, ())
+    with _leading():
+        return _guarded(lambda: _resume(directory, overrides), overrides)
+
+
+def _help() -> int:
+    """Train what rank 0 trains, if it comes to that."""
+    follower = import_follower()
+    task = follower.wait_for_task()
+    if task is None:
+        return OK
+    checkpoint = task["checkpoint"]
+    stopped_by = follower.help_train(from_plain(task["config"]), Path(checkpoint) if checkpoint else None)
+    return OK if stopped_by is None else SIGNALLED + int(stopped_by)
+
+
+@contextmanager
+def _leading() -> Iterator[None]:
+    """Whatever becomes of the command, the other ranks do not wait for ever."""
+    try:
+        yield
+    finally:
+        if ranks.size() > 1:
+            import_follower().dismiss()
+
+
+def _check_ranks(words: flags.Words) -> None:
+    if ranks.size() > 1 and "--multirun" in words.flags:
+        raise UserError("torchrun trains one run on several processes; a sweep starts its jobs itself")
 
 
 def probe(argv: Sequence[str], directory: Path | None = None, *, as_json: bool = False) -> int:

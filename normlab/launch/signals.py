@@ -49,6 +49,13 @@ def import_run() -> ModuleType:
     return run
 
 
+def import_follower() -> ModuleType:
+    """`normlab.follower`, in the same way."""
+    with deferred():
+        from normlab import follower
+    return follower
+
+
 def import_probe() -> ModuleType:
     """`normlab.probe.session`, in the same way."""
     with deferred():

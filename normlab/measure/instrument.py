@@ -41,6 +41,8 @@ class Instrument:
     """
 
     names: list[str]
+    #: (n, ...) of this process -> those of all that train the run, one after the other.
+    gather: Callable[[Tensor], Tensor] = staticmethod(lambda own: own)
 
     def begin(self) -> None:
         """Before the first forward pass of the step."""
@@ -76,7 +78,7 @@ class Looking(Instrument):
         for site in self.sites:
             del site.looks[self.family]
         parts, self._parts = torch.stack(self._parts), []
-        return parts
+        return self.gather(parts)
 
 
 def due(every: int, step: int) -> bool:
@@ -93,6 +95,11 @@ class Instruments:
     def __init__(self, instruments: Iterable[tuple[int, Instrument]], left_out: Iterable[str] = ()) -> None:
         self.every, self.left_out = list(instruments), tuple(left_out)
         self.due: list[Instrument] = []
+
+    def share(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Have all look at what other processes see too."""
+        for _, instrument in self.every:
+            instrument.gather = gather
 
     def begin(self, step: int) -> None:
         self.due = [instrument for every, instrument in self.every if due(every, step)]

@@ -26,6 +26,7 @@ class Output(Instrument):
         self._losses.append(log_z_N - logits_NV.gather(1, targets_N[:, None]).squeeze(1))
 
     def values(self) -> Tensor:
-        losses = torch.cat(self._losses)
+        log_z, largest = self.gather(torch.cat(self._log_z)), self.gather(torch.stack(self._largest))
+        losses = self.gather(torch.cat(self._losses))
         tail = losses.sort().values[min(len(losses) - 1, int(0.99 * len(losses)))]
-        return torch.stack([torch.cat(self._log_z).mean(), torch.stack(self._largest).amax(), tail])
+        return torch.stack([log_z.mean(), largest.amax(), tail])

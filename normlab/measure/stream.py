@@ -112,4 +112,6 @@ class StreamGradient(Instrument):
         assert self._squares is not None
         for site in self.sites:
             site.probe = None
-        return self._squares.sqrt()
+        # Each process takes the gradient of its own mean; the run's loss is the mean of those.
+        processes = self.gather(self._squares[None])
+        return processes.sum(0).sqrt() / len(processes)

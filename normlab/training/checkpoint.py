@@ -20,7 +20,7 @@ from normlab.disk import PART, flush, replace_file
 from normlab.errors import CheckpointError
 
 #: Raised when what a state holds changes, so that nothing is read as what it is not.
-FORMAT = 1
+FORMAT = 2
 #: The state with the lowest validation loss, and the last one from before an event: kept beside the newest.
 BEST = "best"
 BEFORE = "before-{step:06d}-{kind}"
@@ -120,6 +120,15 @@ def load_latest(folder: Path, device: torch.device) -> Found | None:
             "Delete them to train the run from its first step again"
         )
     return None
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """The state in a file, its tensors on `device`. Raises CheckpointError if it is damaged."""
+    damaged: list[str] = []
+    state = _read(path, device, damaged)
+    if state is None:
+        raise CheckpointError(f"{path.parent}: {damaged[0]}")
+    return state
 
 
 def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from normlab.config import RunConfig
 from normlab.data import Batches
@@ -25,6 +25,7 @@ from normlab.training.autopsy import autopsy
 from normlab.training.checkpoint import Cadence
 from normlab.training.fault import Fault
 from normlab.training.schedules import learning_rate
+from normlab.training.world import Alone
 
 
 class Passes(Protocol):
@@ -45,6 +46,9 @@ class Job:
     device: torch.device
     batches: Batches
     model: GPT
+    world: Alone
+    #: The model, with whatever exchanges gradients between processes around it.
+    forward: nn.Module
     optimizer: torch.optim.Optimizer
     layout: Layout
     gradients: GradientNorms
@@ -72,8 +76,8 @@ class Job:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "watch": self.watch.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            # Of each process, in the order of the ranks: of the host and, if that is another, of its device.
+            "rng": [self.world.gather(state[None]) for state in rng_state(self.device)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -81,9 +85,9 @@ class Job:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.watch.load_state_dict(state["watch"])
-        torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
+        # Copies: torch crashes on a state that begins within another tensor.
+        mine = [states[self.world.rank % len(states)].cpu().clone() for states in state["rng"]]
+        set_rng_state(self.device, mine)
 
 
 class Listener(Protocol):
@@ -118,11 +122,11 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
         if last or row["step"] % settings.log_every == 0 or "val/loss" in row or events:
             listener.row(row)
         listener.events(events)
-        if "nonfinite/parameter" in row or interrupted():
+        if job.world.any("nonfinite/parameter" in row or interrupted()):
             break
         if events and job.config.divergence.action == "stop" and outcome(job.watch.events) != "stable":
             break
-        if not last and (cadence.due(job.step) or job.best[1] == job.step):
+        if not last and (job.world.any(cadence.due(job.step)) or job.best[1] == job.step):
             listener.checkpoint(job)
     listener.checkpoint(job)
 
@@ -214,15 +218,20 @@ def rng_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), *cuda]
 
 
+def set_rng_state(device: torch.device, state: list[Tensor]) -> None:
+    """As `rng_state` gave it."""
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
+
+
 @contextmanager
 def same_dice(job: Job) -> Iterator[None]:
     """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
     statistics) are put back afterwards."""
     buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
     with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
-        torch.set_rng_state(job.dice[0])
-        if job.device.type == "cuda":
-            torch.cuda.set_rng_state(job.dice[1], job.device)
+        set_rng_state(job.device, job.dice)
         yield
     for buffer, kept in buffers:
         buffer.copy_(kept)
@@ -233,7 +242,8 @@ def repeat(job: Job) -> dict[str, Any]:
     job.instruments.rest()
     job.optimizer.zero_grad(set_to_none=True)
     with same_dice(job):
-        return autopsy(job.model, job.layout, lambda: forward_and_backward(job))
+        found = autopsy(job.model, job.layout, lambda: forward_and_backward(job))
+    return job.world.first(found)
 
 
 @torch.no_grad()
@@ -246,20 +256,23 @@ def forward(job: Job) -> Tensor:
 def batch_loss(job: Job, ids_BT: Tensor) -> Tensor:
     """The loss (0-d) of a batch."""
     parts = [F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micro_batches(job, ids_BT)]
-    return torch.stack(parts).mean()
+    return job.world.mean(torch.stack(parts).mean())
 
 
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
     """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
     total = torch.zeros((), device=job.device)
-    for micro_BT in micro_batches(job, ids_BT):
-        total = total + backward_part(job, micro_BT)
-    return total
+    micros = micro_batches(job, ids_BT)
+    for number, micro_BT in enumerate(micros, start=1):
+        with job.world.exchange(job.forward, number == len(micros)):
+            total = total + backward_part(job, micro_BT)
+    return job.world.mean(total)
 
 
 def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:
-    """The parts of a batch that pass the model at once, on its device."""
-    return ids_BT.to(job.device, non_blocking=True).chunk(job.config.train.accumulation)
+    """The parts of a batch that pass the model at once in this process, on its device."""
+    parts = job.world.micro(ids_BT, job.config.train.accumulation)
+    return tuple(part.to(job.device, non_blocking=True) for part in parts)
 
 
 def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
@@ -275,7 +288,7 @@ def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
 def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
     with autocast(job):
-        logits_BTV = job.model(ids_BT[:, :-1])
+        logits_BTV = job.forward(ids_BT[:, :-1])
     return paired(logits_BTV, ids_BT)
 
 
@@ -301,5 +314,5 @@ def evaluate(job: Job) -> float:
     """Mean loss over the validation windows, in nats."""
     job.model.eval()
     batches = job.batches.validation(job.config.train.eval_batches)
-    losses = [F.cross_entropy(*predict(job, torch.from_numpy(batch).to(job.device))) for batch in batches]
+    losses = [batch_loss(job, torch.from_numpy(batch)) for batch in batches]
     return float(torch.stack(losses).mean())

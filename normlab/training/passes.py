@@ -32,9 +32,9 @@ from normlab.training.loop import (
 class OwnPasses:
     """The measures of a run that are due with its evaluations."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, processes: int = 1) -> None:
         self.when = {name: getattr(config.measure, name) for name in PASSES}
-        if config.train.accumulation < 2:
+        if config.train.accumulation * processes < 2:
             self.when["noise_scale"] = "never"
         self._due: list[str] = []
         self._before: list[Tensor] = []
@@ -79,13 +79,13 @@ def ablation(job: Job) -> dict[str, float]:
     layers = [cast(Block, block) for block in job.model.layers]
     losses: dict[str, list[Tensor]] = {}
     for batch_BT in job.batches.validation(job.config.train.eval_batches):
-        ids_BT = torch.from_numpy(batch_BT).to(job.device)
+        (ids_BT,) = job.world.micro(torch.from_numpy(batch_BT).to(job.device), 1)
         with autocast(job):
             start = job.model.begin(ids_BT[:, :-1])
             for name, streams in variants(start, layers, [layer.without for layer in layers]):
                 loss = F.cross_entropy(*paired(job.model.finish(*streams), ids_BT))
                 losses.setdefault(name, []).append(loss)
-    means = torch.stack([torch.stack(several).mean() for several in losses.values()]).tolist()
+    means = job.world.mean(torch.stack([torch.stack(several).mean() for several in losses.values()])).tolist()
     return changes(dict(zip(losses, means, strict=True)))
 
 
@@ -129,7 +129,7 @@ def stream_growth(job: Job) -> dict[str, float]:
             # What is cut off from the loss has no gradient; that is a gradient of zero.
             gradients = torch.autograd.grad(loss, xs, allow_unused=True, materialize_grads=True)
             squares += torch.stack([_squares(xs), _squares(gradients)])
-    return growth(*squares.sqrt().cpu())
+    return growth(*job.world.mean(squares).sqrt().cpu())
 
 
 def _squares(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
@@ -148,10 +148,11 @@ def gradient_noise(job: Job) -> dict[str, float]:
         whole = [torch.zeros_like(parameter) for parameter in job.layout.parameters]
         for micro_BT in micro_batches(job, torch.from_numpy(job.batches.train(step))):
             job.optimizer.zero_grad(set_to_none=True)
-            backward_part(job, micro_BT)
+            with job.world.exchange(job.forward, False):
+                backward_part(job, micro_BT)
             shares = [cast(Tensor, parameter.grad) for parameter in job.layout.parameters]
             torch._foreach_add_(whole, shares)
             # A share is 1/parts of the micro-batch's own gradient, and this is the mean over the parts.
             small += parts * _squares(shares).sum() / batches
-        large += _squares(whole).sum() / batches
-    return noise_scale(small, large, parts, job.config.train.batch_size)
+        large += _squares([job.world.mean(each) for each in whole]).sum() / batches
+    return noise_scale(job.world.mean(small), large, parts * job.world.size, job.config.train.batch_size)

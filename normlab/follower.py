@@ -1,0 +1,43 @@
+"""The other processes of a run than rank 0: they train what it says, with it, and write nothing."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from normlab.config import RunConfig
+from normlab.data import load_corpus
+from normlab.divergence import Event
+from normlab.run import build, pick_device
+from normlab.training import checkpoint
+from normlab.training.interrupt import Interrupt
+from normlab.training.loop import Job, train
+from normlab.training.world import dismiss as dismiss
+from normlab.training.world import follow
+from normlab.training.world import wait_for_task as wait_for_task
+
+
+class Silent:
+    """What the loop tells in a process that writes nothing."""
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Rank 0 has the same."""
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Rank 0 has the same."""
+
+    def checkpoint(self, job: Job) -> None:
+        """The state that rank 0 writes has parts of all processes."""
+        job.state_dict()
+
+
+def help_train(config: RunConfig, start: Path | None) -> int | None:
+    """Train with rank 0, from the checkpoint `start` on; returns the signal that stopped it, if one did."""
+    with Interrupt() as interrupt:
+        device = pick_device(config.train.device)
+        with follow(device) as world:
+            job = build(config, load_corpus(config.data, config.model.context), world)
+            if start is not None:
+                job.load_state_dict(checkpoint.load(start, device))
+            with world.train():
+                train(job, Silent(), lambda: interrupt.signal is not None)
+    return interrupt.signal

@@ -1,0 +1,18 @@
+"""Which of several processes for one run this is, as torchrun tells them. Rank 0 of 1 where it did not."""
+
+import os
+
+
+def rank() -> int:
+    """This process's number; 0 leads and alone writes."""
+    return int(os.environ.get("RANK", 0))
+
+
+def size() -> int:
+    """How many processes train the run."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """This process's number on its machine: the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", 0))

@@ -1,0 +1,132 @@
+"""One run on two processes, as torchrun starts them: the same run as one process makes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from normlab.launch import launch
+from normlab.sinks.run_directory import read_rows, read_summary
+
+SMALL = [
+    "data=markov",
+    "data.length=8192",
+    "depth=2",
+    "model.width=16",
+    "model.heads=2",
+    "model.context=8",
+    "train.steps=6",
+    "train.batch_size=8",
+    "train.eval_every=3",
+    "train.eval_batches=2",
+    "train.device=cpu",
+    "train.threads=1",
+    "train.precision=fp64",
+    "tracker.mode=disabled",
+    "measure=full",
+]
+
+
+def torchrun(folder, *words, processes=2):
+    """torchrun's command, running in `folder`."""
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    command += ["--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    return subprocess.Popen(
+        [*command, "-m", "normlab", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+
+
+def done(process):
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def untimed(rows):
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def close(ours, theirs, tolerance):
+    for row, other in zip(untimed(ours), untimed(theirs), strict=True):
+        assert row.keys() == other.keys()
+        for key, value in row.items():
+            assert value == pytest.approx(other[key], rel=tolerance, abs=1e-12), key
+
+
+def test_two_processes_train_as_one_with_two_micro_batches(here):
+    words = ["train", *SMALL, "train.clip=0.5"]
+    code, output = done(torchrun(here, *words, "hydra.run.dir=two", "train.accumulation=2"))
+    assert code == 0, output
+    assert launch([*words[1:], "hydra.run.dir=one", "train.accumulation=4"]) == 0
+    close(read_rows(here / "two"), read_rows(here / "one"), 1e-6)
+    two, one = read_summary(here / "two"), read_summary(here / "one")
+    assert two["status"] == "finished" and two["events"] == one["events"]
+    # One directory, written by one process, which alone speaks.
+    assert sorted(path.name for path in here.iterdir()) == ["one", "two"]
+    assert output.count("run directory") == 1
+
+
+def test_a_run_of_two_goes_on_as_if_it_had_never_stopped(here):
+    """With dropout, whose random numbers each process has of its own."""
+    words = ["train", *SMALL, "model.dropout=0.2", "train.checkpoint.every=2"]
+    whole = torchrun(here, *words, "hydra.run.dir=whole")
+    code, output = done(whole)
+    assert code == 0, output
+    code, output = done(torchrun(here, *words, "hydra.run.dir=cut", "train.steps=4"))
+    assert code == 0, output
+    code, output = done(torchrun(here, "resume", "cut", "train.steps=6"))
+    assert code == 0, output
+    losses = [[row["loss"] for row in read_rows(here / name)] for name in ("cut", "whole")]
+    assert losses[0] == losses[1] and len(losses[0]) == 6
+
+
+def test_what_cannot_be_shared_is_refused_once_and_leaves_nothing(here):
+    for words, told in (
+        (["train.batch_size=3"], "train.batch_size: 3 does not divide into 2 processes"),
+        (["depth=x"], "depth: must be a whole number"),
+        (["-m", "seed=0,1"], "torchrun trains one run"),
+    ):
+        code, output = done(torchrun(here, "train", *SMALL, *words))
+        assert code != 0 and output.count("error: ") == 1 and told in output, output
+        assert not list(here.iterdir())
+
+
+def test_a_process_that_dies_ends_the_run_as_failed_with_a_checkpoint(here):
+    words = ["train", *SMALL, "train.steps=4000", "train.checkpoint.every=1", "hydra.run.dir=run"]
+    process = torchrun(here, *words)
+    rows = here / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not (rows.exists() and rows.read_bytes().count(b"\n") > 5):
+        time.sleep(0.1)
+    (victim,) = [pid for pid in children(process.pid) if environment(pid).get("RANK") == "1"]
+    os.kill(victim, signal.SIGKILL)
+    code, output = done(process)
+    summary = read_summary(here / "run")
+    assert code != 0 and summary["status"] == "failed", output
+    assert "has lost another process of this run" in summary["error"]
+    assert list((here / "run" / "checkpoints").glob("step_*.pt"))
+
+
+def children(pid):
+    found = (path.parent for path in Path("/proc").glob("[0-9]*/stat"))
+    stats = ((int(path.name), (path / "stat").read_text().rpartition(")")[2].split()) for path in found)
+    return [child for child, stat in stats if int(stat[1]) == pid]
+
+
+def environment(pid):
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
