@@ -31,6 +31,34 @@ class Recorded:
         """`finished` and so on; `unknown` where there is no summary."""
         return str(self.summary.get("status", "unknown"))
 
+    @property
+    def last_step(self) -> int:
+        """That of the last row."""
+        last: int = self.rows[-1]["step"]
+        return last
+
+    @property
+    def steps(self) -> int:
+        """Steps that the run had, by whichever of rows, summary and events knows of most."""
+        summed = self.summary.get("steps")
+        known = [self.last_step + 1, summed if isinstance(summed, int) else 0]
+        return max(known + [int(event["step"]) + 1 for event in self.events or []])
+
+    @property
+    def cut(self) -> bool:
+        """Whether the rows end before the run did."""
+        return self.last_step + 1 < self.steps
+
+    @property
+    def gap(self) -> str:
+        """In words, what the rows lack of the steps that the run had; empty where there is one for each."""
+        every = self.config.train.log_every
+        if len(self.rows) == self.steps:
+            return ""
+        why = f"the run was logged with train.log_every={every}" if every > 1 else "rows are missing"
+        why = f"they end at step {self.last_step}" if self.cut else why
+        return f"{len(self.rows)} rows for {self.steps} steps: {why}"
+
 
 def read_recorded(path: Path) -> Recorded:
     """The run in the folder `path`, which may be given by its `metrics.jsonl`.

@@ -15,7 +15,7 @@ from normlab.naming import flat
 from normlab.recorded import Recorded, read_recorded, run_directory
 from normlab.sinks.afterwards import replace_events
 from normlab.sinks.base import event_key
-from normlab.sinks.run_directory import CONFIG, EVENTS, SUMMARY, hold, plain, read_summary
+from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, plain, read_summary
 from normlab.summary import event_figures
 
 GROUP = "divergence."
@@ -44,6 +44,9 @@ class Replay:
     rows: int
     first_step: int
     last_step: int
+    #: Steps that the run had, and whether the rows end before.
+    steps: int
+    cut: bool
     #: The thresholds that are not the run's own: key -> (its own, the replay's).
     changed: Mapping[str, tuple[Any, Any]]
     events: Sequence[Event]
@@ -65,6 +68,7 @@ class Replay:
             "rows": self.rows,
             "first_step": self.first_step,
             "last_step": self.last_step,
+            "steps": self.steps,
             "thresholds": {key: {"was": was, "is": now} for key, (was, now) in self.changed.items()},
             "outcome": self.outcome,
             "recorded_outcome": self.recorded_outcome,
@@ -85,7 +89,8 @@ def replay(directory: Path, overrides: Sequence[str] = (), *, write: bool = Fals
         overrides: thresholds such as `divergence.spike.z=6` in the place of the run's own.
         write: replace the run's events, and what its summary says of them; the old files are kept beside.
     Raises:
-        RunDirectoryError: there is no run, or none of its rows can be read; with `write`, it is in training.
+        RunDirectoryError: there is no run, or none of its rows can be read; with `write`, it is in training,
+            or its rows end before it did.
         ConfigError: an override that is no threshold, or out of range.
     """
     directory = run_directory(directory)
@@ -134,19 +139,24 @@ def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
     notes = list(known.notes)
     if known.events is None:
         notes.append(f"there is no {EVENTS}, so every event is new")
+    if known.gap:
+        saw = "the detectors saw every step when it ran, so a replay can differ from its record"
+        notes.append(f"{known.gap}, and {saw}")
     events = fold(config, known)
     return Replay(
         directory=known.directory,
         status=known.status,
         rows=len(known.rows),
         first_step=known.rows[0]["step"],
-        last_step=known.rows[-1]["step"],
+        last_step=known.last_step,
+        steps=known.steps,
+        cut=known.cut,
         changed=_changed(own, config),
         events=events,
         found=beside([event.record() for event in events], known.events or []),
         outcome=outcome(events),
         recorded_outcome=known.summary.get("outcome"),
-        notes=[*notes, *_gaps(config, known.rows)],
+        notes=notes,
     )
 
 
@@ -206,21 +216,14 @@ def _changed(own: RunConfig, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     return {key: (was[key], now[key]) for key in was if was[key] != now[key]}
 
 
-def _gaps(config: RunConfig, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the rows lack of the steps that the live detectors saw."""
-    steps = rows[-1]["step"] + 1
-    if len(rows) == steps:
-        return []
-    every = config.train.log_every
-    why = f"the run was logged with train.log_every={every}" if every > 1 else "rows are missing"
-    return [
-        f"{len(rows)} rows for {steps} steps: {why}, and the detectors saw every step when it ran, "
-        "so a replay can differ from its record"
-    ]
-
-
 def _write(done: Replay) -> Path:
     """Replace events and summary; returns where the old ones are."""
+    if done.cut:
+        raise RunDirectoryError(
+            f"{done.directory / ROWS} ends at step {done.last_step} and the run had {done.steps} steps: a "
+            "replay knows nothing of what came later, so nothing was written; without --write it shows what "
+            "there is"
+        )
     try:
         summary = read_summary(done.directory / SUMMARY)
     except RunDirectoryError:

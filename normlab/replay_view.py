@@ -82,5 +82,7 @@ def _foot(done: Replay, write: bool) -> Iterable[Text]:
     )
     if done.kept is not None:
         yield Text(f"written; the old files are in {done.kept}")
+    elif done.cut:
+        yield Text("nothing was written, nor can be with --write: the rows end before the run did")
     elif set(counts) - {"same"} or changed:
         yield Text("nothing was written; --write replaces the events and the outcome, and keeps the old ones")

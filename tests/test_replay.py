@@ -8,7 +8,9 @@ import shutil
 
 import pytest
 from filelock import FileLock
+from typer.testing import CliRunner
 
+from normlab.cli import app
 from normlab.config import (
     DivergenceConfig,
     EntropyCollapseConfig,
@@ -189,7 +191,24 @@ def test_torn_and_foreign_lines_are_left_out_and_counted(spiked):
     assert done.rows == 57 and done.last_step == 58
     assert "lines 4, 8 and 61 are not a row" in done.notes[0]
     assert "line 21 is of a step that was there already" in done.notes[1]
-    assert "57 rows for 59 steps: rows are missing" in done.notes[2]
+    assert "57 rows for 60 steps: they end at step 58, and the detectors saw" in done.notes[2]
+
+
+def test_rows_that_end_before_the_run_did_are_told_of_and_nothing_is_written(spiked):
+    before = (spiked / "events.jsonl").read_bytes(), (spiked / "summary.json").read_bytes()
+    (spiked / "metrics.jsonl").write_bytes(b"".join(lines(spiked)[:17]))
+    done = replay(spiked)
+    assert (done.rows, done.last_step, done.steps) == (17, 16, 60)
+    assert "17 rows for 60 steps: they end at step 16" in done.notes[0]
+    with pytest.raises(RunDirectoryError, match="ends at step 16 and the run had 60 steps"):
+        replay(spiked, write=True)
+    assert before == ((spiked / "events.jsonl").read_bytes(), (spiked / "summary.json").read_bytes())
+    assert not list(spiked.glob("before-replay-*"))
+    shown = CliRunner().invoke(app, ["replay", str(spiked)]).stdout
+    assert "17 rows for 60 steps" in shown and "nor can be with --write" in shown
+    # Of a summary that cannot be read, the events still know better than the rows.
+    (spiked / "summary.json").unlink()
+    assert replay(spiked).steps == max(event["step"] for event in read_events(spiked)) + 1 > 17
 
 
 def test_rows_with_nan_are_read(quick, made):

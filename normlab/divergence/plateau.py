@@ -116,7 +116,7 @@ class Plateau(Detector):
 #: What it means, with the floors of the text.
 WORDS = {
     UNIGRAM: (
-        "the unigram entropy is {unigram:.4g}: the model has learnt how frequent tokens are, and nothing more"
+        "the unigram entropy is {unigram:.4g}: the model has learnt how frequent tokens are, and hardly more"
     ),
     UNIFORM: "a guess among all tokens costs {uniform:.4g}: the model has collapsed and does no better",
     BETWEEN: (

@@ -1,17 +1,18 @@
 """Diagnoses of accidents: the rate of one step, one layer's gradient, a place that is left out."""
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 from normlab.explain import cures, faults
 from normlab.explain.case import Case, Point, digits
 from normlab.explain.finding import Evidence, Finding
 from normlab.explain.rate import BEYOND
-from normlab.explain.usual import BEFORE, usual_and_last
+from normlab.explain.usual import usual
 
 #: A rate so many times that of the row before jumped.
 JUMP = 10.0
-#: A layer's gradient so many times its usual one, while no other's is above the second factor, is alone.
-ALONE, OTHERS = 30.0, 8.0
+PREFIX, GLOBAL = "grad_norm/", "grad_norm/global"
 
 
 def jumped(case: Case) -> Finding | None:
@@ -20,7 +21,7 @@ def jumped(case: Case) -> Finding | None:
     # A warm-up may rise by as much from one logged row to the next, but never above the full rate.
     jumps = [(old, new) for old, new in pairwise(rates) if new.value > max(JUMP * old.value, BEYOND * full)]
     found = next(iter(jumps), None)
-    if found is None or found[1].step > case.onset:
+    if found is None:
         return None
     old, new = found
     back = next((point for point in rates if point.step > new.step), None)
@@ -36,7 +37,7 @@ def jumped(case: Case) -> Finding | None:
         evidence.append(Evidence(text, later))
     injected = faults.injected(case, "lr_jump", step=new.step)
     return Finding(
-        claim="The learning rate itself jumped; one such step is enough to throw the weights away.",
+        claim="The learning rate itself jumped, as no schedule has it.",
         evidence=[*evidence, *injected.evidence],
         cures=injected.cures,
         source="measured in this run",
@@ -45,37 +46,21 @@ def jumped(case: Case) -> Finding | None:
 
 
 def one_layer_jumped(case: Case) -> Finding | None:
-    """In one step one layer's gradient was many times its usual size and the others' were not."""
-    for event in case.of_kind("spike"):
-        step = int(event["step"])
-        ratios = []
-        for layer in case.layers:
-            usual, _ = usual_and_last(case, f"grad_norm/{layer}", step)
-            now = next((p for p in case.series(f"grad_norm/{layer}") if p.step == step), None)
-            if now is not None and usual > 0:
-                ratios.append((now.value / usual, now))
-        if len(ratios) < 3:
-            continue
-        (most, point), rest = max(ratios, key=lambda pair: pair[0]), sorted(pair[0] for pair in ratios)
-        if most > ALONE and rest[-2] < OTHERS:
-            return _alone(case, step, most, point, rest[-2])
-    return None
-
-
-def _alone(case: Case, step: int, most: float, point: Point, second: float) -> Finding:
-    evidence = [
-        Evidence(
-            f"at step {step} the gradient of {point.place} was {digits(point.value)}, {digits(most)} times "
-            f"its median of the {BEFORE} steps before; no other layer's was above {digits(second)} times",
-            point,
-        )
-    ]
+    """The gradient of one place rose by itself, as the detector `spike` saw it."""
+    found = ((event, place) for event in case.of_kind("spike") if (place := _alone(case, event)))
+    event, place = next(found, (None, ""))
+    if event is None:
+        return None
+    step, took = int(event["step"]), event["recovery_steps"]
+    at_once = took == 1
     injected = faults.injected(case, "gradient_scale", step=step)
     return Finding(
-        claim=f"One step's gradient was wrong in {point.place} alone: a fault there, not the whole model's.",
-        evidence=[*evidence, *injected.evidence],
-        cures=[
-            *injected.cures,
+        claim=f"One step's gradient was wrong in {place} alone: a fault there, not the whole model's."
+        if at_once
+        else f"The gradient of {place} rose far above its usual and no other's did: it began there.",
+        evidence=[_risen(case, event, place), *injected.evidence],
+        cures=injected.cures
+        or [
             cures.clipping(
                 case,
                 "bounds what one bad gradient can do; not checked here",
@@ -83,8 +68,44 @@ def _alone(case: Case, step: int, most: float, point: Point, second: float) -> F
             ),
         ],
         source="measured in this run",
+        strength="shown" if at_once else "likely",
         step=step,
     )
+
+
+def _alone(case: Case, event: Mapping[str, Any]) -> str:
+    """The one place whose gradient an event is about; empty where there is none, or more."""
+    metric, order = str(event["metric"]), event["order"]
+    if metric not in ("loss", GLOBAL):
+        return metric.removeprefix(PREFIX) if metric.startswith(PREFIX) else ""
+    if not order:
+        return event["layers"][0] if len(event["layers"]) == 1 else ""
+    if not all(each["metric"].startswith(PREFIX) for each in order):
+        return ""
+    ratios = {each["place"]: each["ratio"] for each in order}
+    place = max(ratios, key=ratios.__getitem__)
+    least = ratios.pop(place) / case.config.divergence.spike.alone_ratio
+    return place if all(ratio < least for ratio in ratios.values()) else ""
+
+
+def _risen(case: Case, event: Mapping[str, Any], place: str) -> Evidence:
+    """How far, by the event's own figure where it has one."""
+    key = f"{PREFIX}{place}"
+    point = case.at(key, int(event["step"])) or Point(int(event["step"]), event["value"], place, key)
+    known = [each for each in event["order"] if each["metric"] == key and each["step"] == point.step]
+    own = usual(case, key, point.step)
+    times = ""
+    if known:
+        times = f", {digits(known[0]['ratio'])} times its usual"
+    elif own is not None:
+        times = f", {digits(point.value / own.middle)} times its median of the {own.rows or 1} rows before"
+    text = f"at step {point.step} the gradient of {place} was {digits(point.value)}{times}"
+    others = [each for each in event["order"] if each["place"] != place]
+    text += f"; next is {others[0]['place']}, {digits(others[0]['ratio'])} times" if others else ""
+    text += "" if others else "; no other place left its usual range"
+    took = event["recovery_steps"]
+    text += f"; it was back after {took} step{'s' if took != 1 else ''}" if took else ""
+    return Evidence(text, point)
 
 
 def learns_nothing(case: Case) -> Finding | None:
@@ -101,7 +122,8 @@ def learns_nothing(case: Case) -> Finding | None:
     ]
     injected = faults.injected(case, "frozen_embedding", step=case.began(event))
     return Finding(
-        claim=f"{layers} learnt nothing: a parameter is out of the optimizer's reach, or frozen.",
+        claim=f"{layers} learnt nothing from step {case.began(event)} on: a parameter is frozen, or out of "
+        "the optimizer's reach.",
         evidence=[*evidence, *injected.evidence],
         cures=injected.cures,
         source="measured in this run",

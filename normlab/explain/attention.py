@@ -29,7 +29,10 @@ def saturates(case: Case) -> Finding | None:
     sign = min(signs, key=lambda point: point.step)
     evidence = [*_logits(case, high, until), *_entropy(case, low, until)]
     bare = [] if high is None else _bare_stream(case, high)
-    claim = f"Attention saturated, first in {sign.place}: its softmax all but stopped passing gradients on."
+    claim = f"Attention's logits ran away, first in {sign.place}."
+    if low is not None:
+        claim = f"Attention saturated, first in {low.place}: a softmax that sees next to one token passes "
+        claim += "little gradient on."
     claim = claim if sign.step > 0 else f"{claim} It was so before any training."
     if bare and high is not None:
         claim = (
@@ -48,7 +51,13 @@ def saturates(case: Case) -> Finding | None:
         source=f"{cures.WORTSMAN}, section 3.1 (harm from logits of 1e3, all above 1e4 diverged); {ZHAI}",
         strength="shown" if far and sign.step <= case.onset else "likely",
         step=sign.step,
+        after=_look_before(case, sign),
     )
+
+
+def _look_before(case: Case, sign: Point) -> int:
+    """The measurement before the one that showed it; -1 where that was the first."""
+    return max((point.step for point in case.series(sign.metric) if point.step < sign.step), default=-1)
 
 
 def _until(case: Case) -> int:
@@ -82,7 +91,7 @@ def _entropy(case: Case, low: Point | None, until: int) -> list[Evidence]:
     start = case.first(f"{SHARE}/{lowest.place}") if lowest is not None else None
     if lowest is None or start is None or (low is None and lowest.value > 0.5 * start.value):
         return []
-    share, most = f"{100 * lowest.value:.0f} %", "of the entropy there can be"
+    share, most = f"{100 * lowest.value:.2g} %", "of the entropy there can be"
     if lowest == start:
         text = f"attention in {lowest.place} had {share} {most} at the first look (step {start.step})"
     else:
@@ -97,13 +106,15 @@ def _bare_stream(case: Case, high: Point) -> list[Evidence]:
     normed = (record.norm_in or record.norm_post) and case.config.norm.name != "identity"
     if normed or record.qk_norm != "none" or record.cosine:
         return []
-    stream = case.depth_at("stream/rms", high.step)
-    if len(stream) < 2 or stream[-1].value < 2 * stream[0].value:
+    # What the last block adds, no attention reads.
+    read = case.depth_at("stream/rms", high.step)[:-1]
+    if len(read) < 2 or read[-1].value < 2 * read[0].value:
         return []
-    first, last = stream[0], stream[-1]
+    first, last = read[0], read[-1]
     text = (
-        f"the stream that attention reads without a norm grew over depth from {digits(first.value)} after "
-        f"{first.place} to {digits(last.value)} after {last.place} (step {last.step})"
+        f"the stream that attention reads without a norm grew over depth from {digits(first.value)} (after "
+        f"{first.place}) to {digits(last.value)} (after {last.place}, which {case.layers[-1]} reads) at step "
+        f"{last.step}"
     )
     power = _power(case, high.step)
     if power is not None:
@@ -129,9 +140,13 @@ def _power(case: Case, step: int) -> float | None:
 
 def _cures(case: Case, bare: bool, step: int) -> list[Cure | None]:
     support = (
-        "normlab, res_post at 3e-2 after 160 steps: 2.74 nats, logits above 30,000 without, 2.59 and 8 with"
+        cures.elsewhere(
+            "res_post, rate 3e-2, 160 steps", "2.59 nats with, and logits of 8; 2.74 and above 30,000 without"
+        )
         if bare
-        else "normlab, Pre-LN at 1e-1 after 160 steps: 2.90 nats with, 2.97 without: the rate matters more"
+        else cures.elsewhere(
+            "Pre-LN, rate 1e-1, 160 steps", "2.90 nats with, 2.97 without: the rate matters more"
+        )
     )
     source = f"{SWIN}; {OLMO}" if bare else f"Henry et al. 2020, arXiv 2010.04245; {cures.WORTSMAN}"
     sigma = Cure(

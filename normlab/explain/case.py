@@ -13,6 +13,8 @@ from normlab.sublayer import SublayerConfig
 
 #: Logged steps that a loss is averaged over: single batches are noisy.
 SPAN = 20
+#: Outcomes after which a run is as before, so that each of its events may have a cause of its own.
+RETURNS = ("spiked", "stable")
 
 
 class Point(NamedTuple):
@@ -47,6 +49,11 @@ class Case:
         return self.outcome != "stable" or bool(self.events)
 
     @cached_property
+    def visible(self) -> bool:
+        """Whether there is trouble of which there are rows."""
+        return self.troubled and self.onset <= self.last
+
+    @cached_property
     def decisive(self) -> Mapping[str, Any] | None:
         """The first event that speaks for the outcome; of a stable run, the first."""
         speaks = OUTCOMES.get(self.outcome)
@@ -55,7 +62,16 @@ class Case:
     @cached_property
     def onset(self) -> int:
         """The step at which the trouble began, as far as detectors tell; of a stable run, the last."""
-        return self.began(self.decisive) if self.decisive else int(self.rows[-1]["step"])
+        return self.began(self.decisive) if self.decisive else self.last
+
+    @cached_property
+    def latest(self) -> int:
+        """No cause shows later: the onset, or where runs come back, that of the last such event."""
+        speaks = OUTCOMES.get(self.outcome)
+        again = self.outcome in RETURNS
+        return max(
+            [self.onset, *(self.began(e) for e in self.events if again and (speaks is None or speaks(e)))]
+        )
 
     def began(self, event: Mapping[str, Any]) -> int:
         """The first of the steps on end that a detector waited for."""
@@ -77,13 +93,15 @@ class Case:
         """`layer_00` and so on, those that any row speaks of."""
         return [f"layer_{index:02d}" for index in range(self.config.depth)]
 
+    def readings(self, key: str) -> list[Point]:
+        """All values of `key`, in order, be they finite or not."""
+        place = next((part for part in key.split("/") if part.startswith("layer_")), "")
+        return [Point(row["step"], float(row[key]), place, key) for row in self.rows if key in row]
+
     def series(self, key: str) -> list[Point]:
         """The finite values of `key`, in order."""
         if key not in self._series:
-            parts = key.split("/")
-            place = next((part for part in parts if part.startswith("layer_")), "")
-            found = [(row["step"], row[key]) for row in self.rows if key in row]
-            self._series[key] = [Point(s, float(v), place, key) for s, v in found if math.isfinite(v)]
+            self._series[key] = [point for point in self.readings(key) if math.isfinite(point.value)]
         return self._series[key]
 
     def families(self, family: str, until: int | None = None) -> Iterator[Point]:
@@ -121,7 +139,12 @@ class Case:
 
     @cached_property
     def last(self) -> int:
-        return int(self.rows[-1]["step"])
+        return self.known.last_step
+
+    @cached_property
+    def end(self) -> str:
+        """In words, when the last row is from."""
+        return f"at step {self.last}, where the rows end" if self.known.cut else "at the end"
 
     def sublayer(self, layer: str, place: int) -> SublayerConfig:
         """The record of attention (0) or the feed-forward sub-layer (1) of `layer_NN`."""
@@ -133,7 +156,7 @@ class Case:
 def _whole(event: Mapping[str, Any]) -> dict[str, Any]:
     """A record with every field that is asked for: of a foreign one only step, kind and metric are sure."""
     value, layers, end = event.get("value"), event.get("layers"), event.get("end")
-    took = event.get("recovery_steps")
+    took, order = event.get("recovery_steps"), event.get("order")
     return {
         **event,
         "value": float(value) if isinstance(value, int | float) else math.nan,
@@ -142,7 +165,14 @@ def _whole(event: Mapping[str, Any]) -> dict[str, Any]:
         "end": end if isinstance(end, int) else None,
         "recovered": bool(event.get("recovered")) and isinstance(end, int),
         "recovery_steps": took if isinstance(took, int) else None,
+        "order": list(filter(_has_left, order)) if isinstance(order, list) else [],
     }
+
+
+def _has_left(each: Any) -> bool:
+    """Whether an entry of an order has the fields that are read."""
+    kinds = {"place": str, "metric": str, "step": int, "ratio": int | float}
+    return isinstance(each, Mapping) and all(isinstance(each.get(key), kinds[key]) for key in kinds)
 
 
 def largest(points: Iterator[Point] | Sequence[Point]) -> Point | None:

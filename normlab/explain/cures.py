@@ -1,7 +1,6 @@
 """What the literature does about trouble: each gives None where the run has it already, or it cannot help.
 
-`support` says where its number is from: the paper, or runs of normlab (12 layers of width 64, AdamW at 2.5e-3
-unless said otherwise, 300 steps of the default text, seed 0).
+`support` says where its number is from: the paper, or other runs of normlab, by `elsewhere`.
 """
 
 from statistics import median
@@ -12,12 +11,21 @@ from normlab.explain.finding import Cure
 WORTSMAN = "Wortsman et al. 2023, arXiv 2309.14322"
 XIONG = "Xiong et al. 2020, arXiv 2002.04745"
 DEEPNET = "Wang et al. 2022 (DeepNet), arXiv 2203.00555"
-#: What a smaller rate did.
-RATE = "normlab, Pre-LN after 160 steps: 2.97 nats at 1e-1, 2.51 at 2.5e-3"
 #: What healthy runs change of their weights in the first step.
 HEALTHY = 0.03
 #: A warm-up over this share of the steps counts as long enough.
 LONG = 1 / 3
+
+
+def elsewhere(model: str, found: str, layers: int = 12) -> str:
+    """What runs of normlab of another model gave, which need not be so of this one: width 64, AdamW, the
+    default text, seed 0, 300 steps unless said otherwise.
+    """
+    return f"elsewhere ({layers} layers, {model}): {found}"
+
+
+#: What a smaller rate did.
+RATE = elsewhere("Pre-LN, AdamW, 160 steps", "2.97 nats at a rate of 1e-1, 2.51 at 2.5e-3")
 
 
 def warmup(case: Case, support: str, source: str = XIONG) -> Cure | None:

@@ -1,7 +1,9 @@
 """Faults that were put into a run on purpose, told after what the numbers show."""
 
+import dataclasses
 from dataclasses import dataclass
 
+from normlab import naming
 from normlab.explain.case import Case
 from normlab.explain.finding import Cure, Evidence
 
@@ -20,7 +22,9 @@ def injected(case: Case, *kinds: str, step: int) -> Injected:
     fits = step >= fault.step if fault.kind == "frozen_embedding" else step == fault.step
     if fault.kind not in kinds or not fits:
         return Injected()
-    words = f"fault.kind={fault.kind} fault.step={fault.step} fault.layer={fault.layer}"
+    words = " ".join(
+        word for word in naming.words(dataclasses.asdict(case.config)) if word.startswith("fault.")
+    )
     cure = Cure(
         meaning="the same run without the fault",
         words=("fault.kind=none",),

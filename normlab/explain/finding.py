@@ -54,6 +54,12 @@ class Finding:
     strength: str = "shown"
     #: When its first sign was there.
     step: int = 0
+    #: The last look without the sign, where it is not measured in every row.
+    after: int | None = None
+
+    def is_later(self, step: int) -> bool:
+        """Whether its first sign was not there yet at `step`."""
+        return (self.step - 1 if self.after is None else self.after) >= step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +74,5 @@ class Diagnosis:
     measure: str = ""
     #: Whether it is a cause of trouble; the others are told of stable runs too.
     trouble: bool = True
+    #: Whether it happens in a single step; other causes build up.
+    sudden: bool = False

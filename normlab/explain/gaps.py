@@ -11,6 +11,10 @@ def gaps(case: Case, found: Sequence[tuple[str, Finding]]) -> list[str]:
     """Causes that could not be looked for, causes that fit equally well, or no cause at all."""
     if not case.troubled:
         return []
+    if not case.visible:
+        return [
+            f"The trouble began at step {case.onset} and the rows end at step {case.last}: none shows why."
+        ]
     told = []
     causes = [(name, finding) for name, finding in found if finding.strength != "beside"]
     if not causes:

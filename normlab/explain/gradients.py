@@ -101,29 +101,34 @@ def _rate(case: Case, step: int) -> list[Evidence]:
 def _cures(case: Case) -> list[Cure | None]:
     post = case.sublayer("layer_00", 0).norm_post
     if not post:
-        return [cures.smaller_rate(case, 4, "not checked with normlab")]
+        return [cures.smaller_rate(case, 4, "a smaller step undoes less; not checked with normlab")]
     return [
         cures.warmup(
-            case, "normlab, 12 layers at 2.5e-3: stuck at 3.17 nats without, 2.38 with 100 steps of warm-up"
+            case,
+            cures.elsewhere(
+                "Post-LN, rate 2.5e-3", "stuck at 3.17 nats without, 2.38 with 100 steps of warm-up"
+            ),
         ),
         cures.placement(
             case,
             "deepnorm",
             "DeepNorm: a larger skip and smaller branches",
-            "normlab, 12 layers at 2.5e-3 without warm-up: 2.39 nats after 160 steps; without DeepNorm 3.16",
+            cures.elsewhere("rate 2.5e-3, no warm-up, 160 steps", "2.39 nats; 3.16 with Post-LN"),
             cures.DEEPNET,
         ),
         cures.placement(
             case,
             "pre",
             "Pre-LN: norms before the sub-layers",
-            "normlab, 12 layers at 2.5e-3 without warm-up: 2.34 nats",
+            cures.elsewhere("rate 2.5e-3, no warm-up", "2.34 nats; 3.17 with Post-LN"),
             cures.XIONG,
         ),
         cures.smaller_rate(
             case,
             4,
-            "normlab, 12 layers without warm-up after 200 steps: 2.42 nats at 6.3e-4, 3.14 at 2.5e-3",
+            cures.elsewhere(
+                "Post-LN, no warm-up, 200 steps", "2.42 nats at a rate of 6.3e-4, 3.14 at 2.5e-3"
+            ),
             cures.XIONG,
         ),
     ]

@@ -5,7 +5,7 @@ import math
 from normlab.explain import cures, faults
 from normlab.explain.case import Case, Point, digits
 from normlab.explain.finding import Evidence, Finding
-from normlab.explain.usual import BEFORE, usual_and_last
+from normlab.explain.usual import usual
 
 #: A gradient within this factor of its usual size gave no warning.
 USUAL = 8.0
@@ -20,19 +20,19 @@ def broke_at_once(case: Case) -> Finding | None:
     if event is None:
         return None
     step = int(event["step"])
-    usual, last = usual_and_last(case, "grad_norm/global", step)
+    before = usual(case, "grad_norm/global", step)
     low, high = (_number(case, step, f"nonfinite/input_{end}") for end in ("min", "max"))
     inputs = max((abs(value) for value in (low, high) if value is not None), default=None)
-    if last is None or last.value > USUAL * usual or (inputs is not None and inputs > ORDINARY):
+    if before is None or before.times > USUAL or (inputs is not None and inputs > ORDINARY):
         return None
     place = _origin(case, event)
     local = _only_there(case, step)
     evidence = [*_where(case, event, low, high), *local]
     evidence.append(
         Evidence(
-            f"the gradient was {digits(last.value)} at step {last.step}, {last.value / usual:.1f} times "
-            f"its usual size, and the loss {case.loss(step - 1):.3f}: no sign before",
-            last,
+            f"the gradient was {digits(before.last.value)} at step {before.last.step}, {before.times:.1f} "
+            f"times its usual size, and the loss {case.loss(step - 1):.3f}: no sign before",
+            before.last,
         )
     )
     if event.get("recovered"):
@@ -59,26 +59,26 @@ def overflowed(case: Case) -> Finding | None:
     step = int(event["step"])
     low, high = (_number(case, step, f"nonfinite/input_{end}") for end in ("min", "max"))
     inputs = max((abs(value) for value in (low, high) if value is not None), default=0.0)
-    usual, last = usual_and_last(case, "grad_norm/global", step)
-    grown = last is not None and last.value > USUAL * usual
+    before = usual(case, "grad_norm/global", step)
+    grown = before is not None and before.times > USUAL
     if inputs <= ORDINARY and not grown:
         return None
     evidence = [*_where(case, event, low, high)]
-    if last is not None and grown:
-        times = digits(last.value / usual)
-        text = f"the gradient was {digits(last.value)} at step {last.step}, {times} times its median of the "
-        text += f"{BEFORE} steps before"
+    if before is not None and grown:
+        last = before.last
+        text = f"the gradient was {digits(last.value)} at step {last.step}, {before.words}"
         evidence.append(Evidence(text, last))
     return Finding(
         claim="The numbers outgrew what a float holds, after the training had run away.",
         evidence=evidence,
         cures=[
+            cures.gentle_rate(case),
             cures.clipping(
                 case,
-                "GLM-130B: a spike of the gradient norm comes a few steps before a collapse; not checked",
+                "GLM-130B: a spike of the gradient norm comes a few steps before a collapse; "
+                + cures.elsewhere("Pre-LN, SGD at 3, 150 steps", "finite with it, but at 76 nats", layers=4),
                 GLM,
             ),
-            cures.gentle_rate(case),
         ],
         source=GLM,
         strength="likely",

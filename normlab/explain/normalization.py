@@ -19,7 +19,7 @@ def sees_the_future(case: Case) -> Finding | None:
     known = case.floors.get("bigram")
     end = Point(case.last, case.loss(case.last), "", "loss")
     evidence = [Evidence(f"norm={norm.name}: {why}", None)]
-    said = f"the training loss ends at {end.value:.3f}"
+    said = f"the training loss was {end.value:.3f} {case.end}"
     if known is not None:
         side = "below" if end.value < known else "above"
         said += f", {abs(end.value - known):.2f} nat {side} the bigram entropy ({known:.3f})"

@@ -1,45 +1,44 @@
-"""What the instruments showed: numbers at the start, at the onset of the trouble and at the end."""
+"""What the instruments showed: numbers at the start, around the onset of the trouble and at the end."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from normlab.explain.case import Case, Point, largest, smallest
 
-#: Numbers that changed by less than this factor say little.
+#: Numbers that never changed by as much as this factor say little.
 MOVED = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """One kind of number. `before` is the last measurement up to the onset."""
+    """One kind of number, at some of the steps at which it was measured."""
 
     name: str
     start: Point
-    before: Point
+    #: The last measurement before the onset, and that of the onset's own row; None where there is none.
+    before: Point | None
+    onset: Point | None
     end: Point
-
-    @property
-    def factor(self) -> float:
-        """How far it went, as a factor of 1 or more."""
-        values = [abs(point.value) for point in (self.start, self.before, self.end)]
-        low, high = min(values), max(values)
-        return high / low if low > 0 else math.inf if high > 0 else 1.0
+    #: How far it went in the whole run, as a factor of 1 or more; what is not finite is left out.
+    factor: float
 
     def record(self) -> dict[str, Any]:
-        points = {"start": self.start, "before": self.before, "end": self.end}
+        points = {"start": self.start, "before": self.before, "onset": self.onset, "end": self.end}
         return {"name": self.name} | {
-            when: {"step": point.step, "value": point.value, "place": point.place or None}
+            when: None
+            if point is None
+            else {"step": point.step, "value": point.value, "place": point.place or None}
             for when, point in points.items()
         }
 
 
-#: What it is called, the family, and which layer's value of a step stands for it.
-Pick = Callable[[list[Point]], Point | None]
+#: Which layer's value of a step stands for it.
+Pick = Callable[[Sequence[Point]], Point | None]
 
 
-def _growth(points: list[Point]) -> Point | None:
+def _growth(points: Sequence[Point]) -> Point | None:
     """The last layer's over the first one's."""
     if len(points) < 2 or points[0].value <= 0:
         return None
@@ -64,23 +63,34 @@ _LAYERED: dict[str, tuple[str, Pick]] = {
 
 def numbers(case: Case) -> list[Moved]:
     """All that was measured, in a fixed order."""
-    found = [_single(case, name, key) for name, key in _SINGLE.items()]
-    found += [_layered(case, name, *pick) for name, pick in _LAYERED.items()]
+    found = [_moved(name, case.readings(key), case.onset) for name, key in _SINGLE.items()]
+    found += [_moved(name, _picked(case, *pick), case.onset) for name, pick in _LAYERED.items()]
     return [moved for moved in found if moved is not None]
 
 
-def _single(case: Case, name: str, key: str) -> Moved | None:
-    points = case.series(key)
-    before = case.at(key, case.onset)
-    return None if before is None else Moved(name=name, start=points[0], before=before, end=points[-1])
+def _picked(case: Case, family: str, pick: Pick) -> list[Point]:
+    """One value a step; one that is not finite, where a layer has such."""
+    by_step: dict[int, list[Point]] = {}
+    for layer in case.layers:
+        for point in case.readings(f"{family}/{layer}"):
+            by_step.setdefault(point.step, []).append(point)
+    found = []
+    for _, points in sorted(by_step.items()):
+        broken = next((point for point in points if not math.isfinite(point.value)), None)
+        found.append(broken or pick(points))
+    return [point for point in found if point is not None]
 
 
-def _layered(case: Case, name: str, family: str, pick: Pick) -> Moved | None:
-    steps = sorted({point.step for point in case.families(family)})
-    if not steps:
+def _moved(name: str, points: Sequence[Point], onset: int) -> Moved | None:
+    sizes = [abs(point.value) for point in points if math.isfinite(point.value)]
+    if not sizes:
         return None
-    until = max((step for step in steps if step <= case.onset), default=steps[0])
-    start, before, end = (pick(case.depth_at(family, step)) for step in (steps[0], until, steps[-1]))
-    if start is None or before is None or end is None:
-        return None
-    return Moved(name=name, start=start, before=before, end=end)
+    low, high = min(sizes), max(sizes)
+    return Moved(
+        name=name,
+        start=points[0],
+        before=next((point for point in reversed(points) if point.step < onset), None),
+        onset=next((point for point in points if point.step == onset), None),
+        end=points[-1],
+        factor=high / low if low > 0 else math.inf if high > 0 else 1.0,
+    )

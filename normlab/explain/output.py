@@ -3,6 +3,7 @@
 from normlab.explain import cures
 from normlab.explain.case import Case, digits, largest
 from normlab.explain.finding import Evidence, Finding
+from normlab.explain.usual import usual
 
 LOG_Z, TAIL = "output/log_z", "output/loss_p99"
 #: log Z this far from its start counts as adrift; healthy runs here stay within 3.
@@ -45,16 +46,16 @@ def odd_batch(case: Case) -> Finding | None:
     evidence = []
     for event in spikes:
         step, took = int(event["step"]), event.get("recovery_steps")
-        usual = _usual_gradient(case, step)
+        before = usual(case, "grad_norm/global", step)
         now = case.at("grad_norm/global", step)
-        if took is None or took > SHORT or usual is None or now is None or now.step != step:
+        if took is None or took > SHORT or before is None or now is None or now.step != step:
             return None
-        if now.value > USUAL * usual:
+        if now.value > USUAL * before.middle:
             return None
         text = (
             f"at step {step} the loss was {digits(float(event['value']))} for {took} step"
-            f"{'s' if took > 1 else ''}, with a gradient of {digits(now.value)}, {now.value / usual:.1f} "
-            "times the usual"
+            f"{'s' if took > 1 else ''}, with a gradient of {digits(now.value)}, "
+            f"{now.value / before.middle:.1f} times the usual"
         )
         evidence.append(Evidence(text, now))
     return Finding(
@@ -65,9 +66,3 @@ def odd_batch(case: Case) -> Finding | None:
         strength="likely",
         step=int(spikes[0]["step"]),
     )
-
-
-def _usual_gradient(case: Case, step: int) -> float | None:
-    """The median gradient norm of the 32 rows before."""
-    values = [point.value for point in case.series("grad_norm/global") if point.step < step][-32:]
-    return sorted(values)[len(values) // 2] if values else None

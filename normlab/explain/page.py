@@ -1,6 +1,7 @@
 """What `normlab explain` prints."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from rich.text import Text
 
 from normlab.explain.case import Point, digits
 from normlab.explain.explanation import Cause, Explanation, explain
-from normlab.explain.numbers import MOVED, Moved
+from normlab.explain.numbers import MOVED
+from normlab.sinks.sketch import short
 
 #: Widest page: longer lines are hard to read.
 _WIDEST = 100
@@ -66,28 +68,34 @@ def _numbers(console: Console, told: Explanation) -> None:
     moved = [each for each in told.numbers if each.factor >= MOVED]
     if not moved:
         return
-    console.print(
-        Text("\nWhat the instruments showed" + (" before it" if told.onset is not None else ""), "bold")
-    )
+    seen = told.onset is not None and (told.rows_end is None or told.onset <= told.rows_end)
+    around = f" around step {told.onset}" if seen else ""
+    console.print(Text(f"\nWhat the instruments showed{around}", "bold"))
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    middle = [] if told.onset is None else [f"before step {told.onset}"]
-    for column in ("at the start", *middle, "at the end"):
-        table.add_column(column, overflow="fold")
-    for each in moved:
-        table.add_row(f"  {each.name}", *(map(_cell, _points(each, bool(middle)))))
+    columns: dict[str, list[Point | None]] = {"start": [each.start for each in moved]}
+    if seen:
+        columns[f"before {told.onset}"] = [each.before for each in moved]
+        columns[f"at {told.onset}"] = [each.onset for each in moved]
+    end = "end" if told.rows_end is None else f"at {told.rows_end}, last row"
+    columns[end] = [each.end for each in moved]
+    shown = {title: points for title, points in columns.items() if any(points)}
+    for title in shown:
+        table.add_column(title, overflow="fold")
+    for each, points in zip(moved, zip(*shown.values(), strict=True), strict=True):
+        table.add_row(f"  {each.name}", *map(_cell, points))
     console.print(table)
-    quiet = [each.name for each in told.numbers if each.factor < MOVED]
+    quiet = [each.name for each in told.numbers if each.factor < MOVED and each.end.step > each.start.step]
     if quiet:
-        console.print(Padding(Text(f"less than doubled or halved: {'; '.join(quiet)}", "dim"), (0, 0, 0, 2)))
+        text = Text(f"never as much as doubled or halved: {'; '.join(quiet)}", "dim")
+        console.print(Padding(text, (0, 0, 0, 2)))
 
 
-def _points(moved: Moved, middle: bool) -> tuple[Point, ...]:
-    return (moved.start, moved.before, moved.end) if middle else (moved.start, moved.end)
-
-
-def _cell(point: Point) -> str:
-    return digits(point.value) + (f" {point.place}" if point.place else "")
+def _cell(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    value = digits(point.value) if math.isfinite(point.value) else short(point.value)
+    return f"{value} {point.place}" if point.place else value
 
 
 def _causes(console: Console, causes: Sequence[Cause]) -> None:
@@ -106,6 +114,8 @@ def _causes(console: Console, causes: Sequence[Cause]) -> None:
 def _heading(index: int, cause: Cause) -> str:
     if cause.finding.strength == "beside":
         return "Worth knowing"
+    if cause.later:
+        return "Of what came later"
     return "Why, as far as the numbers say" if index == 0 else "Also"
 
 

@@ -31,7 +31,8 @@ def too_high(case: Case) -> Finding | None:
     evidence = [
         Evidence(
             f"one step changed the weights of the median layer by {100 * middle:.0f} % of their norm "
-            f"(step {step}; most in {most.place}, {100 * most.value:.0f} %)",
+            f"(step {step}; most in {most.place}, {100 * most.value:.0f} %); healthy runs have 3 % in the "
+            "first step of Adam and 0.5 % later",
             most,
         )
     ]
@@ -42,9 +43,9 @@ def too_high(case: Case) -> Finding | None:
             f"so it was at {len(large)} of the {len(steps)} steps up to step {case.onset} that were measured"
         )
         evidence.append(Evidence(text))
-    what = "The steps were" if often else "The first steps were" if step == 0 else f"Step {step} was"
+    what = "Steps were" if often else "The first step was" if step == 0 else f"Step {step} was"
     return Finding(
-        claim=f"{what} too large for these weights: much of what they were was undone.",
+        claim=f"{what} too large for these weights.",
         evidence=evidence,
         # No warm-up: Pre-LN at 1e-1 ends at 2.97 nats with 53 steps of it and without.
         cures=[cures.gentle_rate(case)],

@@ -1,11 +1,10 @@
 """What happened to a run, in sentences."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from normlab.explain.case import Case, digits
+from normlab.explain.case import Case
 from normlab.sinks.sketch import against, fixed
 
 _MOST = 3
@@ -18,20 +17,21 @@ def story(case: Case) -> list[str]:
 
 def _outcome(case: Case) -> str:
     event, step = case.decisive, case.onset
-    before = case.loss(step - 1) if step > 0 else math.nan
+    before = next((point for point in reversed(case.series("loss")) if point.step < step), None)
     words = {
         "stable": "Nothing happened: no detector saw an instability of the loss.",
         "stuck": f"The run got stuck: from step {step} on the loss no longer fell.",
         "exploded": f"The loss rose from step {step} on and did not come back.",
-        "spiked": f"The loss jumped at step {step} and came back.",
+        "spiked": f"The loss jumped at step {step}.",
         "nonfinite": f"At step {step} a number was not finite"
-        + ("." if math.isnan(before) else f"; the loss was {fixed(before, 3)} before."),
+        + ("." if before is None else f"; the loss was {fixed(before.value, 3)} at step {before.step}."),
     }
-    if event is not None and case.outcome == "spiked" and not event.get("recovered"):
-        words["spiked"] = f"The loss jumped at step {step} and had not come back by the end."
+    if event is not None and case.outcome == "spiked":
+        back = f"was back at step {event['end']}" if event["recovered"] else "had not come back by the end"
+        words["spiked"] = f"The loss jumped at step {step} and {back}."
     told = words.get(case.outcome, f"The outcome is {case.outcome}.")
     if case.outcome == "stable" and case.events:
-        told = "The loss is stable, but detectors saw something else."
+        told = "No detector saw an instability of the loss, but detectors saw something else."
     if case.outcome == "nonfinite" and event is not None and event.get("layers"):
         told += f" It began in {event['layers'][0]}."
     status = case.known.status
@@ -47,14 +47,17 @@ def _losses(case: Case) -> list[str]:
     final = case.loss(case.last)
     best = min(case.loss(point.step) for point in losses[:: max(1, len(losses) // 200)])
     told = f"The loss went from {fixed(losses[0].value, 3)} (step {losses[0].step}) to {fixed(final, 3)}"
-    told += " at the end"
+    told += f" {case.end}"
     told += f", best {fixed(min(best, final), 3)}" if min(best, final) < final - 0.02 else ""
     beside = against(final, case.floors)
     found = [f"{told}: {beside}." if beside else f"{told}."]
     unigram, tolerance = case.floors.get("unigram"), case.config.divergence.plateau.tolerance
     if unigram is not None and abs(final - unigram) <= tolerance:
         yet = " yet" if case.outcome == "stable" else ""
-        found.append(f"So it has learnt how often each token occurs and nothing more{yet}.")
+        found.append(
+            f"Within {tolerance:g} nat of the unigram entropy: it has learnt how often each token occurs, "
+            f"and hardly more{yet}."
+        )
     return found
 
 
@@ -65,7 +68,6 @@ def _events(case: Case) -> list[str]:
 
 
 def _event(event: Mapping[str, Any]) -> str:
-    order = event.get("order")
     message = _short(str(event.get("message") or event["metric"]))
     layers = event.get("layers") or []
     first, *more = message.split("; ")
@@ -73,8 +75,7 @@ def _event(event: Mapping[str, Any]) -> str:
     followed = [part for part in more if re.search(r" from step \d+$", part)]
     rest = [part for part in more if part not in followed]
     rest += [f"{len(layers)} places in the end"] if followed else []
-    told = f"step {event['step']}, {event['kind']}: " + "; ".join([first, *rest])
-    return told + (f"; places in the order in which they left their band: {_order(order)}" if order else "")
+    return f"step {event['step']}, {event['kind']}: " + "; ".join([first, *rest])
 
 
 def _short(message: str) -> str:
@@ -85,14 +86,3 @@ def _short(message: str) -> str:
         return f"{layers[0]}, {layers[1]} and {len(layers) - 2} more"
 
     return re.sub(r"layer_\d+(, layer_\d+){3,}", cut, message)
-
-
-def _order(order: Any) -> str:
-    """The first of the layers that an autopsy ranked."""
-    found = [each for each in order if isinstance(each, Mapping)] if isinstance(order, list) else []
-    parts = []
-    for each in found[:_MOST]:
-        ratio = each.get("ratio")
-        size = f", {digits(float(ratio))} times its usual" if isinstance(ratio, int | float) else ""
-        parts.append(f"{each.get('place')} (step {each.get('step')}{size})")
-    return ", ".join(parts)

@@ -75,7 +75,7 @@ def _cures(case: Case) -> list[Cure | None]:
             Cure(
                 meaning="norm what the branches read",
                 words=("norm=layernorm",),
-                support="normlab, 16 layers at init.gain=2: 3.08 nats after 40 steps; not finite without",
+                support=cures.elsewhere("init.gain=2, 40 steps", "3.08 nats; not finite without", layers=16),
                 source=cures.XIONG,
             )
         )
@@ -84,7 +84,7 @@ def _cures(case: Case) -> list[Cure | None]:
             case,
             "rezero",
             "ReZero: each branch starts at 0 and learns its own size",
-            "normlab, 16 layers at init.gain=2 without a norm: 3.01 nats after 40 steps",
+            cures.elsewhere("no norm, init.gain=2, 40 steps", "3.01 nats; not finite without", layers=16),
             REZERO,
         )
     )

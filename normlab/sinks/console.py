@@ -208,6 +208,11 @@ def _importance(event: Mapping[str, Any]) -> tuple[int, int]:
     return TELLING.index(kind) if kind in TELLING else len(TELLING), event["step"]
 
 
+def _is_over(event: Mapping[str, Any]) -> bool:
+    """Whether it was a mere spike from which the run came back: of a stable run, nothing to explain."""
+    return event["kind"] == "spike" and bool(event["recovered"])
+
+
 def _kinds(name: str, summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(kind, summary.get(f"{name}/{kind}")) for kind in ("best", "final")]
 
@@ -224,7 +229,9 @@ def _where(run: Progress, summary: Mapping[str, Any]) -> Iterable[Text]:
     if directory.resolve().is_relative_to(Path.cwd()):
         directory = directory.resolve().relative_to(Path.cwd())
     yield Text.assemble(("run directory: ", "dim"), str(directory))
-    if summary.get("status") == "finished" and summary.get("outcome") != "stable":
+    if summary.get("status") == "finished" and (
+        summary.get("outcome") != "stable" or not all(map(_is_over, run.events.values()))
+    ):
         yield Text.assemble(("why: ", "dim"), f"normlab explain {shlex.quote(str(directory))}")
     known = summary.get("wandb") or {}
     if known.get("url"):

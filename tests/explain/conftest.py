@@ -131,16 +131,6 @@ def overflow(row):
         row["grad_norm/global"] = 5e4
 
 
-def alone(row):
-    if row["step"] == 50:
-        row |= {"grad_norm/layer_03": 200.0}
-
-
-def together(row):
-    if row["step"] == 50:
-        row |= {f"grad_norm/{layer}": 200.0 for layer in LAYERS}
-
-
 def gap(row):
     if row["step"] == 50:
         row["val/loss"] = 4.0
@@ -194,7 +184,6 @@ TROUBLES = {
         nan, BROKEN, ["layer_02/ffn.in", "-3.5 and 4.25", "0.5 at step 39"], 40, overflow
     ),
     "overflowed": Trouble(overflow, BROKEN, ["1.0e+30", "50,000"], 40, nan),
-    "one_layer_jumped": Trouble(alone, SPIKE, ["layer_03", "1,000 times"], 50, together),
     "modes_differ": Trouble(gap, LEAKY, ["4.000 nats at step 50", "1.65 above"], 50, no_gap),
     "branches_tiny": Trouble(tiny, {}, ["1.0 %"], 0, nothing),
 }

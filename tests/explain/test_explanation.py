@@ -1,6 +1,8 @@
 """Whole explanations: their order, cures and commands, what is not known, files that are not as they were."""
 
 import json
+import math
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -58,15 +60,27 @@ def test_cures_that_the_run_had_are_not_offered(explained, troubles):
     assert words(without, "attention_saturates")[0] == "placement.qk_norm=head"
 
 
+def test_figures_of_another_model_say_which_it_was(explained, troubles):
+    supports = [
+        offer.cure.support
+        for name in troubles
+        for cause in told_of(explained, troubles, name).causes
+        for offer in cause.offers
+    ]
+    measured = [support for support in supports if re.search(r"\d nats", support)]
+    assert len(measured) > 5
+    assert [each for each in measured if not re.search(r"elsewhere \(\d+ layers, .+\): ", each)] == []
+
+
 def test_a_command_is_the_run_with_the_cure(explained, troubles):
-    settings = {"divergence.plateau.window": 10, "optimizer.lr": 3e-3, "fault.step": 7, "seed": 4}
+    settings = {"divergence.plateau.window": 10, "optimizer.lr": 3e-3, "model.heads": 2, "seed": 4}
     told = told_of(explained, troubles, "gradient_dies", settings=settings)
     for offer in told.causes[0].offers:
         program, verb, *overrides = offer.command.split()
         assert (program, verb) == ("normlab", "train")
         config = compose(overrides)
-        own = {"seed": config.seed, "fault.step": config.fault.step, "depth": config.depth}
-        assert own == {"seed": 4, "fault.step": 7, "depth": 4}
+        own = {"seed": config.seed, "model.heads": config.model.heads, "depth": config.depth}
+        assert own == {"seed": 4, "model.heads": 2, "depth": 4}
         for word in offer.cure.words:
             assert word in overrides
     assert compose(told.causes[0].offers[0].command.split()[2:]).placement.name == "post"
@@ -116,11 +130,59 @@ def test_a_stable_loss_with_events_is_no_healthy_run(explained, troubles, event_
     assert told.closest is None and names(told) == ["attention_saturates"]
 
 
-def test_the_order_of_an_autopsy_is_told(explained, event_of):
-    order = [{"place": "layer_03", "metric": "grad_norm", "step": 48, "ratio": 12.0, "z": 9.0}]
-    spike = event_of("spike", 50, end=51, recovered=True, recovery_steps=1, order=order)
-    told = explained(events=[spike], outcome="spiked")
-    assert any("layer_03 (step 48, 12 times its usual)" in line for line in told.happened)
+def test_what_began_after_the_trouble_is_none_of_its_causes(explained, troubles, event_of):
+    """A run is not finite from step 40 on; the gradient of one place goes wild at step 50."""
+    change, run, *_ = troubles["broke_at_once"]
+    late = event_of("spike", 50, metric="grad_norm/layer_03", layers=["layer_03"], recovery_steps=1)
+    told = explained(change, **run | {"events": [*run["events"], late]})
+    assert names(told) == ["broke_at_once"]
+    # Before it, it is one.
+    told = explained(change, **run | {"events": [*run["events"], late | {"step": 38}]})
+    assert names(told) == ["one_layer_jumped", "broke_at_once"]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [({"end": 52, "recovered": True}, "and was back at step 52."), ({}, "had not come back")],
+)
+def test_a_spike_is_told_with_its_end(explained, event_of, end, words):
+    told = explained(events=[event_of("spike", 50, **end)], outcome="spiked")
+    assert "jumped at step 50" in told.happened[0] and words in told.happened[0]
+
+
+def test_of_a_run_that_came_back_later_trouble_has_its_cause_told_last(explained, troubles, event_of):
+    grown = event_of("logit_growth", 24)
+    late = event_of("spike", 50, metric="grad_norm/layer_03", layers=["layer_03"], recovery_steps=1)
+
+    def once(row):
+        if row["step"] == 0:
+            troubles["rate_too_high"].change(row)
+            row |= {key: value / 2 for key, value in row.items() if key.startswith("update/ratio/")}
+
+    told = explained(once, events=[grown, late], outcome="stable")
+    # However much stronger what the numbers say of the later one.
+    assert [cause.finding.strength for cause in told.causes] == ["likely", "shown"]
+    assert [(cause.name, cause.later) for cause in told.causes] == [
+        ("rate_too_high", False),
+        ("one_layer_jumped", True),
+    ]
+
+
+def test_the_cause_of_what_decided_the_outcome_comes_first(explained, troubles, event_of):
+    """A gradient that dies for long makes nothing not finite: what broke in that step did."""
+
+    def both(row):
+        troubles["gradient_dies"].change(row)
+        troubles["broke_at_once"].change(row)
+
+    fault = {"fault.kind": "nan_gradient", "fault.step": 40, "fault.layer": 2}
+    run = troubles["broke_at_once"].run | {"settings": fault, "placement": "post"}
+    told = explained(both, **run | {"events": [*run["events"], event_of("plateau", 55)]})
+    assert names(told) == ["broke_at_once", "gradient_dies"]
+    first, second = told.causes
+    assert [compose(offer.command.split()[2:]).fault.kind for offer in first.offers] == ["none"]
+    assert second.offers
+    assert not any("fault" in offer.command for offer in second.offers)
 
 
 def test_torn_and_foreign_lines_are_told_and_the_rest_is_used(run_of, troubles):
@@ -155,6 +217,56 @@ def test_without_summary_and_events_the_rows_tell(run_of):
     assert "is not JSON" in told.notes[0]
 
 
+def test_rows_that_end_before_the_trouble_are_not_diagnosed(run_of, troubles):
+    directory = told_of(run_of, troubles, "gradient_dies")
+    rows = (directory / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (directory / "metrics.jsonl").write_bytes(b"".join(rows[:17]))
+    told = explain(directory)
+    assert told.onset == 46 and told.rows_end == 16
+    assert told.causes == [] and len(told.unknown) == 1 and "rows end at step 16" in told.unknown[0]
+    assert "at step 16, where the rows end" in told.happened[1] and "at the end" not in " ".join(
+        told.happened
+    )
+    assert "17 rows for 56 steps: they end at step 16" in told.notes
+
+
+def numbers_of(told, name):
+    (found,) = [each for each in told.numbers if each.name == name]
+    return found
+
+
+def test_what_was_shown_before_the_trouble_is_not_the_trouble(explained, event_of):
+    """The gradient is 133 at step 30 and 0.5 before and after; it had been 2 at the start."""
+
+    def spike(row):
+        row["grad_norm/global"] = {0: 2.0, 30: 133.0}.get(row["step"], 0.5)
+        row["lr"] = 0.03 if row["step"] == 31 else 1e-3
+        if row["step"] % 20:
+            row["attention/max_logit/layer_02"] = math.nan
+
+    event = event_of("spike", 30, metric="grad_norm/global")
+    told = explained(spike, events=[event], outcome="stable")
+    gradient = numbers_of(told, "gradient norm")
+    steps = [(point.step, point.value) for point in (gradient.start, gradient.before, gradient.onset)]
+    assert steps == [(0, 2.0), (29, 0.5), (30, 133.0)] and gradient.end.value == 0.5
+    assert gradient.factor == pytest.approx(133 / 0.5)
+    # Before, at and after the onset the rate is as ever; one step later it is 30 times that.
+    assert numbers_of(told, "learning rate").factor == pytest.approx(30)
+    # What was not finite in the last row is not told by the last row in which it was.
+    assert math.isnan(numbers_of(told, "attention logit, most").end.value)
+    assert numbers_of(told, "attention logit, most").record()["onset"]["step"] == 30
+
+
+@pytest.mark.parametrize(("loss", "within"), [(3.08, True), (3.12, True), (2.9, False), (3.3, False)])
+def test_what_is_a_little_below_the_unigram_entropy_is_hardly_more(explained, loss, within):
+    def level(row):
+        row["loss"] = loss
+
+    told = " ".join(explained(level).happened)
+    assert ("Within 0.1 nat of the unigram entropy" in told) == within
+    assert ("and hardly more yet" in told) == within and "nothing more" not in told
+
+
 def test_what_is_no_run_is_refused(run_of, tmp_path):
     directory = run_of()
     (directory / "metrics.jsonl").write_text("not a row\n")
@@ -187,7 +299,8 @@ def test_the_page_fits_eighty_columns_but_for_commands(run_of, troubles, monkeyp
     assert max(map(len, lines)) <= 80
     for part in (
         "What happened",
-        "before step 46",
+        "around step 46",
+        " before 46 ",
         "the numbers show it",
         "What is done about it",
         "2002.04745",
@@ -209,3 +322,14 @@ def test_a_real_run_with_a_fault_is_explained(small, tmp_path):
     assert names(told)[0] == "broke_at_once"
     assert "layer_01" in told.causes[0].finding.claim
     assert "on purpose" in told.causes[0].finding.evidence[-1].text
+
+
+@pytest.mark.parametrize("factor", [10, 1000])
+def test_a_real_run_with_one_gradient_scaled_is_explained(small, tmp_path, factor):
+    fault = {"fault.kind": "gradient_scale", "fault.step": 40, "fault.layer": 1, "fault.factor": factor}
+    run(small({"depth": 3, "train.steps": 50} | fault), tmp_path / "run", plain=True)
+    told = explain(tmp_path / "run")
+    assert names(told)[0] == "one_layer_jumped"
+    finding = told.causes[0].finding
+    assert "layer_01 alone" in finding.claim and finding.step == 40
+    assert "fault.kind=gradient_scale fault.step=40 fault.layer=1" in finding.evidence[-1].text

@@ -298,6 +298,27 @@ def test_the_summary_tells_the_run_in_words(opening_of, made):
 
 
 @pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        (None, False),
+        ({"kind": "spike", "end": 6, "recovered": True}, False),
+        ({"kind": "spike"}, True),
+        ({"kind": "spike", "end": 9, "recovered": False}, True),
+        ({"kind": "logit_growth", "end": 9, "recovered": True}, True),
+    ],
+)
+def test_a_stable_run_points_to_why_unless_it_only_spiked_and_came_back(opening_of, made, event, why):
+    console = pipe()
+    sink = ConsoleSink(console)
+    sink.open(opening_of())
+    sink.row(made.row(0))
+    if event is not None:
+        sink.event(made.event(5, **event))
+    sink.close(made.summary(outcome="stable"))
+    assert ("why: normlab explain" in told(console)) == why
+
+
+@pytest.mark.parametrize(
     ("summary", "words"),
     [
         ({"status": "interrupted", "outcome": "stable"}, "interrupted at step 10 of 30, stable so far"),
