@@ -129,6 +129,10 @@ class Case:
         before = [point for point in points if point.step <= step]
         return before[-1] if before else (points[0] if points else None)
 
+    def before(self, key: str, step: int) -> Point | None:
+        """The last finite value before `step`."""
+        return next((point for point in reversed(self.series(key)) if point.step < step), None)
+
     def first(self, key: str) -> Point | None:
         return next(iter(self.series(key)), None)
 

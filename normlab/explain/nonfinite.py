@@ -28,10 +28,12 @@ def broke_at_once(case: Case) -> Finding | None:
     place = _origin(case, event)
     local = _only_there(case, step)
     evidence = [*_where(case, event, low, high), *local]
+    loss = case.before("loss", step)
+    beside = f", and the loss {loss.value:.3f}" if loss else ""
     evidence.append(
         Evidence(
             f"the gradient was {digits(before.last.value)} at step {before.last.step}, {before.times:.1f} "
-            f"times its usual size, and the loss {case.loss(step - 1):.3f}: no sign before",
+            f"times its usual size{beside}: no sign before",
             before.last,
         )
     )

@@ -17,7 +17,7 @@ def story(case: Case) -> list[str]:
 
 def _outcome(case: Case) -> str:
     event, step = case.decisive, case.onset
-    before = next((point for point in reversed(case.series("loss")) if point.step < step), None)
+    before = case.before("loss", step)
     words = {
         "stable": "Nothing happened: no detector saw an instability of the loss.",
         "stuck": f"The run got stuck: from step {step} on the loss no longer fell.",
