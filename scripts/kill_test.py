@@ -1,12 +1,11 @@
-"""What a kill costs: `python scripts/kill_test.py [--kills N] [--sweep] [KEY=VALUE]...`.
+"""What a kill costs: `python scripts/kill_test.py [--kills N] [KEY=VALUE]...`.
 
 Trains a small run, ends its process with SIGKILL at a random point, resumes it, ends it again, until it is
 done; then another, until there were N kills. Each has a token cache of its own, and is compared with the same
 run undisturbed: rows byte for byte outside `time/`, events, summary but for times, checkpoints, tokens.
 
 The points are lines of normlab's own files, drawn evenly from all that the undisturbed run went through there
-(`step`, `checkpoint`, `rows`, `write`, `cache`, `wandb`), or moments of time. With `--sweep` the words are
-those of `normlab train -m`; the same command is given again until it ends by itself, and every job compared.
+(`step`, `checkpoint`, `rows`, `write`, `cache`, `wandb`), or moments of time. `kill_sweep.py` kills sweeps.
 """
 
 import argparse
@@ -119,46 +118,21 @@ def attempt(action: Action, folder: Path, trace: Trace | None, seconds: float | 
     return process.exitcode
 
 
-class Single:
-    """One run in `folder/run`: trained, then resumed."""
-
-    def __init__(self, words: list[str]) -> None:
-        self.words = words
-
-    def action(self, folder: Path) -> Action:
-        if (folder / "run" / "config.yaml").exists():
-            return lambda: resume(Path("run"), [])
-        return lambda: launch([*self.words, "hydra.run.dir=run"])
-
-    def done(self, folder: Path) -> bool:
-        summary = folder / "run" / "summary.json"
-        return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
-
-    def runs(self, folder: Path) -> list[Path]:
-        return [folder / "run"]
-
-    def places(self) -> list[str]:
-        return [*PLACES, ANY_TIME]
+def action(words: list[str], folder: Path) -> Action:
+    """Train `folder/run`, or go on with it."""
+    if (folder / "run" / "config.yaml").exists():
+        return lambda: resume(Path("run"), [])
+    return lambda: launch([*words, "hydra.run.dir=run"])
 
 
-class Sweep(Single):
-    """The runs of a named sweep, by the same command each time; its jobs have processes of their own."""
-
-    def action(self, folder: Path) -> Action:
-        return lambda: launch(["-m", *self.words, "sweep.name=killed"])
-
-    def done(self, folder: Path) -> bool:
-        return False  # until the command ends by itself
-
-    def runs(self, folder: Path) -> list[Path]:
-        return sorted(path.parent for path in folder.glob("outputs/sweeps/killed/*/config.yaml"))
-
-    def places(self) -> list[str]:
-        return [ANY_TIME]
+def finished(folder: Path) -> bool:
+    summary = folder / "run" / "summary.json"
+    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
 
 
-def draw(places: list[str], lines: Counter[str], seconds: float, dice: random.Random) -> Iterator[Point]:
+def draw(lines: Counter[str], seconds: float, dice: random.Random) -> Iterator[Point]:
     """Points without end: the places in turn, in ever new order, and one of the lines of each."""
+    places = [*PLACES, ANY_TIME]
     while True:
         for place in dice.sample(places, len(places)):
             if place == ANY_TIME:
@@ -167,18 +141,18 @@ def draw(places: list[str], lines: Counter[str], seconds: float, dice: random.Ra
                 yield place, Trace(place, dice.randint(1, lines[place])), None
 
 
-def disturbed(what: Single, folder: Path, points: Iterator[Point], most: int) -> Counter[str]:
+def disturbed(words: list[str], folder: Path, points: Iterator[Point], most: int) -> Counter[str]:
     """Train in `folder` with up to `most` kills; returns how many there were of each place."""
     folder.mkdir()
     kills: Counter[str] = Counter()
     while True:
         place, trace, seconds = next(points) if kills.total() < most else ("", None, None)
-        code = attempt(what.action(folder), folder, trace, seconds)
+        code = attempt(action(words, folder), folder, trace, seconds)
         if code == -signal.SIGKILL:
             kills[place] += 1
         elif code != 0:
             raise SystemExit(f"an attempt ended with {code}: {(folder / 'log.txt').read_text()[-2000:]}")
-        if code == 0 or what.done(folder):
+        if code == 0 or finished(folder):
             return kills
 
 
@@ -215,10 +189,9 @@ def tokens(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(cache)): path.read_bytes() for path in files}
 
 
-def compare(what: Single, ours: Path, whole: Path) -> list[str]:
-    """What differs, over all runs and the tokens."""
-    pairs = zip(what.runs(ours), what.runs(whole), strict=True)
-    found = [f"{run.name}: {name}" for run, other in pairs for name in differences(run, other)]
+def compare(ours: Path, whole: Path) -> list[str]:
+    """What differs, of the run and the tokens."""
+    found = differences(ours / "run", whole / "run")
     return found + (["the token cache"] if tokens(ours) != tokens(whole) else [])
 
 
@@ -228,31 +201,29 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the points")
-    parser.add_argument("--sweep", action="store_true", help="the words are those of a sweep")
     parser.add_argument("--wandb", action="store_true", help="with wandb, offline")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="laid over a tiny run's")
     options = parser.parse_args()
     mode = "offline" if options.wandb else "disabled"
     words = [*WORDS, f"tracker.mode={mode}", *options.words]
-    what = (Sweep if options.sweep else Single)(words)
     folder, dice = Path(tempfile.mkdtemp(prefix="normlab-kills-")), random.Random(options.seed)
     whole, began = folder / "whole", time.monotonic()
     whole.mkdir()
-    if code := attempt(what.action(whole), whole, Trace()):
+    if code := attempt(action(words, whole), whole, Trace()):
         raise SystemExit(f"the undisturbed run ended with {code}: {(whole / 'log.txt').read_text()[-2000:]}")
     lines = Counter(json.loads((whole / "lines.json").read_text()))
-    points = draw(what.places(), lines, time.monotonic() - began, dice)
+    points = draw(lines, time.monotonic() - began, dice)
     kills: Counter[str] = Counter()
     wrong: list[str] = []
     trials = 0
     while kills.total() < options.kills:
         trials += 1
         ours = folder / f"killed-{trials}"
-        most = options.kills if options.sweep else min(MOST, options.kills - kills.total())
-        kills += disturbed(what, ours, points, most)
-        wrong += [f"{ours}: {name}" for name in compare(what, ours, whole)]
+        most = min(MOST, options.kills - kills.total())
+        kills += disturbed(words, ours, points, most)
+        wrong += [f"{ours}: {name}" for name in compare(ours, whole)]
     table = Table("killed in", "kills", "points", title=f"{kills.total()} kills, {trials} runs")
-    for place in what.places():
+    for place in (*PLACES, ANY_TIME):
         table.add_row(place, str(kills[place]), str(lines[place] or "-"))
     Console().print(table)
     took = f"{time.monotonic() - began:.0f} s"
