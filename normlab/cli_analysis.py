@@ -1,4 +1,4 @@
-"""The commands that read runs: `normlab compare` and `normlab runs`."""
+"""The commands that read runs: `normlab compare`, `normlab runs` and `normlab sync`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +76,30 @@ def runs(
         print_runs(folders or [Path("outputs")], filters, as_json=as_json)
 
 
+def sync(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN_OR_SWEEP...", help="Run directories, sweeps")],
+    project: Annotated[
+        str | None, typer.Option("--project", help="Another project than the runs' own")
+    ] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Another entity than the runs' own")] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Make folders that wandb sync uploads, without a server or a key"),
+    ] = False,
+) -> None:
+    """Send runs to wandb that were made offline or without it: rows, events, pictures, summary.
+
+    The same again sends only what is new. Exit code: 0 done, 1 a run did not get there, 2 bad input.
+    """
+    with refusals():
+        from normlab.sync import Target
+        from normlab.sync import sync as send
+
+        failed = send(paths, Target(project=project, entity=entity, offline=offline))
+        if failed:
+            raise typer.Exit(1)
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """What the user can put right is one message and exit code 2."""
@@ -90,3 +114,4 @@ def register(app: typer.Typer) -> None:
     """Put the commands among those of `app`."""
     app.command(add_help_option=False)(compare)
     app.command()(runs)
+    app.command()(sync)

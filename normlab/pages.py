@@ -62,6 +62,7 @@ def main_page() -> Page:
                     ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
                     ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
+                    ("sync RUN_OR_SWEEP", "Send runs to wandb that were made offline or without it"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),

@@ -11,6 +11,11 @@ from typing import Any
 from normlab.sinks.run_directory import plain
 
 
+def note_of(directory: Path) -> Path:
+    """Where a run notes its last mirror."""
+    return directory / "wandb" / "attempt.json"
+
+
 def read_note(note: Path) -> dict[str, str]:
     """Id and mode of the run's last mirror in wandb; empty if there was none."""
     with suppress(OSError, ValueError):
@@ -18,6 +23,12 @@ def read_note(note: Path) -> dict[str, str]:
         if isinstance(known, dict) and {"id", "mode"} <= known.keys():
             return known
     return {}
+
+
+def server_has(directory: Path) -> str:
+    """The id of the run's last offline folder that `wandb sync` uploaded; empty if it did none."""
+    synced = sorted(path.parent.name for path in directory.glob("wandb/offline-run-*/*.synced"))
+    return synced[-1].rpartition("-")[2] if synced else ""
 
 
 def remove_replaced(directory: Path) -> None:

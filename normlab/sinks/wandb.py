@@ -26,9 +26,9 @@ from normlab.config import TrackerConfig
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.budget import coarse
 from normlab.sinks.deadline import within
-from normlab.sinks.mirror import cell, flat, read_note, remove_replaced, words
+from normlab.sinks.mirror import cell, flat, note_of, read_note, remove_replaced, words
 from normlab.sinks.run_directory import read_rows
-from normlab.sinks.wandb_start import FINISH_TIMEOUT, GRACE, Start, teardown
+from normlab.sinks.wandb_start import GRACE, Start, teardown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,8 +58,9 @@ class WandbSink:
     """Mirrors a run in wandb.
 
     `pictures(run directory)` gives the images for the last row, by key; `warn` takes the one warning, `tell`
-    the line before a wait; `kind` is wandb's job type. After `open`, `mode` is online, offline or disabled,
-    `directory` the folder in `RUN/wandb/`, `url` the page.
+    the line before a wait; `kind` is wandb's job type. `replay`: nothing trains meanwhile, so an upload may
+    take long, and no offline folder stands in for a server. After `open`, `mode` is online, offline or
+    disabled, `directory` the folder in `RUN/wandb/`, `url` the page.
     """
 
     def __init__(
@@ -69,17 +70,23 @@ class WandbSink:
         warn: Callable[[str], None] = _log.warning,
         tell: Callable[[str], None] = _say,
         kind: str = "train",
+        *,
+        replay: bool = False,
     ) -> None:
         self.mode = "disabled"
         self.directory: Path | None = None
         self.url: str | None = None
         self.problem: str | None = None
-        self._start = Start(tracker, kind, self._complain, tell)
+        #: Rows that wandb was given, or will be at the end.
+        self.sent = 0
+        self._start = Start(tracker, kind, self._complain, tell, replay=replay)
+        self._consequence = "" if replay else ", so the run goes on without it"
         self._pictures = pictures
         self._warn = warn
         self._run: Any = None
         self._lost = False
         self._run_directory = Path()
+        self._resumed = False
         self._held: dict[str, Any] | None = None
         self._next_step = 0
         self._lowest: dict[str, float] = {}
@@ -120,14 +127,15 @@ class WandbSink:
         try:
             self._begin(asked, opening)
         except Exception as error:
-            self._lose("wandb did not start, so the run goes on without it", error)
+            self._lose(f"wandb did not start{self._consequence}", error)
 
     def row(self, row: Row) -> None:
+        self._note_lowest(row)
         if self._run is None or row["step"] < self._next_step:  # type: ignore[operator]
             return
         held = self._held
         self._held = {key: value for key, value in coarse(row).items() if not isinstance(value, str)}
-        self._note_lowest(row)
+        self.sent += 1
         if held is not None:
             self._log(held)
 
@@ -140,7 +148,7 @@ class WandbSink:
             try:
                 self._run.alert(title=title[:_TITLE], text=str(event["message"]), level="WARN")
             except Exception as error:
-                self._lose("wandb failed, so the run goes on without it", error)
+                self._lose(f"wandb failed{self._consequence}", error)
 
     def close(self, summary: Mapping[str, Any]) -> None:
         if self._run is None:
@@ -155,12 +163,16 @@ class WandbSink:
         code = _EXIT_CODES.get(str(summary.get("status")), 1)
         try:
             run.summary.update(flat({**summary, "wandb": None, "sizes": None}) | lowest)
-            within(FINISH_TIMEOUT + 5, lambda: run.finish(exit_code=code))
+            within(self._start.finish_timeout + 5, lambda: run.finish(exit_code=code))
         except Exception as error:
             self._lose("wandb did not finish", error)
+            return
+        if self._resumed and self.directory is not None:
+            remove_replaced(self.directory)
 
     def _begin(self, asked: str, opening: Opening) -> None:
-        note = opening.directory / "wandb" / "attempt.json"
+        self._resumed = opening.resumed
+        note = note_of(opening.directory)
         known = read_note(note) if opening.resumed else {}
         go_on = known.get("mode") == "online"
         identity = known["id"] if go_on else secrets.token_hex(4)
@@ -172,14 +184,12 @@ class WandbSink:
         self._run.summary.update(flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
         self._events = {event_key(event): event for event in opening.events}
         if go_on:
-            for row in read_rows(opening.directory):
-                self._note_lowest(row)
             # wandb itself may report step 0 here, though the server has rows.
             self._next_step = max(self._run.step, int(self._run.summary.get("step", -1)) + 1)
-        elif opening.resumed:
+        if opening.resumed:
             for row in read_rows(opening.directory):
                 self.row(row)
-            if self._run is not None:
+            if self.mode == "offline" and self._run is not None:
                 remove_replaced(self.directory)
 
     def _note_lowest(self, row: Row) -> None:
@@ -201,7 +211,7 @@ class WandbSink:
                     self._complain(f"no pictures in wandb ({words(error)})")
             self._run.log(data, step=data["step"], commit=True)
         except Exception as error:
-            self._lose("wandb failed, so the run goes on without it", error)
+            self._lose(f"wandb failed{self._consequence}", error)
 
     def _define(self, keys: Iterable[str]) -> None:
         """Give new keys `step` as their axis, and say what of them is kept in the summary.

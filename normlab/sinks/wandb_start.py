@@ -16,6 +16,8 @@ from normlab.sinks.mirror import words
 #: less than the 10 s that a start may lose: wandb then has to be torn down and opened again, offline.
 INIT_TIMEOUT = 5.0
 FINISH_TIMEOUT = 60.0
+#: The latter where nothing else waits for it.
+REPLAY_TIMEOUT = 600.0
 #: Seconds for a wandb that has failed to clean up.
 GRACE = 5.0
 #: What wandb allows for names and tags, in characters.
@@ -33,18 +35,29 @@ _MODES = {
 
 
 class Start:
-    """Starts runs in wandb. `complain` takes what did not go as asked, `tell` the line before a wait."""
+    """Starts runs in wandb. `complain` takes what did not go as asked, `tell` the line before a wait.
+
+    `replay`: a server that cannot be had is an error, and `finish_timeout` is long.
+    """
 
     #: Whether a run of this process found no server: the next ones of a sweep need not wait for it again.
     unreachable: ClassVar[bool] = False
 
     def __init__(
-        self, tracker: TrackerConfig, kind: str, complain: Callable[[str], None], tell: Callable[[str], None]
+        self,
+        tracker: TrackerConfig,
+        kind: str,
+        complain: Callable[[str], None],
+        tell: Callable[[str], None],
+        *,
+        replay: bool = False,
     ) -> None:
         self._tracker = tracker
         self._kind = kind
         self._complain = complain
         self._tell = tell
+        self._replay = replay
+        self.finish_timeout = REPLAY_TIMEOUT if replay else FINISH_TIMEOUT
 
     def asked(self) -> str:
         """auto, online, offline or disabled: what the config asks for, or else WANDB_MODE."""
@@ -69,22 +82,21 @@ class Start:
             try:
                 return self._init(mode, identity, opening), mode
             except Exception as error:
+                Start.unreachable = True
+                if self._replay:
+                    raise
                 self._complain(
                     f"wandb cannot reach its server, so this run is recorded offline ({words(error)})"
                 )
-            Start.unreachable = True
             teardown()  # else the identity counts as in use
             return self._init("offline", identity, opening), "offline"
 
     def _choose(self, mode: str) -> str:
         """online or offline, for what was asked for. Never asks the user."""
-        import wandb
-
         if mode == "offline":
             return "offline"
         _hush()
-        # Without this check wandb would ask for a key on a terminal, and wait for ever.
-        if not wandb.login(prompt=False, verify=False):
+        if not has_key():
             if mode != "auto":
                 self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
             return "offline"
@@ -118,10 +130,17 @@ class Start:
                 disable_git=True,
                 save_code=False,
                 init_timeout=INIT_TIMEOUT,
-                finish_timeout=FINISH_TIMEOUT,
+                finish_timeout=self.finish_timeout,
                 finish_timeout_raises=True,
             ),
         )
+
+
+def has_key() -> bool:
+    """Whether wandb has an API key. Else it would ask for one on a terminal, and wait for ever."""
+    import wandb
+
+    return bool(wandb.login(prompt=False, verify=False))
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from PIL import Image
 
 from normlab.config import TrackerConfig
 from normlab.run import run
-from normlab.sinks import wandb as module
 from normlab.sinks import wandb_start
 from normlab.sinks.budget import coarse
 from normlab.sinks.run_directory import RunDirectory, read_rows, truncate
@@ -488,7 +487,7 @@ def test_a_finish_that_hangs_is_given_up(opening_of, made, monkeypatch):
     opening, warnings = opening_of(), []
     fake = stand_in(monkeypatch, opening)
     fake.run.finish = lambda exit_code: time.sleep(30)
-    monkeypatch.setattr(module, "FINISH_TIMEOUT", -4.9)
+    monkeypatch.setattr(wandb_start, "FINISH_TIMEOUT", -4.9)
     sink = WandbSink(TrackerConfig(), warn=warnings.append)
     began = time.monotonic()
     record = mirror(sink, opening, made, [made.row(0)])
