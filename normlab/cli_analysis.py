@@ -1,4 +1,4 @@
-"""The commands that read runs: `normlab compare`, `normlab runs` and `normlab sync`."""
+"""The commands that read runs: `normlab compare`, `runs`, `sync` and `workspace`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +100,42 @@ def sync(
             raise typer.Exit(1)
 
 
+workspace = typer.Typer(no_args_is_help=True, help="The comparison of runs as a saved view in wandb.")
+
+
+@workspace.callback()
+def _workspace() -> None:
+    pass
+
+
+@workspace.command()
+def create(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN_OR_SWEEP...", help="Run directories, sweeps")],
+    project: Annotated[
+        str | None, typer.Option("--project", help="Another project than the runs' own")
+    ] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Another entity than the runs' own")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what would be sent, and send nothing; needs no key")
+    ] = False,
+) -> None:
+    """Make a saved view of these runs in wandb: losses with floors, layers, events, grouped by what differs.
+
+    Send the runs there first, with normlab sync. Needs pip install 'normlab[wandb-workspace]'.
+    """
+    with refusals():
+        from normlab.analysis.runs import load
+        from normlab.analysis.wandb_view import Place, save_workspace, spec
+
+        place, runs = Place(entity=entity, project=project), load(*paths)
+        if as_json:
+            import json
+
+            typer.echo(json.dumps(spec(runs, place), indent=1))
+        else:
+            typer.echo(save_workspace(runs, place))
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """What the user can put right is one message and exit code 2."""
@@ -115,3 +151,4 @@ def register(app: typer.Typer) -> None:
     app.command(add_help_option=False)(compare)
     app.command()(runs)
     app.command()(sync)
+    app.add_typer(workspace, name="workspace")

@@ -63,6 +63,7 @@ def main_page() -> Page:
                     ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
                     ("sync RUN_OR_SWEEP", "Send runs to wandb that were made offline or without it"),
+                    ("workspace create RUN", "Make a saved view of the comparison in wandb"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
             ),

@@ -19,7 +19,7 @@ OWNERS = {
     "hydra": ("normlab.launch",),
     "omegaconf": ("normlab.launch",),
     "typer": ("normlab.cli",),
-    "wandb": ("normlab.sinks.wandb", "normlab.analysis.wandb_runs"),
+    "wandb": ("normlab.sinks.wandb", "normlab.analysis.wandb_runs", "normlab.analysis.wandb_view"),
     "datasets": ("normlab.data",),
     "huggingface_hub": ("normlab.data",),
     "tokenizers": ("normlab.data",),
