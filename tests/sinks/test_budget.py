@@ -1,10 +1,11 @@
 """What wandb gets of a row: rows of real steps, counted."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
-from normlab import groups
+from normlab import groups, naming
 from normlab.data import load_corpus
 from normlab.launch.compose import compose
 from normlab.run import build
@@ -47,7 +48,9 @@ WHOLE = (
 def first_row(*words):
     """The first step of a small model with all instruments on."""
     small = ("depth=3", "model.width=128", "model.heads=16", "model.context=8", "data.length=16384")
-    config = compose(["data=markov", "measure=full", "train.threads=1", "train.device=cpu", *small, *words])
+    given = {word.partition("=")[0] for word in words}
+    rest = [word for word in small if word.partition("=")[0] not in given]
+    config = compose(["data=markov", "measure=full", "train.threads=1", "train.device=cpu", *rest, *words])
     config = replace(config, norm=replace(config.norm, allow_leaky=True))
     return take_step(build(config, load_corpus(config.data, config.model.context)))
 
@@ -67,6 +70,27 @@ def test_every_preset_is_within_the_budget_at_any_depth(words):
     assert len(kept) - sum(by_layer) <= BESIDES
     # There is something to leave out: sixteen heads, and the kinds of parameters.
     assert len(row) - len(kept) >= 3 * (16 + 4)
+
+
+#: What wandb's documentation suggests for a project to stay quick (docs.wandb.ai/models/track/limits, 2026).
+METRICS, CALL, DOTS = 10_000, 25e6, 3
+
+
+def test_a_sweep_of_100_runs_with_24_layers_is_within_what_wandb_suggests():
+    variants = [
+        "placement=post",
+        "placement=sandwich",
+        "norm=batchnorm",
+        "activation=swiglu",
+        "preset=gemma2",
+    ]
+    rows = [first_row(word, "depth=24", "model.width=32", "model.heads=4") for word in variants]
+    names = set().union(*map(coarse, rows), WHOLE)
+    names |= {f"{family}/layer_{layer:02d}" for family in RARE for layer in range(24)}
+    assert len(names) <= 24 * A_LAYER + BESIDES < METRICS
+    assert max(len(json.dumps(coarse(row))) for row in rows) < CALL
+    keys = [key for word in variants for key, _ in naming.flat(asdict(compose([word])))]
+    assert max(key.count(".") for key in keys) <= DOTS
 
 
 def test_a_layer_has_one_series_a_family_and_sub_layers_where_there_is_no_other():
