@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import __version__, cli_analysis, cli_sweep
+from normlab import __version__, cli_analysis, cli_figures, cli_sweep
 from normlab.cli_page import draw
 from normlab.errors import UserError
 
@@ -265,6 +265,7 @@ def _refusals() -> Iterator[None]:
 
 
 cli_analysis.register(app)
+cli_figures.register(app)
 
 
 def _complete_list() -> list[str]:
