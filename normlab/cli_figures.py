@@ -73,6 +73,22 @@ def _numbers(words: str) -> list[int]:
         raise UserError(f"--steps {words}: give whole numbers with commas between, as in 1,10,100") from None
 
 
+def show(
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="The run's folder, for instance outputs/runs/...")
+    ],
+    width: Annotated[
+        int | None, typer.Option("--width", help="Columns, where the terminal's are not wanted.")
+    ] = None,
+) -> None:
+    """Show a run on the terminal: the loss with floors and events, gradient and stream by layer, events."""
+    from normlab.analysis.show import print_run
+
+    with refusals():
+        print_run(run_dir, width)
+
+
 def register(app: typer.Typer) -> None:
     """Put the commands among those of `app`."""
     app.command(add_help_option=False)(plot)
+    app.command()(show)

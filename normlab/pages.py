@@ -61,6 +61,7 @@ def main_page() -> Page:
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
                     ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
+                    ("show RUN_DIR", "A run on the terminal: loss, gradient and stream by layer, events"),
                     ("plot RUN_OR_SWEEP", "Figures of runs: loss, gradients by layer, outcome maps, ..."),
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
