@@ -70,7 +70,8 @@ def heat_maps(heats: Sequence[Heat], family: Family, title: str = "") -> "Figure
     What is not finite or, on a logarithmic scale, zero has a colour of its own. Events are marked at their
     step and, where there is one map, named, with a dot in the layer where they began.
     """
-    figure, every = panels.grid(title, [each.label for each in heats], share_x=False)
+    alike = len({tuple(each.values.places) for each in heats}) == 1
+    figure, every = panels.grid(title, [each.label for each in heats], share_x=False, share_y=alike)
     shown = [largest(each.values, each.end) for each in heats]
     pooled = np.concatenate([values.ravel() for _, values in shown])
     norm = _norm(pooled, family)
@@ -84,7 +85,7 @@ def heat_maps(heats: Sequence[Heat], family: Family, title: str = "") -> "Figure
             rasterized=True,
         )
         axes.set_xlim(each.start, each.end)
-        whole_steps(axes)
+        whole_steps(axes, wide=len(heats) == 1)
         _name_layers(axes, each.values.places, _LABELS if len(heats) == 1 else _FEW)
         if len(heats) == 1:
             mark_events(axes, each.events)

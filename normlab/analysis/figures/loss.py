@@ -102,7 +102,7 @@ def loss_curves(
     the axis becomes logarithmic.
     """
     bundles = [bundle for facet in facets for bundle in facet.bundles]
-    figure, every = panels.grid(title, [facet.label for facet in facets])
+    figure, every = panels.grid(title, [facet.label for facet in facets], above=12)
     looks = {label: _look(number) for number, label in enumerate(dict.fromkeys(b.label for b in bundles))}
     alone = len(bundles) == 1 and len(bundles[0].curves) == 1
     entries: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def loss_curves(
         for bundle in facet.bundles:
             label = "training loss" if alone else bundle.label + _count(bundles)
             entries[literal(label)] = _draw(axes, bundle, kind, looks[bundle.label], marked=not alone)
-        whole_steps(axes)
+        whole_steps(axes, wide=len(facets) == 1)
         if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             axes.set_ylabel("loss (nats per token)")
     if alone:
@@ -193,7 +193,7 @@ def _scale(axes: "Axes", bundles: Sequence[Bundle], floors: Mapping[str, float])
         axes.set_ylim(low - 0.05 * room, high + 0.05 * room)
     steps = np.concatenate([each.steps for each in trains])
     first, last = (steps.min(), steps.max()) if len(steps) else (0.0, 1.0)
-    spare = 0.01 * max(last - first, 1.0)
+    spare = 0.01 * (last - first) or 0.5
     axes.set_xlim(first - spare, last + spare)
 
 

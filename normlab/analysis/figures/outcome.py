@@ -155,7 +155,7 @@ def _draw(axes: "Axes", x: int, y: int, cell: Cell, room: float) -> None:
     if room < _ROOM:
         return
     lines = [f"{count} {name}" for name, count in cell.outcomes.items()]
-    lines += [] if cell.loss is None else [f"{cell.loss:.3f}"]
+    lines += [] if cell.loss is None else [f"{cell.loss:.3f}" if cell.loss < 100 else f"{cell.loss:.3g}"]
     dark = all(name in _DARK for name in cell.outcomes)
     mixed = len(cell.outcomes) > 1 or not set(cell.outcomes) <= set(COLOURS)
     box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5} if mixed else None

@@ -21,9 +21,11 @@ def pages(items: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:
         yield (f"-{first // MOST + 1}" if len(items) > MOST else ""), items[first : first + MOST]
 
 
-def grid(title: str, names: Sequence[str], *, share_x: bool = True) -> tuple["Figure", list["Axes"]]:
+def grid(
+    title: str, names: Sequence[str], *, share_x: bool = True, share_y: bool = True, above: float = 4
+) -> tuple["Figure", list["Axes"]]:
     """A figure with one axes for each name, which share their scales; one alone has all the room, and no name
-    of its own beside the title."""
+    of its own beside the title. `above`: points between an axes and its name."""
     count = len(names)
     # Four are a square.
     across = 2 if count in (2, 4) else min(count, _BESIDE)
@@ -32,10 +34,11 @@ def grid(title: str, names: Sequence[str], *, share_x: bool = True) -> tuple["Fi
     axes: list[Axes] = []
     for number, name in enumerate(names):
         first = axes[0] if axes else None
-        each = figure.add_subplot(down, across, number + 1, sharey=first, sharex=first if share_x else None)
+        shared = {"sharex": first if share_x else None, "sharey": first if share_y else None}
+        each = figure.add_subplot(down, across, number + 1, **shared)
         if count > 1:
-            each.set_title(literal(name, 78 // across), loc="left")
-            if number % across:
+            each.set_title(literal(name, 78 // across), loc="left", pad=above)
+            if share_y and number % across:
                 each.tick_params(labelleft=False)
             if share_x and number + across < count:
                 each.tick_params(labelbottom=False)

@@ -88,12 +88,12 @@ def stride(count: int, room: int) -> int:
     return next(size for size in sizes if count <= size * max(room, 1))
 
 
-def whole_steps(axes: "Axes") -> None:
-    """The horizontal axis counts steps."""
+def whole_steps(axes: "Axes", *, wide: bool) -> None:
+    """The horizontal axis counts steps, with fewer numbers where it is not `wide`."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(9 if wide else 5, integer=True, steps=[1, 2, 5, 10]))
 
 
 def log_axis(axis: Any, low: float, high: float) -> None:

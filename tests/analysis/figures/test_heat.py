@@ -143,6 +143,18 @@ def test_several_maps_share_one_scale_of_colours(rows_of):
     assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["a", "b"]
 
 
+def test_models_of_different_places_have_their_own_labels(rows_of, overlaps):
+    family = FAMILIES["grad_norm"]
+    rows = rows_of(200)
+    short = [{key: value for key, value in row.items() if "final_norm" not in key} for row in rows]
+    maps = [heat(name, columns(each, ["grad_norm"]), family) for name, each in (("a", rows), ("b", short))]
+    figure = heat_maps(maps * 3, family)
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes[:2]]
+    assert names == [["embedding", "0", "1", "final norm", "head"], ["embedding", "0", "1", "head"]]
+    assert all(axes.get_ylim()[1] == len(each) - 0.5 for axes, each in zip(figure.axes, names, strict=False))
+    assert not overlaps(figure, figure.axes[0].get_xticklabels())
+
+
 def test_a_family_with_values_below_zero_has_a_linear_scale():
     rows = [{"step": 0, "loss": 1.0, "update/cosine/layer_00": -0.5, "update/cosine/layer_01": 0.5}]
     figure = heat_map(rows, "update/cosine")
