@@ -29,9 +29,10 @@ FLOORS = {
 _LONGEST = 60
 #: Decades up to which a logarithmic axis has plain numbers.
 _PLAIN = 2.5
-#: Events that are named; the width of a letter of their names, and the height of one line beside the axes, as
-#: shares of the axes.
-_NAMED, _LETTER, _LINE = 8, 0.0115, 0.04
+#: Events that are named, and the width of a letter of their names as a share of the axes.
+_NAMED, _LETTER = 8, 0.0115
+#: Inches of a line of text beside the axes.
+_LINE = 0.11
 _LOOK: dict[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -140,6 +141,9 @@ def draw_floors(axes: "Axes", floors: Mapping[str, float], *, named: bool = True
     low, high = axes.get_ylim()
     known = sorted((floors[name], words) for name, words in FLOORS.items() if name in floors)
     known = [(value, words) for value, words in known if low <= value <= high]
+    grid = axes.get_subplotspec().get_gridspec()  # type: ignore[union-attr]
+    # What legend, title and numbers take is not known before it is drawn; it is less than two fifths.
+    line = _LINE / (0.6 * axes.figure.get_figheight() / grid.nrows)  # type: ignore[union-attr]
     lowest = -1.0
     for value, words in known:
         axes.axhline(value, color=GREY, linewidth=0.7, linestyle="--", zorder=1)
@@ -147,7 +151,7 @@ def draw_floors(axes: "Axes", floors: Mapping[str, float], *, named: bool = True
             continue
         share = _share(value, low, high, axes.get_yscale() == "log")
         # Names of floors that are close together stand above each other.
-        lowest = max(share, lowest + _LINE)
+        lowest = max(share, lowest + line)
         axes.annotate(
             f"{words} {value:.3f}",
             (1.0, lowest),

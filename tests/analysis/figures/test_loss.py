@@ -153,6 +153,12 @@ def test_floors_close_together_have_names_that_do_not_overlap(rows_of, overlaps)
     figure = alone(rows_of(20), {"unigram": 3.1, "bigram": 2.31, "entropy_rate": 2.305, "uniform": 5.5})
     names = [text for text in figure.axes[0].texts if text.get_text()[0] in "lube"]
     assert len(names) == 4 and not overlaps(figure, names)
+    floors = {"unigram": 3.148, "bigram": 2.414, "uniform": 5.5}
+    bundles = [Bundle(f"lr={number}", [run([5.0, 900.0])] * 2) for number in range(5)]
+    for count in (2, 3, 6):
+        figure = loss_curves([Facet("a", bundles)] * count, floors)
+        names = [text for axes in figure.axes for text in axes.texts if text.get_text()[0] in "lub"]
+        assert names and not overlaps(figure, names)
 
 
 def test_of_several_runs_the_first_event_of_each_is_marked():
