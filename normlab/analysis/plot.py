@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -76,17 +77,14 @@ def _material(sources: Sources, folder: Path, wanted: Wanted) -> Material:
     Raises:
         RunDirectoryError: a path that is not there, or holds neither.
     """
-    probes = [probe for path in sources.paths for probe in find_probes(path)]
+    probes = {path: list(find_probes(path)) for path in sources.paths}
     # A folder of probes alone holds no run, and that is no error.
-    directories = [
-        path
-        for path in sources.directories(folder)
-        if not any(probe.is_relative_to(path) for probe in probes) or next(find(path), None) is not None
-    ]
+    with_runs = [path for path in sources.paths if not probes[path] or next(find(path), None) is not None]
+    directories = Sources(paths=with_runs, addresses=sources.addresses).directories(folder)
     names = [*map(str, sources.addresses), *(path.resolve().name for path in sources.paths)]
     runs = list(load(*directories))
     name = names[0] if len(names) == 1 else f"{len(runs)} runs"
-    return Material(name=name, runs=runs, probes=probes, wanted=wanted)
+    return Material(name=name, runs=runs, probes=list(chain(*probes.values())), wanted=wanted)
 
 
 def _draw(material: Material, kinds: Sequence[str]) -> tuple[list[Drawn], Mapping[str, str]]:

@@ -224,3 +224,41 @@ def test_the_help_page_teaches(run):
 def test_infinite_floors_are_no_floors(run, measured, tmp_path):
     directory = measured(tmp_path / "one", summary={"floors": {"uniform": 1e999, "unigram": math.nan}})
     assert run("plot", directory, "loss").exit_code == 0
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_1(run, lab, tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    done = run("plot", lab, "loss", "-o", tmp_path / "notes" / "loss.png")
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and str(tmp_path / "notes") in done.stderr.replace("\n", "")
+
+
+def test_rows_without_a_loss_have_no_loss_curve(run, measured, tmp_path):
+    directory = measured(tmp_path / "one")
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.dumps({key: row[key] for key in row if key != "loss"}) for row in rows]
+    (directory / "metrics.jsonl").write_text("\n".join(lines))
+    assert "no row has a loss" in refused(run("plot", directory, "loss"))
+    assert "profile.png" in run("plot", directory).stdout
+
+
+def test_steps_are_chosen_and_named(run, lab, tmp_path):
+    done = run("plot", lab, "profile", "--steps", "3,17", "--format", "svg", "--title", "")
+    assert done.exit_code == 0
+    picture = (lab / "figures" / "profile.svg").read_text()
+    # matplotlib writes each text as a comment above its outlines.
+    assert "<!-- step 3 -->" in picture and "<!-- step 17 -->" in picture
+    assert "<!-- step 0 -->" not in picture and "lab -->" not in picture
+
+
+def test_a_probe_and_a_run_in_one_folder_are_both_drawn(run, measured, tmp_path):
+    measured(tmp_path / "lab" / "run")
+    rows = [{"placement": "pre", "depth": d, "seed": 0, "grad_last_ffn": 1.0 / d} for d in (2, 4)]
+    slope = {"placement": "pre", "quantity": "grad_last_ffn", "against": "depth", "mean": -1.0, "ci": None}
+    (tmp_path / "lab" / "probe").mkdir()
+    (tmp_path / "lab" / "probe" / "probe.json").write_text(json.dumps({"rows": rows, "slopes": [slope]}))
+    made = {line.rpartition("/")[2] for line in run("plot", tmp_path / "lab").stdout.split()}
+    assert {"loss.png", "probe.png", "slopes.png"} <= made
+    assert run("plot", tmp_path / "lab" / "probe").stdout.split() == [
+        f"{tmp_path}/lab/probe/figures/{name}.png" for name in ("probe", "slopes")
+    ]

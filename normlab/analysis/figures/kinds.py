@@ -41,6 +41,8 @@ class Kind:
 def _loss(material: Material) -> Drawn:
     grouping = material.grouping
     material.check_one_text(grouping.groups)
+    if not any("loss" in material.columns(run) for group in grouping.groups for run in group.runs.values()):
+        raise UnfitError("no row has a loss")
     shared = _facets(grouping)
     facets: dict[str, list[Bundle]] = {}
     for group in grouping.groups:
