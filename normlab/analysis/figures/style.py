@@ -129,8 +129,6 @@ def legend_below(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]
     """A legend under everything, where it hides nothing."""
     if not handles:
         return
-    # matplotlib leaves out what begins with an underscore.
-    labels = [f" {label}" if label.startswith("_") else label for label in labels]
     longest = max(map(len, labels))
     columns = max(1, min(len(labels), 130 // (longest + 8)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=2.2)

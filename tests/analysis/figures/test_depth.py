@@ -39,7 +39,7 @@ def test_the_usual_steps_are_the_ends_and_powers_of_ten(last, steps):
 def test_a_step_that_was_not_measured_is_the_nearest_one_and_none_beyond_the_end():
     measured = range(0, 160, 20)
     assert nearest_steps(measured, [1, 9, 11, 100, 150, 160, 5000]) == [0, 20, 100, 140]
-    assert nearest_steps([], [1]) == []
+    assert nearest_steps(measured, [5000]) == [] == nearest_steps([], [1])
 
 
 def test_a_line_is_the_median_of_the_seeds_with_their_range():

@@ -88,6 +88,8 @@ def test_seeds_are_a_mean_with_their_range_or_a_student_interval():
 def test_the_mean_ends_where_a_seed_does_and_the_others_go_on_by_themselves():
     curves = [run([5.0, 4.0, 3.0, 2.0]), run([5.0, 4.0]), run([5.0, 4.0, math.nan, math.nan])]
     np.testing.assert_array_equal(band(curves).steps, [0, 1])
+    # Nor does the mean come back once a seed was lost.
+    np.testing.assert_array_equal(band([run([5.0, 4.0, 3.0]), run([5.0, math.nan, 3.0])]).steps, [0])
     axes = loss_curves([Facet("", [Bundle("post", curves)])], FLOORS).axes[0]
     rest = [line.get_xydata().tolist() for line in lines_of(axes)]
     assert [[1, 4], [2, 3], [3, 2]] in rest
