@@ -70,7 +70,9 @@ def _one(path: Path) -> Run:
 
 def _head(run: Run, found: Columns) -> Iterator[Text]:
     """What became of it, what it was, and where its loss ended."""
-    yield Text.assemble((printable(run.word), STYLES.get(run.word, "bold red")), " ", " ".join(_facts(run)))
+    yield Text.assemble(
+        (printable(run.word), STYLES.get(run.word, "bold red")), " ", " ".join(_facts(run, found))
+    )
     for note in run.notes:
         yield Text(f"note: {printable(note)}", "yellow")
     if run.config:
@@ -86,10 +88,12 @@ def _head(run: Run, found: Columns) -> Iterator[Text]:
         yield Text(f"validation loss {sketch.fixed(end, 3)}{beside}")
 
 
-def _facts(run: Run) -> Iterator[str]:
-    steps, planned = run.summary.get("steps"), run.steps
-    if isinstance(steps, int):
-        yield f"after {steps}" + (f" of {planned} steps" if isinstance(planned, int) else " steps")
+def _facts(run: Run, found: Columns) -> Iterator[str]:
+    # By the rows: the summary of a run that is still going, or was killed, is that of its start.
+    steps, planned = found["step"].steps, run.steps
+    if len(steps):
+        done = f"after {int(steps[-1]) + 1}"
+        yield f"{done} of {planned} steps" if isinstance(planned, int) else f"{done} steps"
     seconds, parameters = run.summary.get("seconds"), run.summary.get("parameters")
     if isinstance(seconds, int | float):
         yield f"in {sketch.duration(seconds)}"
