@@ -2,14 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import __version__, cli_analysis, cli_sweep
+from normlab import __version__, cli_analysis, cli_figures, cli_sweep
+from normlab.cli_analysis import refusals
 from normlab.cli_page import draw
 from normlab.errors import UserError
 
@@ -231,7 +230,7 @@ def replay(
     """Look for events in a run's rows once more, with its own thresholds or others; trains nothing."""
     from normlab.replay_view import print_replay
 
-    with _refusals():
+    with refusals():
         print_replay(run_dir, overrides or [], write=write, as_json=as_json)
 
 
@@ -245,26 +244,12 @@ def explain(
     """Say in plain words what became of a run, why, and what cures it; reads its files, trains nothing."""
     from normlab.explain.page import print_explanation
 
-    with _refusals():
+    with refusals():
         print_explanation(run_dir, as_json=as_json)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Bad input as one message and exit code 2, files that cannot be read or written as 1."""
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        raise typer.Exit(1) from None
-
-
 cli_analysis.register(app)
+cli_figures.register(app)
 
 
 def _complete_list() -> list[str]:

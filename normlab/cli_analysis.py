@@ -138,12 +138,17 @@ def create(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the user can put right is one message and exit code 2."""
+    """Bad input as one message and exit code 2, files that cannot be read or written as 1."""
     try:
         yield
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
 
 
 def register(app: typer.Typer) -> None:

@@ -61,6 +61,8 @@ def main_page() -> Page:
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
                     ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
+                    ("show RUN_DIR", "A run on the terminal: loss, gradient and stream by layer, events"),
+                    ("plot RUN_OR_SWEEP", "Figures of runs: loss, gradients by layer, outcome maps, ..."),
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
                     ("sync RUN_OR_SWEEP", "Send runs to wandb that were made offline or without it"),
                     ("workspace create RUN", "Make a saved view of the comparison in wandb"),
@@ -239,6 +241,60 @@ def compare_page() -> Page:
         ),
         closing="normlab.load(DIR) gives the runs to Python, with pandas frames. "
         "Exit code: 0 done, 2 bad input.",
+    )
+
+
+def plot_page() -> Page:
+    """`normlab plot --help`."""
+    from normlab.analysis.figures.kinds import KINDS
+
+    return Page(
+        usage="normlab plot RUN_OR_SWEEP ... [KIND ...] [OPTIONS]",
+        summary="Draw runs, sweeps and probes as figures for print and screen. Without a KIND, all that fit. "
+        "Runs that differ in nothing but the seed are one curve with a band. Every logged step is drawn: a "
+        "spike of one step is seen.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab plot outputs/sweeps/mine", "Every figure, in outputs/sweeps/mine/figures/"),
+                    (
+                        "normlab plot outputs/sweeps/mine loss -o loss.pdf",
+                        "The loss curves alone, for a paper",
+                    ),
+                    (
+                        "normlab plot outputs/sweeps/mine outcome --over depth,warmup",
+                        "What became of the runs, depth across and warm-up upward",
+                    ),
+                    (
+                        "normlab plot outputs/runs/2026-... profile --steps 1,10,100",
+                        "The gradient against layer at three steps",
+                    ),
+                    (
+                        "normlab plot outputs/runs/2026-... heat --metric attention/entropy",
+                        "Another number that was measured by layer",
+                    ),
+                ),
+            ),
+            Panel(title="Kinds", lines=tuple((kind.name, kind.meaning) for kind in KINDS.values())),
+            Panel(
+                title="Options",
+                lines=(
+                    ("-o, --out FILE_OR_DIR", "else figures/ in the folder that is drawn"),
+                    ("--format png,svg,pdf", "one or more; PNG has 200 dots an inch"),
+                    ("--steps 1,10,100", "of profile and growth; the nearest ones measured"),
+                    ("--over KEY[,KEY]", "knobs of outcome: across, upward; of sensitivity"),
+                    ("--metric FAMILY", "of profile, growth, heat: stream/variance, ..."),
+                    ("--band range", "of the seeds, lowest to highest; ci: 95 % of the mean"),
+                    ("--title TEXT", "instead of the figure's own; '' for none"),
+                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
+                    ("--force", "draw losses on different texts together too"),
+                ),
+            ),
+        ),
+        closing="An image that is there is replaced, anything else never. "
+        "A folder called as a kind is ./loss. Exit code: 0 done, 2 bad input.",
     )
 
 

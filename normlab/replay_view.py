@@ -49,13 +49,18 @@ def _table(found: Sequence[Found]) -> Table:
         table.add_column(column, justify="right" if column == "step" else "left", overflow="fold")
     for each in found:
         event = each.event
-        layers = event.get("layers")
-        where = f"in {_some(layers)}" if layers else f"of {event['metric']}"
-        head = Text.assemble((str(event["kind"]), "bold"), f" {where}, {_until(event)}")
-        lines = [head, Text(str(event.get("message", "")), "dim")]
+        lines = event_lines(event)
         lines += [Text(f"differs in {', '.join(each.differs)}", "yellow")] if each.differs else []
         table.add_row(Text(each.mark, _COLOURS[each.mark]), str(event["step"]), Group(*lines))
     return table
+
+
+def event_lines(event: Mapping[str, Any]) -> list[Text]:
+    """Kind, places and end of an event on one line, its message on another."""
+    layers = event.get("layers")
+    where = f"in {_some(layers)}" if isinstance(layers, list) and layers else f"of {event['metric']}"
+    head = Text.assemble((str(event["kind"]), "bold"), f" {where}, {_until(event)}")
+    return [head, Text(str(event.get("message", "")), "dim")]
 
 
 def _some(names: Sequence[object], most: int = 3) -> str:

@@ -1,1 +1,1 @@
-"""Run directories -> figures (and, later, tables and statistics). Reads only what the sinks wrote."""
+"""Run directories -> tables, statistics and figures. Reads only what the sinks wrote."""

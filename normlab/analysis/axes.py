@@ -31,7 +31,7 @@ def sheets(study: Study) -> list[Sheet]:
     return found
 
 
-def _along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
+def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
     """The groups that differ in `key` alone, together: their other knobs, and they by their value of it."""
     found: dict[str, tuple[dict[str, Any], dict[float, Group]]] = {}
     for each in study.groups:
@@ -51,7 +51,7 @@ def sensitivity(study: Study) -> Sheet:
     rows, notes = [], []
     if any(key != RATE and key.partition(".")[0] == "optimizer" for key in study.grouping.knobs):
         notes.append("optimizers differ: a rate does not mean the same to them, nor does S")
-    for rest, axis in _along(study, RATE):
+    for rest, axis in along(study, RATE):
         curves, lost = _curves(study, axis)
         notes += [f"{label(rest)}: {lost} seeds did not run at every rate and are left out of S"] * (lost > 0)
         notes += [f"{label(rest)}: the rates are not evenly spaced; S weighs each alike"] * _uneven(
@@ -140,7 +140,7 @@ def _plus_minus(found: Estimate) -> str:
 def slopes(study: Study) -> Sheet:
     """How figures grow with depth: least-squares slopes, one a seed that ran at every depth."""
     rows = []
-    for rest, axis in _along(study, DEPTH):
+    for rest, axis in along(study, DEPTH):
         depths = list(axis)
         rows.append(
             {

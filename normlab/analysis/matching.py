@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from normlab import naming
@@ -58,9 +58,16 @@ def group(runs: Sequence[Run]) -> Grouping:
     notes = _unfinished(runs)
     if not done:
         raise UserError(f"no finished run to compare: {'; '.join(notes)}")
-    knobs = [key for key in naming.swept([run.config for run in done]) if not _within(key, REPLICATES)]
+    found = replicates(done)
+    return replace(found, notes=[*notes, *found.notes])
+
+
+def replicates(runs: Sequence[Run]) -> Grouping:
+    """All `runs` by their knobs, whatever became of them; each has a config."""
+    notes: list[str] = []
+    knobs = [key for key in naming.swept([run.config for run in runs]) if not _within(key, REPLICATES)]
     found: dict[tuple[str, ...], dict[str, Run]] = {}
-    for run in done:
+    for run in runs:
         members = found.setdefault(tuple(spell(naming.knob(run.config, key)) for key in knobs), {})
         notes += _add(members, run)
     groups = [

@@ -60,8 +60,8 @@ class Study:
         self.groups = self.grouping.groups
         self.runs = [run for each in self.groups for run in each.runs.values()]
         self.texts = _texts(self.runs)
-        if len(self.texts) > 1 and not wanted.force:
-            raise UserError(_different(self.texts))
+        if not wanted.force:
+            require_one_text(self.runs)
         self.base: Knobs = baseline(self.grouping, wanted.baseline)
         self._figures: Mapping[Path, Figures] = {run.path: measure(run, wanted.target) for run in self.runs}
 
@@ -124,6 +124,13 @@ class Study:
             Column(name=key, title=leaf if leaves.count(leaf) == 1 else key, right=False, least=4)
             for key, leaf in zip(keys, leaves, strict=True)
         ]
+
+
+def require_one_text(runs: Sequence[Run]) -> None:
+    """Raise a UserError if `runs` were trained on different texts, whose losses cannot be compared."""
+    texts = _texts(runs)
+    if len(texts) > 1:
+        raise UserError(_different(texts))
 
 
 def _texts(runs: Sequence[Run]) -> dict[str, Run]:

@@ -42,10 +42,21 @@ def by_block(rows: Sequence[Row], groups: Sequence[Mapping[str, Any]], profile: 
 
 
 def panels(rows: Sequence[Row], groups: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, Curves]]:
-    """What the picture shows: every quantity, and the profiles of the deepest models."""
+    """What the picture shows: every quantity, and the profiles of the deepest models; those that all rows
+    have."""
     deepest = max((row["depth"] for row in rows), default=0)
-    at = f"block of {deepest}"
-    found = {quantity.short: ("depth", by_depth(rows, groups, key)) for key, quantity in QUANTITIES.items()}
-    found["stream variance by block"] = (at, by_block(rows, groups, "stream_variance_by_block"))
-    found["stream gradient by block"] = (at, by_block(rows, groups, "grad_stream_by_block"))
-    return found
+    there = set.intersection(*(set(row) for row in rows)) if rows else set()
+    found = {
+        quantity.short: ("depth", by_depth(rows, groups, key))
+        for key, quantity in QUANTITIES.items()
+        if key in there
+    }
+    profiles = {
+        "stream variance by block": "stream_variance_by_block",
+        "stream gradient by block": "grad_stream_by_block",
+    }
+    return found | {
+        title: (f"block of {deepest}", by_block(rows, groups, key))
+        for title, key in profiles.items()
+        if key in there
+    }

@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 
 from normlab.analysis.figures import image
-from normlab.analysis.probe import probe_figure
+from normlab.analysis.figures.probe import probe_figure
+from normlab.analysis.figures.style import look
 from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.errors import ConfigError, UserError
@@ -169,7 +170,9 @@ class _Session:
         }
         if self.rows:
             self.files.close(self.record)
-            self._picture = image(probe_figure(curves.panels(self.rows, self.plan.groups), self._title()))
+            with look():
+                shown = curves.panels(self.rows, self.plan.groups)
+                self._picture = image(probe_figure(shown, self._title()))
             self._picture.save(self.directory / files.PICTURE)
         self.wandb.close(self._summary(signal))
 

@@ -19,12 +19,18 @@ class Profile(NamedTuple):
 
 
 def depth_profile(
-    profiles: Sequence[Profile], marked: Collection[str], width: int, height: int, ascii_only: bool
+    profiles: Sequence[Profile],
+    marked: Collection[str],
+    width: int,
+    height: int,
+    ascii_only: bool,
+    shared: tuple[int, int] | None = None,
 ) -> list[Text]:
     """Lines of `width`, at most `height` of them: `profiles` side by side, of the places that the first has.
 
-    Where there is no room for all places, the first, the last and some between them are shown. The `marked`
-    ones, which an event names, stand out.
+    Each has a scale of its own, which its title tells, unless all have the `shared` one. Where there is no
+    room for all places, the first, the last and some between them are shown. The `marked` ones, which an
+    event names, stand out.
     """
     every = list(profiles[0].values)
     places = _shown(every, marked, height - 1)
@@ -35,8 +41,8 @@ def depth_profile(
     title = Text()
     lines = [title, *names]
     for number, profile in enumerate(profiles):
-        scale = sketch.decades(list(profile.values.values()))
-        words = f"{profile.title}, log 1e{scale[0]} to 1e{scale[1]}"
+        scale = shared or sketch.decades(list(profile.values.values()))
+        words = profile.title + ("" if shared else f", log 1e{scale[0]} to 1e{scale[1]}")
         if number == 0 and len(places) < len(every):
             words += f", {len(places)} of {len(every)}"
         if number:

@@ -149,3 +149,33 @@ def _beside(loss: float, name: str, floor: float) -> str:
         return ""
     side = "above" if loss >= floor else "below"
     return f"{abs(loss - floor):.2f} nat {side} the {name} ({floor:.2f})"
+
+
+#: The dots of a braille letter, two across and four down, from the top.
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+#: Dots in a letter of `strokes`: across, down.
+DOTS = (2, 4)
+
+
+def strokes(
+    columns: Sequence[tuple[float, float] | None], height: int, ascii_only: bool = False
+) -> list[str]:
+    """Vertical strokes in `height` lines of braille, the top one first, two columns a letter.
+
+    Each column is from one share of the height to another, both from 0 to 1; None is nothing. In ASCII a
+    letter has a star where any of its dots is set.
+    """
+    across, down = DOTS
+    cells = [[0] * -(-len(columns) // across) for _ in range(height)]
+    top = height * down - 1
+    for column, share in enumerate(columns):
+        if share is not None:
+            low, high = (round(min(max(end, 0.0), 1.0) * top) for end in share)
+            for dot in range(top - high, top - low + 1):
+                cells[dot // down][column // across] |= _DOTS[dot % down][column % across]
+    letters = [" ", "*"] if ascii_only else []
+    return ["".join(letters[bool(cell)] if ascii_only else _braille(cell) for cell in line) for line in cells]
+
+
+def _braille(dots: int) -> str:
+    return chr(0x2800 + dots) if dots else " "

@@ -126,3 +126,10 @@ def test_a_loss_in_words(loss, words):
 def test_a_loss_in_words_knows_the_entropy_rate_and_needs_no_floor():
     assert sketch.against(1.5, {"entropy_rate": 1.25}) == "0.25 nat above the entropy rate (1.25)"
     assert sketch.against(1.5, {}) == ""
+
+
+def test_strokes_are_dots_of_braille_from_low_to_high():
+    lines = sketch.strokes([(0.0, 0.0), (0.0, 1.0), None, (1.0, 1.0), (0.5, 9.0)], height=2)
+    # Two lines are eight dots high; a letter is two columns wide.
+    assert lines == ["⢸⠈⡇", "⣸ ⠀".replace("⠀", " ")]
+    assert sketch.strokes([(0.0, 1.0), None, None, None], 2, ascii_only=True) == ["* ", "* "]

@@ -1,0 +1,96 @@
+"""The rows of a run as arrays: what figures are drawn from, with every logged value in it."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Rows = Iterable[Mapping[str, Any]]
+
+#: What is kept besides numbers by layer.
+_CURVES = ("loss", "val/loss")
+_KEY = re.compile(r"(.+)/(embedding|layer_(\d+)|final_norm|head)")
+
+
+class Series(NamedTuple):
+    """A metric in those steps that have it."""
+
+    steps: Array
+    values: Array
+
+
+class Table(NamedTuple):
+    """A family of numbers by place and step, in those steps that have all of it: values[place, step]."""
+
+    places: list[str]
+    steps: Array
+    values: Array
+
+
+#: Series by metric; `step` has every logged step.
+Columns = Mapping[str, Series]
+
+
+def columns(rows: Rows, families: Iterable[str] = ()) -> Columns:
+    """Loss and validation loss, and what `families` such as `grad_norm` and `stream/rms` have by place."""
+    wanted = set(families)
+    found: dict[str, tuple[list[float], list[float]]] = {"step": ([], [])}
+    kept: dict[str, bool] = {}
+    for row in rows:
+        step = row["step"]
+        found["step"][0].append(step)
+        found["step"][1].append(step)
+        for key, value in row.items():
+            if key not in kept:
+                match = _KEY.fullmatch(key)
+                kept[key] = key in _CURVES or (match is not None and match[1] in wanted)
+            if kept[key]:
+                steps, values = found.setdefault(key, ([], []))
+                steps.append(step)
+                values.append(value)
+    return {key: Series(*(np.array(each, dtype=float) for each in both)) for key, both in found.items()}
+
+
+def series(columns: Columns, key: str) -> Series:
+    """A metric; empty where no row has it."""
+    return columns.get(key, Series(np.empty(0), np.empty(0)))
+
+
+def table(columns: Columns, family: str) -> Table:
+    """`family` from the input to the output; no places if it has none, or not of layers."""
+    matches = [match for key in columns if (match := _KEY.fullmatch(key)) and match[1] == family]
+    places = sorted((match[2] for match in matches), key=_order)
+    if not any(place.startswith("layer") for place in places):
+        return Table([], np.empty(0), np.empty((0, 0)))
+    parts = [columns[f"{family}/{place}"] for place in places]
+    steps = parts[0].steps
+    for part in parts[1:]:
+        steps = steps if np.array_equal(steps, part.steps) else np.intersect1d(steps, part.steps)
+    values = np.array([part.values[np.searchsorted(part.steps, steps)] for part in parts])
+    return Table(places, steps, values)
+
+
+def _order(place: str) -> tuple[int, int]:
+    ends = {"embedding": (0, 0), "final_norm": (2, 0), "head": (3, 0)}
+    return ends.get(place) or (1, int(place.removeprefix("layer_")))
+
+
+def families(keys: Iterable[str]) -> list[str]:
+    """The families by layer among the metrics of a row."""
+    matches = (_KEY.fullmatch(key) for key in keys)
+    return list(dict.fromkeys(match[1] for match in matches if match and match[3]))
+
+
+def common(parts: Sequence[Series]) -> tuple[Array, Array]:
+    """The steps at which every one of several series has a finite value, from the first step on without a
+    break, and the values there, [series, step]."""
+    steps = parts[0].steps
+    for part in parts[1:]:
+        steps = np.intersect1d(steps, part.steps)
+    values = np.array([part.values[np.searchsorted(part.steps, steps)] for part in parts])
+    broken = np.flatnonzero(~np.isfinite(values).all(axis=0))
+    end = broken[0] if len(broken) else len(steps)
+    return steps[:end], values[:, :end]
