@@ -1,4 +1,4 @@
-"""The commands that read runs: `normlab compare` and `normlab runs`."""
+"""The commands that read runs: `normlab compare`, `normlab report` and `normlab runs`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +57,27 @@ def compare(
         print_comparison(sources, wanted, "".join(chosen), table, everything=everything)
 
 
+def report(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN_OR_SWEEP...")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o")] = Path("report.html"),
+    title: Annotated[str, typer.Option("--title")] = "",
+    force: Annotated[bool, typer.Option("--force")] = False,
+    help_: Annotated[bool, typer.Option("--help", "-h")] = False,
+) -> None:
+    """Write one HTML page of runs: what came out, curves, maps layer by layer, events, how to make each again."""
+    if help_:
+        from normlab.pages import report_page
+
+        draw(report_page())
+        return
+    with refusals():
+        if not paths:
+            raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
+        from normlab.analysis.page.write import Target, print_report
+
+        print_report(paths, Target(path=out, title=title, force=force))
+
+
 def runs(
     words: Annotated[
         list[str] | None,
@@ -89,4 +110,5 @@ def refusals() -> Iterator[None]:
 def register(app: typer.Typer) -> None:
     """Put the commands among those of `app`."""
     app.command(add_help_option=False)(compare)
+    app.command(add_help_option=False)(report)
     app.command()(runs)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,15 @@ def digest(config: Plain) -> str:
 
 def is_own(key: str) -> bool:
     """Whether a dotted key is part of what a job is."""
-    return not any(f"{key}.".startswith(f"{other}.") for other in (*OUTSIDE, *ASIDE))
+    return not _within(key, (*OUTSIDE, *ASIDE))
+
+
+def _is_setting(key: str) -> bool:
+    return not _within(key, OUTSIDE)
+
+
+def _within(key: str, parts: Sequence[str]) -> bool:
+    return any(f"{key}.".startswith(f"{part}.") for part in parts)
 
 
 def slug(config: Plain) -> str:
@@ -54,12 +62,13 @@ def _join(items: Sequence[str], kept: int) -> str:
     return "_".join([*items[:kept], *more])
 
 
-def words(config: Plain) -> list[str]:
+def words(config: Plain, *, aside: bool = False) -> list[str]:
     """The overrides that make `config` of the default run, as `normlab train` takes them.
 
-    Where runs are kept and reported is left out, as is the machine.
+    Where runs are kept and reported is left out; and, unless `aside` is wanted, the machine and what is looked at.
     """
-    return [f"{key}={_typed(value)}" for key, value in _differences(config)]
+    counts = _is_setting if aside else is_own
+    return [f"{key}={_typed(value)}" for key, value in _differences(config, counts)]
 
 
 def changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
@@ -86,19 +95,19 @@ def _typed(value: Any) -> str:
     return text if plain else "'" + text.replace("'", "\\'") + "'"
 
 
-def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
+def _differences(config: Plain, counts: Callable[[str], bool] = is_own) -> Iterator[tuple[str, Any]]:
     usual = groups.defaults()
     chosen = groups.default_options()
     for key, standard in usual.items():
         value = config.get(key, standard)
-        if key in groups.GROUPS and is_own(key):
+        if key in groups.GROUPS and counts(key):
             option, own = _option(key, value)
             if option != chosen[key]:
                 yield key, option
             for name, ours in flat(value, f"{key}."):
-                if (name not in own or own[name] != ours) and is_own(name) and name != f"{key}.name":
+                if (name not in own or own[name] != ours) and counts(name) and name != f"{key}.name":
                     yield name, ours
-        elif is_own(key) and value != standard:
+        elif counts(key) and value != standard:
             was = dict(flat({key: standard}))
             yield from ((name, ours) for name, ours in flat({key: value}) if was.get(name) != ours)
 

@@ -61,6 +61,7 @@ def main_page() -> Page:
                     ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
                     ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
                     ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
+                    ("report RUN_OR_SWEEP", "One HTML page of them to send: curves, maps, events, answers"),
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                 ),
@@ -237,6 +238,39 @@ def compare_page() -> Page:
         ),
         closing="normlab.load(DIR) gives the runs to Python, with pandas frames. "
         "Exit code: 0 done, 2 bad input.",
+    )
+
+
+def report_page() -> Page:
+    """`normlab report --help`."""
+    return Page(
+        usage="normlab report RUN_OR_SWEEP ... [-o report.html] [OPTIONS]",
+        summary="Write one HTML file that opens in any browser without a network: what was asked and what came "
+        "out, the outcomes over two knobs, the tables of normlab compare, curves with every step, heat maps "
+        "layer by layer, events and what explains them, and the command that makes each run again.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab report outputs/sweeps/mine", "A sweep, into report.html"),
+                    (
+                        "normlab report outputs/sweeps/a outputs/sweeps/b -o both.html --title 'Two depths'",
+                        "Two together, under a title of your own",
+                    ),
+                    ("normlab report outputs/runs/2026-... -o run.html", "One run"),
+                ),
+            ),
+            Panel(
+                title="Options",
+                lines=(
+                    ("-o, --out FILE", "the file to write; else report.html"),
+                    ("--title TEXT", "the title; else the sweep's name, or what differs"),
+                    ("--force", "replace the file if it is there; take runs on different texts too"),
+                ),
+            ),
+        ),
+        closing="Runs that were cut short are drawn as far as they go. Exit code: 0 done, 2 bad input.",
     )
 
 
