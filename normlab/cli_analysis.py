@@ -64,7 +64,7 @@ def report(
     force: Annotated[bool, typer.Option("--force")] = False,
     help_: Annotated[bool, typer.Option("--help", "-h")] = False,
 ) -> None:
-    """Write one HTML page of runs: what came out, curves, maps layer by layer, events, how to make each again."""
+    """Write one HTML page of runs: what came out, curves, heat maps, events, how to make each again."""
     if help_:
         from normlab.pages import report_page
 

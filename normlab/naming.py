@@ -65,7 +65,7 @@ def _join(items: Sequence[str], kept: int) -> str:
 def words(config: Plain, *, aside: bool = False) -> list[str]:
     """The overrides that make `config` of the default run, as `normlab train` takes them.
 
-    Where runs are kept and reported is left out; and, unless `aside` is wanted, the machine and what is looked at.
+    Where runs are kept and reported is left out; and, without `aside`, the machine and what is looked at.
     """
     counts = _is_setting if aside else is_own
     return [f"{key}={_typed(value)}" for key, value in _differences(config, counts)]
@@ -149,26 +149,34 @@ def knob(config: Plain, key: str) -> Any:
 def swept(configs: Sequence[Plain]) -> list[str]:
     """The keys in which some configs differ, in config order.
 
-    A group counts once, by its option; its settings count where they differ under the same option.
+    A group counts once, by its option; its settings count where they differ under the same option. Those of
+    what is no group, such as `fault`, count by themselves.
     """
     found = []
     every = dict.fromkeys([*groups.defaults(), *(key for config in configs for key in config)])
     for key in (key for key in every if key not in OUTSIDE):
+        parts = [part for part in (config.get(key) for config in configs) if isinstance(part, Mapping)]
+        if key not in groups.GROUPS and len(parts) == len(configs):
+            found += _differing(key, parts)
+            continue
         if len({_text(knob(config, key)) for config in configs}) > 1:
             found.append(key)
-        parts = [config.get(key) for config in configs]
         if key in groups.GROUPS:
-            found += _swept_settings(key, [part for part in parts if isinstance(part, Mapping)])
+            found += _swept_settings(key, parts)
     return found
 
 
 def _swept_settings(group: str, parts: Sequence[Plain]) -> list[str]:
     found: dict[str, None] = {}
     for name in dict.fromkeys(part["name"] for part in parts):
-        same = [dict(flat(part, f"{group}.")) for part in parts if part["name"] == name]
-        names = dict.fromkeys(key for leaves in same for key in leaves)
-        found |= {key: None for key in names if len({_text(leaves.get(key)) for leaves in same}) > 1}
+        found |= dict.fromkeys(_differing(group, [part for part in parts if part["name"] == name]))
     return list(found)
+
+
+def _differing(prefix: str, parts: Sequence[Plain]) -> list[str]:
+    every = [dict(flat(part, f"{prefix}.")) for part in parts]
+    names = dict.fromkeys(key for leaves in every for key in leaves)
+    return [key for key in names if len({_text(leaves.get(key)) for leaves in every}) > 1]
 
 
 def check_sweep_name(name: str | None) -> None:

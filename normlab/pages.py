@@ -245,9 +245,9 @@ def report_page() -> Page:
     """`normlab report --help`."""
     return Page(
         usage="normlab report RUN_OR_SWEEP ... [-o report.html] [OPTIONS]",
-        summary="Write one HTML file that opens in any browser without a network: what was asked and what came "
-        "out, the outcomes over two knobs, the tables of normlab compare, curves with every step, heat maps "
-        "layer by layer, events and what explains them, and the command that makes each run again.",
+        summary="Write one HTML file that opens in any browser without a network: question and answer, "
+        "outcomes over two knobs, the tables of normlab compare, curves with every step, heat maps layer by "
+        "layer, events and what explains them, and the command that makes each run again.",
         panels=(
             Panel(
                 title="Examples",

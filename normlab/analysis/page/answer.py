@@ -1,17 +1,14 @@
-"""The first lines of a page: what was asked of the runs, and what came out, in words that claim no more than that."""
+"""The first lines of a page: what came out of the runs, in words that claim no more than that."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from normlab import groups, naming
 from normlab.analysis.compare import Comparison
-from normlab.analysis.matching import Group, spell
+from normlab.analysis.matching import Group
+from normlab.analysis.page.question import Question, question
 from normlab.analysis.page.runs import Card
-from normlab.analysis.quantities import QUANTITIES
 from normlab.analysis.sheet import Marked, spread
 from normlab.analysis.statistics import FEW
 from normlab.analysis.study import Study
@@ -19,47 +16,23 @@ from normlab.analysis.tables import first_event, first_words
 
 #: Variants that are named before the others are counted.
 _NAMED = 4
-#: Settings that are named where all runs share them.
-_SHARED = (
-    "placement",
-    "norm",
-    "activation",
-    "depth",
-    "model.width",
-    "warmup",
-    "optimizer.lr",
-    "train.steps",
-    "data",
-)
 #: The losses by which a best variant is chosen: the first that the runs have.
-_LOSSES = ("val/final", "loss/final")
+_LOSSES = {"val/final": "final validation loss", "loss/final": "final training loss"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Question and answer. `lines` come with a word for what they are about."""
+    """Question and answer."""
 
-    question: str
-    #: Where the question is from and what its author expected, if it is a study.
-    expected: str
-    setting: str
+    question: Question
+    #: Each with a word for what it is about.
     lines: Sequence[tuple[str, str]]
 
 
 def answer(cards: Sequence[Card], found: Comparison | None, trouble: str = "") -> Answer:
-    """Of one run what became of it, of several what they have in common and apart, who is best, who failed."""
-    study, knobs = _study([card for card in cards if card.run.config]), _knobs(cards)
-    if len(cards) == 1:
-        question, lines = f"What became of {cards[0].run.path.resolve().name}?", _one(cards[0])
-    else:
-        varied = [key for key in knobs if key != "seed"]
-        question = f"What difference {'do' if len(varied) > 1 else 'does'} {_and(varied)} make?"
-        question = (
-            question if varied else "How much of it is chance?" if knobs else "What became of these runs?"
-        )
-        lines = list(_several(cards, found, trouble))
-    asked, expected = study or (question, "")
-    return Answer(question=asked, expected=expected, setting=_setting(cards, knobs), lines=lines)
+    """Of one run what became of it; of several how they ended, which is best, which failed, and how sure."""
+    lines = _one(cards[0]) if len(cards) == 1 else list(_several(cards, found, trouble))
+    return Answer(question=question(cards), lines=lines)
 
 
 def _one(card: Card) -> list[tuple[str, str]]:
@@ -77,15 +50,13 @@ def _several(cards: Sequence[Card], found: Comparison | None, trouble: str) -> I
     done = Counter(card.run.word for card in cards if card.run.finished)
     if done:
         counts = ", ".join(f"{count} {word}" for word, count in done.most_common())
-        yield "Outcomes", f"{sum(done.values())} runs finished: {counts}."
+        yield "Outcomes", f"{count_of(sum(done.values()))} finished: {counts}."
     cut = [card for card in cards if not card.run.finished]
     if cut:
         names = "; ".join(f"{card.label} ({card.cut_short or card.run.status})" for card in cut[:_NAMED])
         more = f" and {len(cut) - _NAMED} more" if len(cut) > _NAMED else ""
-        yield (
-            "Cut short",
-            f"{len(cut)} did not finish, are drawn as far as they go and compared with none: {names}{more}.",
-        )
+        what = "did not finish; drawn as far as there are rows, not compared"
+        yield "Cut short", f"{count_of(len(cut))} {what}: {names}{more}."
     if found is None:
         yield "Not compared", trouble
         return
@@ -109,17 +80,11 @@ def _best(study: Study) -> Iterator[tuple[str, str]]:
         return
     means = {group.label: mean for group in study.groups if (mean := study.mean(group, name))}
     ranked = sorted(means, key=lambda label: means[label].estimate.value)
-    best = means[ranked[0]]
-    quantity = QUANTITIES[name]
-    text = (
-        f"{ranked[0]}, with a {quantity.meaning.partition(' of ')[0]} of {spread('.3f')(best)} nats a token"
-    )
+    best, others = means[ranked[0]], [(label, means[label]) for label in ranked[1:]]
+    text = f"{ranked[0]}, with a {_LOSSES[name]} of {spread('.3f')(best)} nats a token"
     if best.estimate.half is not None:
         text += f" (mean and 95 % interval over {best.estimate.n} seeds)"
-    yield (
-        "Lowest loss",
-        f"{text}{_above(study, best)}. {_apart(best, [(label, means[label]) for label in ranked[1:]])}",
-    )
+    yield "Lowest loss", f"{text}{_above(study, best)}. {_apart(best, others)}".rstrip()
 
 
 def _above(study: Study, best: Marked) -> str:
@@ -132,6 +97,8 @@ def _above(study: Study, best: Marked) -> str:
 
 
 def _apart(best: Marked, others: Sequence[tuple[str, Marked]]) -> str:
+    if not others:
+        return ""
     label, second = others[0]
     next_ = f"Next is {label} with {spread('.3f')(second)}"
     if best.estimate.high is None:
@@ -157,7 +124,7 @@ def _certainty(study: Study) -> str:
     least, most = (pick(len(group.runs) for group in study.groups) for pick in (min, max))
     seeds = f"{least}" if least == most else f"{least} to {most}"
     if most == 1:
-        return "one seed a variant: nothing can be concluded about spread; train more, as in 'seed=range(5)'."
+        return "One seed a variant: nothing can be concluded about spread; train more, as in 'seed=range(5)'."
     if least < FEW:
         return (
             f"{seeds} seeds a variant are few: intervals are wide, and a difference that is open may be real."
@@ -165,53 +132,6 @@ def _certainty(study: Study) -> str:
     return f"{seeds} seeds a variant; the tests below are corrected for how many there are (Holm)."
 
 
-def _knobs(cards: Sequence[Card]) -> list[str]:
-    return list(cards[0].knobs) if cards else []
-
-
-def _setting(cards: Sequence[Card], knobs: Sequence[str]) -> str:
-    """The values of what was varied; and what all share."""
-    varied = [f"{key}: {', '.join(dict.fromkeys(card.knobs[key] for card in cards))}" for key in knobs]
-    configs = [card.run.config for card in cards if card.run.config]
-    shared = [
-        f"{key.rpartition('.')[2]} {spell(naming.knob(configs[0], key))}"
-        for key in _SHARED
-        if configs and key not in knobs
-    ]
-    return "; ".join([*varied, ", ".join(shared)]) if shared else "; ".join(varied)
-
-
-def _study(cards: Sequence[Card]) -> tuple[str, str] | None:
-    """Question and expectation from the head of the study that all runs are of."""
-    names = {_experiment(card) for card in cards}
-    name = names.pop() if len(names) == 1 else ""
-    path = groups.files("experiment").get(name)
-    if path is None:
-        return None
-    parts = _head(path.read_text(encoding="utf-8"))
-    expected = next((part.partition("Expected: ")[2] for part in parts if "Expected: " in part), "")
-    return (parts[0], f"Expected ({name}): {expected}" if expected else "") if parts else None
-
-
-def _experiment(card: Card) -> str:
-    """The study named among the words that the run was started with."""
-    try:
-        words = yaml.safe_load((card.run.path / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
-        return next(word.partition("=")[2] for word in words if str(word).startswith("experiment="))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, StopIteration, TypeError, AttributeError):
-        return ""
-
-
-def _head(text: str) -> list[str]:
-    """The paragraphs of a file's first comment."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @"):
-            lines.append(line.removeprefix("#").strip())
-    return [" ".join(part.split("\n")) for part in "\n".join(lines).split("\n\n") if part]
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def count_of(runs: int) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{runs} run{'s' * (runs != 1)}"

@@ -1,4 +1,4 @@
-"""What of the runs' numbers goes into a page: all of it, or what matters most, as far as a page should grow."""
+"""What of the runs' numbers goes into a page: all, or what matters most, as far as a page should grow."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Contents:
 
 
 def choose(cards: Sequence[Card], limit: int = LIMIT) -> Contents:
-    """Take what matters most while it fits, each metric whole and of every run or not at all: nothing is thinned."""
+    """Take what matters most while it fits: each metric in full and of every run, or not at all."""
     pack, size = Pack(), 0
     taken: dict[str, list[str]] = {"curves": [], "maps": []}
     left_out = []
@@ -69,7 +69,7 @@ def choose(cards: Sequence[Card], limit: int = LIMIT) -> Contents:
 
 
 def _by_weight(cards: Sequence[Card]) -> Iterator[tuple[str, str]]:
-    """Losses and the gradient, the first heat maps, other curves of the model, heat maps, curves of places."""
+    """Losses and gradient, the first heat maps, other curves of the model, heat maps, curves of places."""
     curves = metrics.ordered(name for card in cards for name in card.curves)
     maps = metrics.families(f"{name}/head" for card in cards for name in card.maps)
     whole = [name for name in curves if metrics.place(name) is None]

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
-    """`values` has a line a place and a column for every `each` readings, of which it is the most alarming."""
+    """`values` has a line a place and a column for `each` readings, of which it is the most alarming."""
 
     places: list[str]
     #: The first step of each column, and then the step after the last one's.
@@ -48,9 +48,9 @@ def _at(one: Series, steps: set[int]) -> list[float]:
 def thin(
     steps: Array, values: Array, *, falls: bool = False, most: int = COLUMNS
 ) -> tuple[Array, Array, int]:
-    """At most `most` columns of equally many readings: their largest (or least) value, NaN if one is not finite.
+    """At most `most` columns of `each` readings: their largest (or least) value, NaN if one is not finite.
 
-    Returns the first step of each column, the values and how many readings a column stands for.
+    Returns the first step of each column, the values and `each`.
     """
     each = -(-len(steps) // most)
     starts = np.arange(0, len(steps), each)

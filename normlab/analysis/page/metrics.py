@@ -1,7 +1,7 @@
 """Which metrics of a run a page shows, by their names: curves of the whole model, and families by place."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def members(metrics: Iterable[str], family: str) -> list[str]:
     return [name for _, name in sorted(found, key=lambda pair: depth(pair[0].name))]
 
 
-def depth(place: str) -> Sequence[Any]:
+def depth(place: str) -> tuple[int, int]:
     """Orders places from the embedding to the head."""
     kinds = ("embedding", "layer", "final_norm", "head")
     kind, _, number = place.partition("_") if place.startswith("layer_") else (place, "", "0")

@@ -1,4 +1,4 @@
-"""The page as text: `page.html` filled in, with the style and scripts inside and nothing else allowed to run."""
+"""The page as text: `page.html` filled in, with style and scripts inside and nothing else allowed to run."""
 
 import base64
 import hashlib

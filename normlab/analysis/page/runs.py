@@ -113,7 +113,7 @@ def read(runs: Runs) -> list[Card]:
 
 
 def _labels(runs: Runs) -> list[str]:
-    """What differs, where that tells all of them apart; a folder's name is added to those that it does not."""
+    """What differs; with the folder's name where that does not tell a run apart."""
     differ = [
         " ".join(f"{key}={spell(naming.knob(run.config, key))}" for key in runs.knobs) if run.config else ""
         for run in runs
@@ -143,7 +143,7 @@ def _card(number: int, run: Run, knobs: Sequence[str], label: str) -> Card:
         steps=int(rows[-1]["step"]) + 1 if rows else 0,
         explanation=explanation,
         trouble=trouble,
-        curves={name: Curve(*map(packed, one)) for name, one in found.items()},
+        curves={name: Curve(packed(one[0]), packed(one[1])) for name, one in found.items()},
         maps={
             name: Map(packed(each.edges), packed(each.values), tuple(each.places), each.each)
             for name, each in maps.items()

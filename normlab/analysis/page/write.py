@@ -85,4 +85,4 @@ def _title(runs: Runs) -> str:
         return runs[0].path.resolve().name
     sweeps = {run.summary.get("sweep") for run in runs}
     name = sweeps.pop() if len(sweeps) == 1 else None
-    return str(name) if name else " × ".join(key for key in runs.knobs if key != "seed") or "Replicates"
+    return str(name) if name else ", ".join(key for key in runs.knobs if key != "seed") or "Replicates"

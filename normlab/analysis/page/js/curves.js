@@ -36,7 +36,7 @@ function startCurves() {
       parts.push(choice("colour by", colours, state.by, (by) => { state.by = by; draw(); }));
     }
     state.box = tick("log scale", false, (on) => { state.log[state.metric] = on; draw(); });
-    parts.push(state.box, element("button", { type: "button", textContent: "Whole run", onclick: () => zoom(null) }));
+    parts.push(state.box, element("button", { type: "button", textContent: "All steps", onclick: () => zoom(null) }));
     controls.replaceChildren(...parts);
   }
 
@@ -158,6 +158,8 @@ function startCurves() {
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "bottom";
     if (/^(val\/)?loss$/.test(state.metric)) floors(plot, ratio);
     state.runs.forEach((run, place) => {
       ctx.fillStyle = ctx.strokeStyle = state.looks[place].colour;
@@ -179,14 +181,25 @@ function startCurves() {
     if (texts.size !== 1) return;
     ctx.strokeStyle = ctx.fillStyle = css("--muted");
     ctx.setLineDash([4 * ratio, 4 * ratio]);
-    for (const [name, value] of Object.entries(state.runs[0].floors)) {
+    let [above, right] = [-Infinity, 0];
+    for (const [name, value] of Object.entries(state.runs[0].floors).sort((a, b) => b[1] - a[1])) {
       const y = plot.valToPos(value, "y", true);
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
       const text = `${name === "uniform" ? "ln V" : name.replace("_", " ")} ${value.toFixed(3)}`;
-      ctx.fillText(text, bbox.left + bbox.width - ctx.measureText(text).width - 6 * ratio, y - 4 * ratio);
+      // Beside the one above where they would overlap.
+      right = y - above < 14 * ratio ? right : bbox.left + bbox.width - 6 * ratio;
+      // A halo, so that it can be read over curves.
+      ctx.save();
+      ctx.setLineDash([]);
+      ctx.strokeStyle = css("--page");
+      ctx.lineWidth = 4 * ratio;
+      ctx.strokeText(text, right, y - 2 * ratio);
+      ctx.restore();
+      ctx.fillText(text, right, y - 2 * ratio);
+      [above, right] = [y, right - ctx.measureText(text).width - 14 * ratio];
     }
     ctx.setLineDash([]);
   }

@@ -124,7 +124,7 @@ function startDepth() {
 
   function profileOptions(unit, low, high, log) {
     const axis = { stroke: () => css("--muted"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { stroke: () => css("--line"), width: 1 }, font: FONT, labelFont: FONT, labelSize: 18 };
-    const room = log ? [low / 1.3, high * 1.3] : [low - 0.05 * (high - low), high + 0.05 * (high - low)];
+    const room = log ? [rounded(low / 1.2, Math.floor), rounded(high * 1.2, Math.ceil)] : [low - 0.05 * (high - low), high + 0.05 * (high - low)];
     return {
       width: frame.clientWidth,
       height: 300,
@@ -139,6 +139,12 @@ function startDepth() {
       hooks: { setCursor: [say] },
     };
   }
+
+  /* To one digit, so that the ends of the axis can be read. */
+  const rounded = (value, way) => {
+    const power = 10 ** Math.floor(Math.log10(value));
+    return way(value / power) * power;
+  };
 
   const ticks = (width) => {
     const every = Math.ceil(state.places.length / (width / 34));

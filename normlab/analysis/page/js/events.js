@@ -22,7 +22,7 @@ function startEvents() {
     const kinds = inOrder(troubled.flatMap((run) => run.events.map((event) => event.kind)));
     legend.replaceChildren(...kinds.map((kind) => element("li", {}, sign(kind), ` ${kind}`)));
     const rest = runs.length - troubled.length;
-    quiet.textContent = rest ? `${rest} of ${runs.length} ${runs.length === 1 ? "run" : "runs"} without an event.` : "";
+    quiet.textContent = !rest ? "" : troubled.length ? `${rest} of ${runs.length} runs without an event.` : "No detector saw anything.";
     told.textContent = "";
   }
 

@@ -42,7 +42,7 @@ const shortPlace = (place) => ({ embedding: "emb.", final_norm: "norm" })[place]
 function drawHeat(canvas, map, range, at, events) {
   const ratio = devicePixelRatio;
   const width = canvas.clientWidth;
-  const height = Math.round(MARGIN.top + MARGIN.bottom + Math.min(440, Math.max(120, map.places.length * 17)));
+  const height = Math.round(MARGIN.top + MARGIN.bottom + Math.min(440, Math.max(220, map.places.length * 17)));
   canvas.style.height = `${height}px`;
   canvas.width = width * ratio;
   canvas.height = height * ratio;

@@ -4,7 +4,10 @@
 startChosen();
 startOutcomes();
 startEvents();
-const drawn = Promise.all([startCurves(), startDepth()]).then(() => (document.documentElement.dataset.drawn = "yes"));
+Promise.all([startCurves(), startDepth()]).then(() => {
+  performance.mark("drawn");
+  document.documentElement.dataset.drawn = "yes";
+});
 
 for (const button of document.querySelectorAll(".copy")) {
   if (!navigator.clipboard) break;
