@@ -36,7 +36,7 @@ UPDATES = ("update/ratio", "update/cosine", "update/eps_ratio")
 
 def make_sweep(folder: Path, runs: int, steps: int, depth: int) -> Path:
     """A sweep of placement, warm-up and seed in `folder`; the first placement without warm-up explodes."""
-    seeds = -(-runs // (len(PLACEMENTS) * len(WARMUPS)))
+    seeds = max(2, -(-runs // (len(PLACEMENTS) * len(WARMUPS))))
     every = list(itertools.product(PLACEMENTS, WARMUPS, range(seeds)))[:runs]
     for number, (placement, warmup, seed) in enumerate(every):
         config = groups.defaults() | {"placement": groups.values("placement")[placement]}
