@@ -37,12 +37,7 @@ def answer(cards: Sequence[Card], found: Comparison | None, trouble: str = "") -
 
 def _one(card: Card) -> list[tuple[str, str]]:
     lines = [("", line) for line in card.explanation.happened] if card.explanation else [("", card.trouble)]
-    shown = (
-        [cause for cause in card.explanation.causes if cause.finding.strength == "shown"]
-        if card.explanation
-        else []
-    )
-    lines += [("Why", cause.finding.claim) for cause in shown[:1]]
+    lines += [("Why", card.why)] if card.why else []
     return [*lines, *([("Cut short", card.cut_short)] if card.cut_short else [])]
 
 

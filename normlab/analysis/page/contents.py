@@ -23,8 +23,8 @@ class Contents:
     pack: Pack
     curves: Sequence[str]
     maps: Sequence[str]
-    #: What there was no room for.
-    left_out: Sequence[str]
+    #: What there was no room for, in words.
+    lacks: str
 
     def of(self, card: Card) -> dict[str, Any]:
         """The numbers of a run's blobs, by metric and family."""
@@ -52,19 +52,19 @@ def choose(cards: Sequence[Card], limit: int = LIMIT) -> Contents:
     """Take what matters most while it fits: each metric in full and of every run, or not at all."""
     pack, size = Pack(), 0
     taken: dict[str, list[str]] = {"curves": [], "maps": []}
-    left_out = []
+    left: dict[str, list[str]] = {"curves": [], "maps": []}
     for place, (kind, name) in enumerate(_by_weight(cards)):
         texts = _texts(cards, kind, name)
         more = sum(len(text) for text in texts if text not in pack)
         if place >= _ALWAYS and size + more > limit:
-            left_out.append(name if kind == "curves" else f"{name} by layer")
+            left[kind].append(name)
             continue
         size += more
         taken[kind].append(name)
         for text in texts:
             pack.add(text)
     return Contents(
-        pack=pack, curves=metrics.ordered(taken["curves"]), maps=taken["maps"], left_out=_merged(left_out)
+        pack=pack, curves=metrics.ordered(taken["curves"]), maps=taken["maps"], lacks=_lacks(**left)
     )
 
 
@@ -87,12 +87,8 @@ def _texts(cards: Sequence[Card], kind: str, name: str) -> set[str]:
     return {text for each in found if each for text in each[:2]}
 
 
-def _merged(names: Sequence[str]) -> list[str]:
-    """`grad_rms of each place` for its members."""
-    places = [metrics.place(name) for name in names]
-    return list(
-        dict.fromkeys(
-            f"{where.family} of each place" if where else name
-            for name, where in zip(names, places, strict=True)
-        )
-    )
+def _lacks(curves: Sequence[str], maps: Sequence[str]) -> str:
+    """`curves of lr; curves of single layers of grad_norm, stream/rms; heat maps of stream/max`."""
+    whole, layered = [name for name in curves if metrics.place(name) is None], metrics.families(curves)
+    parts = {"curves of": whole, "curves of single layers of": layered, "heat maps of": maps}
+    return "; ".join(f"{words} {', '.join(names)}" for words, names in parts.items() if names)

@@ -1,6 +1,6 @@
 """What was asked of the runs: the question of the study they are of, else what was varied."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -52,7 +52,7 @@ def _question(cards: Sequence[Card], knobs: Sequence[str]) -> str:
 
 def _setting(cards: Sequence[Card], knobs: Sequence[str]) -> str:
     """The values of what was varied; and what all share."""
-    varied = [f"{key}: {', '.join(dict.fromkeys(card.knobs[key] for card in cards))}" for key in knobs]
+    varied = [f"{key}: {', '.join(_in_order(card.knobs[key] for card in cards))}" for key in knobs]
     configs = [card.run.config for card in cards if card.run.config]
     shared = [
         f"{key.rpartition('.')[2]} {spell(naming.knob(configs[0], key))}"
@@ -60,6 +60,15 @@ def _setting(cards: Sequence[Card], knobs: Sequence[str]) -> str:
         if configs and key not in knobs
     ]
     return "; ".join([*varied, ", ".join(shared)]) if shared else "; ".join(varied)
+
+
+def _in_order(values: Iterable[str]) -> list[str]:
+    """Each once: numbers rising, words as they come."""
+    found = list(dict.fromkeys(values))
+    try:
+        return sorted(found, key=float)
+    except ValueError:
+        return found
 
 
 def _study(cards: Sequence[Card]) -> tuple[str, str] | None:

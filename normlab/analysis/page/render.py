@@ -67,11 +67,12 @@ def render(report: Report) -> str:
             settings=sheets.get("settings"),
             figures=sheets.get("runs"),
             notes=report.comparison.notes if report.comparison else [],
-            left_out=report.contents.left_out,
+            lacks=report.contents.lacks,
             varied=[key for key in report.cards[0].knobs if key != "seed"],
             drawn=drawn,
             blobs=report.contents.pack.texts,
             version=normlab.__version__,
+            licence=(_HERE / "uplot" / "LICENSE").read_text(encoding="utf-8"),
             heading=heading,
             strengths=STRENGTHS,
             most=EVENTS,
@@ -144,6 +145,7 @@ def _run(report: Report, card: Card) -> dict[str, Any]:
         if isinstance(floors, dict)
         else {},
         "events": [_event(event) for event in card.events[:EVENTS]],
+        "why": card.why,
     }
 
 

@@ -86,6 +86,12 @@ class Card:
             return ""
 
     @property
+    def why(self) -> str:
+        """What explains its trouble, as far as its numbers say."""
+        causes = self.explanation.causes if self.explanation else ()
+        return next((each.finding.claim for each in causes if each.finding.strength != "beside"), "")
+
+    @property
     def notes(self) -> Sequence[str]:
         """What of its files could not be read."""
         told = self.explanation.notes if self.explanation else ()

@@ -50,8 +50,8 @@ def print_report(paths: Sequence[Path], target: Target) -> None:
     replace_file(target.path, content)
     count = len(report.cards)
     print(f"{target.path}: {count} run{'s' * (count != 1)}, {len(content) / 1e6:.1f} MB")
-    if report.contents.left_out:
-        print(f"no room for {', '.join(report.contents.left_out)}")
+    if report.contents.lacks:
+        print(f"for its size it lacks {report.contents.lacks}")
 
 
 def make(runs: Runs, target: Target) -> Report:

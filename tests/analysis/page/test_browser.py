@@ -42,7 +42,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser):
-    """`open_page(path, width=..., ...)`: a tab in which all is drawn; fails if the console had anything to say."""
+    """`open_page(path, width=..., ...)`: a tab in which all is drawn; fails if the console said anything."""
     said, contexts = [], []
 
     def opened(path, width=1400, height=900, **settings):

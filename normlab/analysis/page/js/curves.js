@@ -82,7 +82,7 @@ function startCurves() {
         { ...axis, label: "step", incrs: [1, 2, 5].flatMap((each) => [0, 1, 2, 3, 4, 5, 6, 7].map((power) => each * 10 ** power)).sort((a, b) => a - b) },
         { ...axis, label: unit ? `${name} (${unit})` : name, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : digits(value, 3))) },
       ],
-      series: [{}, ...runs.map((run, place) => ({ label: run.label, stroke: looks[place].colour, dash: looks[place].dash, width: thin }))],
+      series: [{}, ...runs.map((run, place) => ({ label: run.label, stroke: looks[place].colour, dash: looks[place].dash, width: thin, alpha: runs.length > 20 ? 0.6 : 1 }))],
       focus: { alpha: 0.18 },
       cursor: {
         drag: { x: true, y: false },

@@ -49,7 +49,8 @@ function startEvents() {
       line.append(mark);
     }
     const link = element("a", { href: `#run-${run.number}`, textContent: run.label, tabIndex: -1, onclick: (pressed) => { pressed.preventDefault(); openRun(run.number); } });
-    return [element("div", { className: "name" }, link), line];
+    const why = run.why ? [element("p", { className: "why caption", textContent: run.why })] : [];
+    return [element("div", { className: "name" }, link), line, ...why];
   }
 
   function scale(last) {
