@@ -139,7 +139,7 @@ def test_words_of_a_run_stay_words(page, tmp_path, write, layers, event):
     for name, texts in (("plain", [f"harmless{n}" for n in range(len(HOSTILE))]), ("hostile", HOSTILE)):
         for seed, text in enumerate(texts):
             folder = re.sub("[/\0]", "_", text)
-            directory = write(tmp_path / name / f"{folder}-{seed}", 2.5, seed=seed)
+            directory = write(tmp_path / name / f"{seed}-{folder}", 2.5, seed=seed)
             layers(directory)
             made_hostile(directory, text, event)
         pages.append(page(tmp_path / name, title="".join(texts), force=True))
@@ -151,6 +151,7 @@ def test_words_of_a_run_stay_words(page, tmp_path, write, layers, event):
         assert run["outcome"] == seen and run["floors"] == {seen: 1.0}
         assert run["events"][0]["message"] == seen and run["events"][0]["layers"] == [seen, seen]
         assert run["knobs"]["data.path"] == seen and run["label"].startswith(f"seed={run['knobs']['seed']} ")
+    assert all(letter.isprintable() or letter == "\n" for text in hostile.texts for letter in text)
     raw = next(content for attributes, content in hostile.scripts if attributes.get("id") == "report")
     assert not set("<>&\u2028\u2029") & set(raw)
 
