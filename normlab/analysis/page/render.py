@@ -27,7 +27,18 @@ _SCRIPTS = (
     "uplot/uPlot.iife.min.js",
     *(
         f"js/{name}.js"
-        for name in ("data", "parts", "chosen", "outcomes", "curves", "heat", "depth", "events", "main")
+        for name in (
+            "data",
+            "parts",
+            "chosen",
+            "outcomes",
+            "marks",
+            "curves",
+            "heat",
+            "depth",
+            "events",
+            "main",
+        )
     ),
 )
 #: Events of a run that a page names.

@@ -166,6 +166,23 @@ def test_any_metric_can_be_drawn_and_on_either_scale(tab):
     assert box.is_checked() != was
 
 
+def test_seeds_can_be_drawn_as_their_mean(tab):
+    tab.locator("#curves").get_by_label("seeds").select_option("mean")
+    redrawn(tab, "loss of 4 means")
+    first, second = (
+        tab.evaluate("async (run) => Array.from(await numbers(report.runs[run].curves.loss[1]))", number)
+        for number in tab.evaluate(
+            "report.runs.filter((run) => run.knobs.warmup === '0').map((run) => run.number)"
+        )
+    )
+    tab.locator("#curves .plot").focus()
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    told = tab.locator("#curves output").inner_text()
+    assert told.startswith("warmup=0 (mean of 2) step 5 loss ")
+    assert float(told.split()[-1]) == pytest.approx((first[5] + second[5]) / 2, rel=1e-3)
+
+
 def test_the_keyboard_reaches_every_part_and_reads_curves(tab):
     tab.locator("#curves .plot").focus()
     for _ in range(3):

@@ -5,7 +5,7 @@ function startCurves() {
   const { controls, drawing } = section("curves");
   if (!report.curves.length) return void drawing.append("There are no rows to draw.");
   const families = Object.fromEntries(report.families.map((each) => [each.name, each.title]));
-  const state = { metric: report.curves[0].name, by: report.runs.length > 1 ? "variant" : "run", log: {}, zoom: null, plot: null, turn: 0 };
+  const state = { metric: report.curves[0].name, by: report.runs.length > 1 ? "variant" : "run", log: {}, mean: "", zoom: null, plot: null, turn: 0 };
   const frame = element("div", { className: "plot", tabIndex: 0, role: "img" });
   const tip = tooltip(frame);
   const legend = element("ul", { className: "legend" });
@@ -19,6 +19,9 @@ function startCurves() {
     run: (run) => run.label,
     ...Object.fromEntries(report.knobs.map((name) => [name, (run) => `${name}=${run.knobs[name]}`])),
   };
+  // A mean over seeds has no seed, and no one outcome.
+  const kind = (run) => kinds[state.mean && ["seed", "outcome", "run"].includes(state.by) ? "variant" : state.by](run);
+  const order = () => [...new Set(report.runs.map(kind))];
   const count = (by) => new Set(report.runs.map(kinds[by])).size;
   // More variants than colours are told apart by the knob with the fewest values that still differs.
   if (count("variant") > 2 * COLOURS) state.by = report.knobs.filter((name) => name !== "seed" && count(name) > 1)[0] ?? "variant";
@@ -35,6 +38,8 @@ function startCurves() {
       const colours = Object.keys(kinds).filter((by) => count(by) > 1 || by === state.by).map((by) => [by, by]);
       parts.push(choice("colour by", colours, state.by, (by) => { state.by = by; draw(); }));
     }
+    if (count("variant") < report.runs.length)
+      parts.push(choice("seeds", [["", "each"], ["mean", "mean"]], state.mean, (mean) => { state.mean = mean; draw(); }));
     state.box = tick("log scale", false, (on) => { state.log[state.metric] = on; draw(); });
     parts.push(state.box, element("button", { type: "button", textContent: "All steps", onclick: () => zoom(null) }));
     controls.replaceChildren(...parts);
@@ -42,32 +47,30 @@ function startCurves() {
 
   async function draw() {
     const turn = ++state.turn;
-    const runs = chosen.runs().filter((run) => run.curves[state.metric]);
-    const tables = await Promise.all(runs.map((run) => Promise.all(run.curves[state.metric].map(numbers))));
+    const each = chosen.runs().filter((run) => run.curves[state.metric]);
+    const read = await Promise.all(each.map((run) => Promise.all(run.curves[state.metric].map(numbers))));
     if (turn !== state.turn) return;
+    const [runs, tables] = state.mean ? means(each, read, variant) : [each, read];
     state.log[state.metric] ??= wide(tables);
     const log = state.log[state.metric];
     state.box.firstChild.checked = log;
     const drawable = (value) => (Number.isFinite(value) && (!log || value > 0) ? value : null);
     const columns = tables.map(([steps, values]) => [steps, Array.from(values, drawable)]);
-    const same = new Set(runs.map((run) => run.curves[state.metric][0])).size <= 1;
-    const data = !runs.length ? [[0]] : same ? [columns[0][0], ...columns.map((column) => column[1])] : uPlot.join(columns);
-    const seen = [...new Set(report.runs.map(kinds[state.by]))];
-    const looks = runs.map((run) => look(seen.indexOf(kinds[state.by](run))));
+    const data = runs.length ? joined(columns) : [[0]];
+    const looks = runs.map((run) => look(order().indexOf(kind(run))));
     Object.assign(state, { runs, tables, looks, focused: 0 });
     state.plot?.destroy();
     tip.hide();
     state.plot = new uPlot(options(runs, looks, log), data, frame);
     frame.append(frame.querySelector(".tip"));
     if (state.zoom) state.plot.setScale("x", state.zoom);
-    describe(seen);
+    describe();
   }
 
-  /* Whether a logarithmic axis shows more: all above 0, and the largest far above the middle ones or the least. */
+  /* Whether a logarithmic axis shows more: all is above 0, and the largest far above the least. */
   function wide(tables) {
-    const all = tables.flatMap(([, values]) => Array.from(values).filter(Number.isFinite)).sort((a, b) => a - b);
-    if (!all.length || all[0] <= 0) return false;
-    return all.at(-1) > 20 * all[0];
+    const { low, high } = heatRange(tables.map(([, values]) => values));
+    return low > 0 && high > 20 * low;
   }
 
   function options(runs, looks, log) {
@@ -151,83 +154,30 @@ function startCurves() {
 
   /* Over the curves: floors of the text, events on their run's curve, and crosses where a value is not finite. */
   function marks(plot) {
-    const { ctx, bbox } = plot;
-    const ratio = devicePixelRatio;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
-    ctx.textAlign = "right";
-    ctx.textBaseline = "bottom";
-    if (/^(val\/)?loss$/.test(state.metric)) floors(plot, ratio);
+    const draw = marksOn(plot);
+    const texts = new Set(state.runs.map((run) => JSON.stringify(run.floors)));
+    if (/^(val\/)?loss$/.test(state.metric) && texts.size === 1) draw.floors(state.runs[0].floors);
     state.runs.forEach((run, place) => {
-      ctx.fillStyle = ctx.strokeStyle = state.looks[place].colour;
       const values = plot.data[place + 1];
+      const colour = state.looks[place].colour;
       for (const event of run.events) {
         const at = nearest(values, plot.valToIdx(event.step));
-        if (at !== null) triangle(ctx, plot.valToPos(event.step, "x", true), plot.valToPos(values[at], "y", true), ratio);
+        if (at !== null) draw.event(event.step, values[at], colour);
       }
       const [steps, all] = state.tables[place];
-      for (let at = 0; at < steps.length; at++)
-        if (!Number.isFinite(all[at])) cross(ctx, plot.valToPos(steps[at], "x", true), bbox.top + 7 * ratio, ratio);
+      for (let at = 0; at < steps.length; at++) if (!Number.isFinite(all[at])) draw.broken(steps[at], colour);
     });
-    ctx.restore();
+    draw.done();
   }
 
-  function floors(plot, ratio) {
-    const { ctx, bbox } = plot;
-    const texts = new Set(state.runs.map((run) => JSON.stringify(run.floors)));
-    if (texts.size !== 1) return;
-    ctx.strokeStyle = ctx.fillStyle = css("--muted");
-    ctx.setLineDash([4 * ratio, 4 * ratio]);
-    let [above, right] = [-Infinity, 0];
-    for (const [name, value] of Object.entries(state.runs[0].floors).sort((a, b) => b[1] - a[1])) {
-      const y = plot.valToPos(value, "y", true);
-      ctx.beginPath();
-      ctx.moveTo(bbox.left, y);
-      ctx.lineTo(bbox.left + bbox.width, y);
-      ctx.stroke();
-      const text = `${name === "uniform" ? "ln V" : name.replace("_", " ")} ${value.toFixed(3)}`;
-      // Beside the one above where they would overlap.
-      right = y - above < 14 * ratio ? right : bbox.left + bbox.width - 6 * ratio;
-      // A halo, so that it can be read over curves.
-      ctx.save();
-      ctx.setLineDash([]);
-      ctx.strokeStyle = css("--page");
-      ctx.lineWidth = 4 * ratio;
-      ctx.strokeText(text, right, y - 2 * ratio);
-      ctx.restore();
-      ctx.fillText(text, right, y - 2 * ratio);
-      [above, right] = [y, right - ctx.measureText(text).width - 14 * ratio];
-    }
-    ctx.setLineDash([]);
-  }
-
-  function triangle(ctx, x, y, ratio) {
-    ctx.beginPath();
-    ctx.moveTo(x, y - 2 * ratio);
-    ctx.lineTo(x - 5 * ratio, y - 11 * ratio);
-    ctx.lineTo(x + 5 * ratio, y - 11 * ratio);
-    ctx.fill();
-  }
-
-  function cross(ctx, x, y, ratio) {
-    ctx.lineWidth = 1.5 * ratio;
-    ctx.beginPath();
-    for (const turn of [-1, 1]) {
-      ctx.moveTo(x - 4 * ratio, y - 4 * turn * ratio);
-      ctx.lineTo(x + 4 * ratio, y + 4 * turn * ratio);
-    }
-    ctx.stroke();
-  }
-
-  function describe(seen) {
-    const shown = seen.filter((kind) => state.runs.some((run) => kinds[state.by](run) === kind));
-    legend.replaceChildren(...(report.runs.length > 1 ? shown.map((kind) => item(kind, look(seen.indexOf(kind)))) : []));
+  function describe() {
+    const drawn = new Set(state.runs.map(kind));
+    const items = order().flatMap((each, place) => (drawn.has(each) ? [item(each, look(place))] : []));
+    legend.replaceChildren(...(report.runs.length > 1 ? items : []));
     const events = state.runs.some((run) => run.events.length) ? "; a triangle is an event" : "";
     const broken = state.tables.some(([, values]) => values.some((value) => !Number.isFinite(value))) ? "; a cross at the top is a value that is not finite" : "";
-    const words = `${state.metric} of ${state.runs.length} ${state.runs.length === 1 ? "run" : "runs"}`;
+    const what = state.mean ? "mean" : "run";
+    const words = `${state.metric} of ${state.runs.length} ${what}${state.runs.length === 1 ? "" : "s"}`;
     frame.setAttribute("aria-label", `${words}, over steps. Arrow keys read values.`);
     told.textContent = state.runs.length ? words + events + broken : `No chosen run has ${state.metric}.`;
   }
@@ -288,11 +238,10 @@ function startCurves() {
   document.addEventListener("chosen", draw);
   onTheme(() => {
     if (!state.plot) return;
-    const seen = [...new Set(report.runs.map(kinds[state.by]))];
-    state.looks = state.runs.map((run) => look(seen.indexOf(kinds[state.by](run))));
+    state.looks = state.runs.map((run) => look(order().indexOf(kind(run))));
     state.runs.forEach((_, place) => (state.plot.series[place + 1].stroke = () => state.looks[place].colour));
     state.plot.redraw(false, true);
-    describe(seen);
+    describe();
   });
   control();
   return draw();
