@@ -1,4 +1,4 @@
-"""The commands that read runs: `normlab compare`, `runs`, `sync` and `workspace`."""
+"""The commands that read runs: `normlab compare`, `report`, `runs`, `sync` and `workspace`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Compare finished runs: losses, outcomes, gradients, and what of it is more than chance."""
     if help_:
-        from normlab.pages import compare_page
+        from normlab.pages_runs import compare_page
 
         draw(compare_page())
         return
@@ -55,6 +55,38 @@ def compare(
         wanted = Wanted(baseline=baseline or [], metric=metric, margin=margin, target=target, force=force)
         sources = Sources(paths=paths or [], addresses=wandb or [])
         print_comparison(sources, wanted, "".join(chosen), table, everything=everything)
+
+
+def report(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN_OR_SWEEP...")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o")] = Path("report.html"),
+    title: Annotated[str, typer.Option("--title")] = "",
+    force: Annotated[bool, typer.Option("--force")] = False,
+    to_wandb: Annotated[bool, typer.Option("--to-wandb")] = False,
+    project: Annotated[str | None, typer.Option("--project")] = None,
+    entity: Annotated[str | None, typer.Option("--entity")] = None,
+    help_: Annotated[bool, typer.Option("--help", "-h")] = False,
+) -> None:
+    """Write one HTML page of runs: what came out, curves, heat maps, events, how to make each again."""
+    if help_:
+        from normlab.pages_runs import report_page
+
+        draw(report_page())
+        return
+    with refusals():
+        if not paths:
+            raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
+        from normlab.analysis.page.write import Target, print_report, words
+
+        target = Target(path=out, title=title, force=force)
+        if not to_wandb:
+            print_report(paths, target)
+            return
+        from normlab.analysis.runs import load
+        from normlab.analysis.wandb_view import Place, save_report
+
+        runs = load(*paths)
+        typer.echo(save_report(runs, Place(entity=entity, project=project), words(runs, target)))
 
 
 def runs(
@@ -154,6 +186,7 @@ def refusals() -> Iterator[None]:
 def register(app: typer.Typer) -> None:
     """Put the commands among those of `app`."""
     app.command(add_help_option=False)(compare)
+    app.command(add_help_option=False)(report)
     app.command()(runs)
     app.command()(sync)
     app.add_typer(workspace, name="workspace")

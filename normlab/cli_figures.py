@@ -40,7 +40,7 @@ def plot(
 ) -> None:
     """Draw runs, sweeps and probes as figures for print: PNG, SVG and PDF."""
     if help_:
-        from normlab.pages import plot_page
+        from normlab.pages_runs import plot_page
 
         draw(plot_page())
         return

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,15 @@ def digest(config: Plain) -> str:
 
 def is_own(key: str) -> bool:
     """Whether a dotted key is part of what a job is."""
-    return not any(f"{key}.".startswith(f"{other}.") for other in (*OUTSIDE, *ASIDE))
+    return not _within(key, (*OUTSIDE, *ASIDE))
+
+
+def _is_setting(key: str) -> bool:
+    return not _within(key, OUTSIDE)
+
+
+def _within(key: str, parts: Sequence[str]) -> bool:
+    return any(f"{key}.".startswith(f"{part}.") for part in parts)
 
 
 def slug(config: Plain) -> str:
@@ -54,12 +62,13 @@ def _join(items: Sequence[str], kept: int) -> str:
     return "_".join([*items[:kept], *more])
 
 
-def words(config: Plain) -> list[str]:
+def words(config: Plain, *, aside: bool = False) -> list[str]:
     """The overrides that make `config` of the default run, as `normlab train` takes them.
 
-    Where runs are kept and reported is left out, as is the machine.
+    Where runs are kept and reported is left out; and, without `aside`, the machine and what is looked at.
     """
-    return [f"{key}={_typed(value)}" for key, value in _differences(config)]
+    counts = _is_setting if aside else is_own
+    return [f"{key}={_typed(value)}" for key, value in _differences(config, counts)]
 
 
 def changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
@@ -86,19 +95,19 @@ def _typed(value: Any) -> str:
     return text if plain else "'" + text.replace("'", "\\'") + "'"
 
 
-def _differences(config: Plain) -> Iterator[tuple[str, Any]]:
+def _differences(config: Plain, counts: Callable[[str], bool] = is_own) -> Iterator[tuple[str, Any]]:
     usual = groups.defaults()
     chosen = groups.default_options()
     for key, standard in usual.items():
         value = config.get(key, standard)
-        if key in groups.GROUPS and is_own(key):
+        if key in groups.GROUPS and counts(key):
             option, own = _option(key, value)
             if option != chosen[key]:
                 yield key, option
             for name, ours in flat(value, f"{key}."):
-                if (name not in own or own[name] != ours) and is_own(name) and name != f"{key}.name":
+                if (name not in own or own[name] != ours) and counts(name) and name != f"{key}.name":
                     yield name, ours
-        elif is_own(key) and value != standard:
+        elif counts(key) and value != standard:
             was = dict(flat({key: standard}))
             yield from ((name, ours) for name, ours in flat({key: value}) if was.get(name) != ours)
 
@@ -140,26 +149,34 @@ def knob(config: Plain, key: str) -> Any:
 def swept(configs: Sequence[Plain]) -> list[str]:
     """The keys in which some configs differ, in config order.
 
-    A group counts once, by its option; its settings count where they differ under the same option.
+    A group counts once, by its option; its settings count where they differ under the same option. Those of
+    what is no group, such as `fault`, count by themselves.
     """
     found = []
     every = dict.fromkeys([*groups.defaults(), *(key for config in configs for key in config)])
     for key in (key for key in every if key not in OUTSIDE):
+        parts = [part for part in (config.get(key) for config in configs) if isinstance(part, Mapping)]
+        if key not in groups.GROUPS and len(parts) == len(configs):
+            found += _differing(key, parts)
+            continue
         if len({_text(knob(config, key)) for config in configs}) > 1:
             found.append(key)
-        parts = [config.get(key) for config in configs]
         if key in groups.GROUPS:
-            found += _swept_settings(key, [part for part in parts if isinstance(part, Mapping)])
+            found += _swept_settings(key, parts)
     return found
 
 
 def _swept_settings(group: str, parts: Sequence[Plain]) -> list[str]:
     found: dict[str, None] = {}
     for name in dict.fromkeys(part["name"] for part in parts):
-        same = [dict(flat(part, f"{group}.")) for part in parts if part["name"] == name]
-        names = dict.fromkeys(key for leaves in same for key in leaves)
-        found |= {key: None for key in names if len({_text(leaves.get(key)) for leaves in same}) > 1}
+        found |= dict.fromkeys(_differing(group, [part for part in parts if part["name"] == name]))
     return list(found)
+
+
+def _differing(prefix: str, parts: Sequence[Plain]) -> list[str]:
+    every = [dict(flat(part, f"{prefix}.")) for part in parts]
+    names = dict.fromkeys(key for leaves in every for key in leaves)
+    return [key for key in names if len({_text(leaves.get(key)) for leaves in every}) > 1]
 
 
 def check_sweep_name(name: str | None) -> None:

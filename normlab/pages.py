@@ -50,23 +50,34 @@ def main_page() -> Page:
                 ),
             ),
             Panel(
-                title="Commands",
+                title="Choose and train",
                 lines=(
-                    ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
+                    ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
                     ("describe", "Tell what a config is and costs without training it, or what differs"),
                     ("probe", "Measure placements against depth before any training, in seconds"),
-                    ("sweep plan WORDS", "What a sweep would do and cost: jobs, parameters, time, disk"),
-                    ("sweep status DIR", "How far one has come: what runs, what is lost, outcomes"),
-                    ("resume RUN_DIR", "Continue a run from its last checkpoint, as if never stopped"),
-                    ("replay RUN_DIR", "Look for events in its rows again, also with other thresholds"),
-                    ("explain RUN_DIR", "Say in plain words what became of a run, why, and what cures it"),
-                    ("compare RUN_OR_SWEEP", "Tables of what differs between runs, and whether by chance"),
-                    ("show RUN_DIR", "A run on the terminal: loss, gradient and stream by layer, events"),
-                    ("plot RUN_OR_SWEEP", "Figures of runs: loss, gradients by layer, outcome maps, ..."),
+                    ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
+                    ("resume RUN", "Continue a run from its last checkpoint, as if never stopped"),
+                    ("sweep plan", "What a sweep would do and cost: jobs, parameters, time, disk"),
+                    ("sweep status", "How far one has come: what runs, what is lost, outcomes"),
+                ),
+            ),
+            Panel(
+                title="Look at one run",
+                lines=(
+                    ("show RUN", "On the terminal: loss, gradient and stream by layer, events"),
+                    ("explain RUN", "In plain words: what became of it, why, and what cures it"),
+                    ("replay RUN", "Look for events in its rows again, also with other thresholds"),
+                ),
+            ),
+            Panel(
+                title="Compare runs and sweeps",
+                lines=(
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
-                    ("sync RUN_OR_SWEEP", "Send runs to wandb that were made offline or without it"),
-                    ("workspace create RUN", "Make a saved view of the comparison in wandb"),
-                    ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
+                    ("compare", "Tables of what differs between them, and whether by chance"),
+                    ("plot", "Figures: loss, gradients by layer, outcome maps, ..."),
+                    ("report", "One HTML page to send: answers, curves, heat maps, events"),
+                    ("sync", "Send to wandb what was made offline or without it"),
+                    ("workspace create", "Make a saved view of the comparison in wandb"),
                 ),
             ),
             Panel(
@@ -198,103 +209,6 @@ def describe_page() -> Page:
             ),
         ),
         closing="Words are those of normlab train. No text is read. Exit code: 0 done, 2 bad input.",
-    )
-
-
-def compare_page() -> Page:
-    """`normlab compare --help`."""
-    return Page(
-        usage="normlab compare RUN_OR_SWEEP ... [OPTIONS]",
-        summary="Compare finished runs: losses, outcomes, gradients, and which differences are more than "
-        "chance. Runs that differ in nothing but the seed are replicates; a run's pair in the baseline has "
-        "the same seed and saw the same batches.",
-        panels=(
-            Panel(
-                title="Examples",
-                stacked=True,
-                lines=(
-                    ("normlab compare outputs/sweeps/mine", "A sweep; the first group is the baseline"),
-                    (
-                        "normlab compare outputs/sweeps/mine --baseline placement=pre",
-                        "Each placement against pre, at the same warm-up, depth and so on",
-                    ),
-                    ("normlab compare outputs --table loss --latex", "One table, for a paper"),
-                    ("normlab compare outputs/sweeps/mine --csv", "A line a run, for a spreadsheet"),
-                ),
-            ),
-            Panel(
-                title="Options",
-                lines=(
-                    ("--baseline KEY=VALUE", "what the others are measured against; may be given again"),
-                    ("--metric NAME", "whose differences are tested; else val/final"),
-                    ("--margin 0.02", "parity is a difference below this, in the metric's unit"),
-                    ("--target LOSS", "count the tokens until the training loss is this low"),
-                    ("--table NAME", "this one: loss, outcomes, training, differences, sensitivity, ..."),
-                    ("--all", "every column, and a line a run, however wide"),
-                    ("--json", "print all tables as one JSON object"),
-                    ("--csv", "print one table as CSV: the runs, or --table"),
-                    ("--markdown, --latex", "print the tables in that form; LaTeX needs booktabs"),
-                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
-                    ("--force", "compare runs on different texts too"),
-                ),
-            ),
-        ),
-        closing="normlab.load(DIR) gives the runs to Python, with pandas frames. "
-        "Exit code: 0 done, 2 bad input.",
-    )
-
-
-def plot_page() -> Page:
-    """`normlab plot --help`."""
-    from normlab.analysis.figures.kinds import KINDS
-
-    return Page(
-        usage="normlab plot RUN_OR_SWEEP ... [KIND ...] [OPTIONS]",
-        summary="Draw runs, sweeps and probes as figures for print and screen. Without a KIND, all that fit. "
-        "Runs that differ in nothing but the seed are one curve with a band. Every logged step is drawn: a "
-        "spike of one step is seen.",
-        panels=(
-            Panel(
-                title="Examples",
-                stacked=True,
-                lines=(
-                    ("normlab plot outputs/sweeps/mine", "Every figure, in outputs/sweeps/mine/figures/"),
-                    (
-                        "normlab plot outputs/sweeps/mine loss -o loss.pdf",
-                        "The loss curves alone, for a paper",
-                    ),
-                    (
-                        "normlab plot outputs/sweeps/mine outcome --over depth,warmup",
-                        "What became of the runs, depth across and warm-up upward",
-                    ),
-                    (
-                        "normlab plot outputs/runs/2026-... profile --steps 1,10,100",
-                        "The gradient against layer at three steps",
-                    ),
-                    (
-                        "normlab plot outputs/runs/2026-... heat --metric attention/entropy",
-                        "Another number that was measured by layer",
-                    ),
-                ),
-            ),
-            Panel(title="Kinds", lines=tuple((kind.name, kind.meaning) for kind in KINDS.values())),
-            Panel(
-                title="Options",
-                lines=(
-                    ("-o, --out FILE_OR_DIR", "else figures/ in the folder that is drawn"),
-                    ("--format png,svg,pdf", "one or more; PNG has 200 dots an inch"),
-                    ("--steps 1,10,100", "of profile and growth; the nearest ones measured"),
-                    ("--over KEY[,KEY]", "knobs of outcome: across, upward; of sensitivity"),
-                    ("--metric FAMILY", "of profile, growth, heat: stream/variance, ..."),
-                    ("--band range", "of the seeds, lowest to highest; ci: 95 % of the mean"),
-                    ("--title TEXT", "instead of the figure's own; '' for none"),
-                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
-                    ("--force", "draw losses on different texts together too"),
-                ),
-            ),
-        ),
-        closing="An image that is there is replaced, anything else never. "
-        "A folder called as a kind is ./loss. Exit code: 0 done, 2 bad input.",
     )
 
 

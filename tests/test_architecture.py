@@ -27,6 +27,7 @@ OWNERS = {
     "scipy": ("normlab.analysis", "normlab.probe.statistics"),
     "statsmodels": ("normlab.analysis",),
     "pandas": ("normlab.analysis",),
+    "jinja2": ("normlab.analysis",),
     "rich": (
         "normlab.sinks.console",
         "normlab.cli",

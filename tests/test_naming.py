@@ -141,6 +141,18 @@ def test_swept_settings_count_under_the_same_option():
     assert naming.swept(adamw[:1]) == []
 
 
+def test_swept_settings_of_what_is_no_group_count_by_themselves():
+    jobs = [config(fault__kind=kind, fault__step=60) for kind in ("none", "nan_gradient")]
+    assert naming.swept(jobs) == ["fault.kind"]
+    assert naming.swept([*jobs, config()]) == ["fault.kind", "fault.step"]
+
+
+def test_words_have_what_is_looked_at_and_the_machine_if_wanted():
+    made = config(train__threads=1, measure=option("measure", "full"), tracker__mode="disabled", depth=4)
+    assert naming.words(made) == ["depth=4"]
+    assert sorted(naming.words(made, aside=True)) == ["depth=4", "measure=full", "train.threads=1"]
+
+
 def test_knob_reads_a_group_as_its_option():
     plain = config()
     assert naming.knob(plain, "placement") == "pre"

@@ -59,9 +59,7 @@ class Study:
         self.grouping: Grouping = group(runs)
         self.groups = self.grouping.groups
         self.runs = [run for each in self.groups for run in each.runs.values()]
-        self.texts = _texts(self.runs)
-        if not wanted.force:
-            require_one_text(self.runs)
+        self.texts = check_texts(self.runs, force=wanted.force)
         self.base: Knobs = baseline(self.grouping, wanted.baseline)
         self._figures: Mapping[Path, Figures] = {run.path: measure(run, wanted.target) for run in self.runs}
 
@@ -126,11 +124,12 @@ class Study:
         ]
 
 
-def require_one_text(runs: Sequence[Run]) -> None:
-    """Raise a UserError if `runs` were trained on different texts, whose losses cannot be compared."""
+def check_texts(runs: Sequence[Run], *, force: bool) -> dict[str, Run]:
+    """One run for each text. Raises UserError if there are several and it is not forced."""
     texts = _texts(runs)
-    if len(texts) > 1:
+    if len(texts) > 1 and not force:
         raise UserError(_different(texts))
+    return texts
 
 
 def _texts(runs: Sequence[Run]) -> dict[str, Run]:

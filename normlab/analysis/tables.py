@@ -55,7 +55,7 @@ def outcomes(study: Study) -> Sheet:
         Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=3),
         Column(name="p_holm", title="p Fisher", text=p_value, rank=1),
         Column(name="p", title="p uncorrected", text=p_value, rank=4),
-        Column(name="first_event", title="first event", text=_first, right=False, rank=2),
+        Column(name="first_event", title="first event", text=first_words, right=False, rank=2),
     ]
     return Sheet(
         name="outcomes",
@@ -77,7 +77,7 @@ def _outcome_row(study: Study, group: Group) -> dict[str, Any]:
         "outcomes": {name: counts[name] for name in OUTCOMES | {"stable": None} if counts[name]},
         "diverged": share.value,
         "diverged_interval": share,
-        "first_event": _first_event(group),
+        "first_event": first_event(group),
     }
 
 
@@ -101,7 +101,7 @@ def _too_few_for_fisher(study: Study) -> list[str]:
     )
 
 
-def _first_event(group: Group) -> dict[str, Any] | None:
+def first_event(group: Group) -> dict[str, Any] | None:
     """Kind and layer are the most frequent ones; the step is the median over the runs that have an event."""
     events = [run.summary.get("first_event") for run in group.runs.values()]
     found = [event for event in events if isinstance(event, dict) and isinstance(event.get("step"), int)]
@@ -122,7 +122,8 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _first(event: dict[str, Any]) -> str:
+def first_words(event: dict[str, Any]) -> str:
+    """`vanishing @ 30 layer_00 (2/2)`."""
     where = f" {event['layer']}" if event["layer"] else ""
     return f"{event['kind']} @ {event['step']:g}{where} ({event['runs']}/{event['of']})"
 

@@ -15,7 +15,7 @@ from normlab.explain.gaps import gaps
 from normlab.explain.numbers import Moved, numbers
 from normlab.explain.story import story
 from normlab.explain.table import DIAGNOSES
-from normlab.recorded import read_recorded
+from normlab.recorded import Recorded, read_recorded
 from normlab.sinks.run_directory import plain
 
 #: What one step does to the weights shows in the loss no later than so many steps after it.
@@ -108,7 +108,11 @@ def explain(directory: Path) -> Explanation:
     Raises:
         RunDirectoryError: there is no run, or none of its rows can be read.
     """
-    known = read_recorded(directory)
+    return explained(read_recorded(directory))
+
+
+def explained(known: Recorded) -> Explanation:
+    """Explain a run that has been read."""
     case = Case(known)
     found = _findings(case)
     return Explanation(

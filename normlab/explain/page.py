@@ -25,7 +25,8 @@ _COLOURS = {
     "exploded": "red",
     "nonfinite": "bold red",
 }
-_STRENGTHS = {"shown": " (the numbers show it)", "likely": " (the numbers fit it)", "beside": ""}
+#: How much a cause's numbers say, for people.
+STRENGTHS = {"shown": " (the numbers show it)", "likely": " (the numbers fit it)", "beside": ""}
 
 
 def print_explanation(directory: Path, *, as_json: bool) -> None:
@@ -101,7 +102,7 @@ def _cell(point: Point | None) -> str:
 def _causes(console: Console, causes: Sequence[Cause]) -> None:
     for index, cause in enumerate(causes):
         console.print(
-            Text.assemble((f"\n{_heading(index, cause)}", "bold"), _STRENGTHS[cause.finding.strength])
+            Text.assemble((f"\n{heading(index, cause)}", "bold"), STRENGTHS[cause.finding.strength])
         )
         console.print(Padding(Text(cause.finding.claim), (0, 0, 0, 2)))
         for evidence in cause.finding.evidence:
@@ -111,7 +112,8 @@ def _causes(console: Console, causes: Sequence[Cause]) -> None:
         _offers(console, cause)
 
 
-def _heading(index: int, cause: Cause) -> str:
+def heading(index: int, cause: Cause) -> str:
+    """What stands above a cause."""
     if cause.finding.strength == "beside":
         return "Worth knowing"
     if cause.later:

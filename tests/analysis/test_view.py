@@ -102,6 +102,21 @@ def test_a_report_has_the_words_then_a_grid_of_the_same_runs_a_section(sweep, mo
     assert grids[0].runsets[0].groupby == [f"config.{key}" for key in view.knobs]
 
 
+def test_report_to_wandb_begins_with_question_and_answer(sweep, monkeypatch):
+    from wandb_workspaces.reports import v2
+
+    made = []
+    monkeypatch.setattr(wandb_view, "has_key", lambda: True)
+    monkeypatch.setattr(v2.Report, "save", lambda self, draft: made.append((self, draft)))
+    monkeypatch.setattr(v2.Report, "url", "https://server/report")
+    done = CliRunner().invoke(app, ["report", str(sweep), "--to-wandb", "--entity", "us"])
+    assert (done.exit_code, done.output) == (0, "https://server/report\n")
+    [(report, draft)] = made
+    assert draft and (report.entity, report.project) == ("us", "normlab")
+    told = [block.text for block in report.blocks if type(block).__name__ == "P"]
+    assert told[0].startswith("What difference") and any(text.startswith("Outcomes") for text in told)
+
+
 def test_what_a_server_says_no_to_is_one_error(sweep, monkeypatch):
     monkeypatch.setattr(wandb_view, "has_key", lambda: True)
 

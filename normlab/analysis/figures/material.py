@@ -12,7 +12,7 @@ from normlab.analysis.figures.families import USUAL, family
 from normlab.analysis.figures.loss import BANDS
 from normlab.analysis.matching import Group, Grouping, Knobs, replicates, spell
 from normlab.analysis.runs import Run
-from normlab.analysis.study import require_one_text
+from normlab.analysis.study import check_texts
 from normlab.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ class Material:
     def check_one_text(self, groups: Sequence[Group]) -> None:
         """Raise a UserError if losses of different texts would stand beside each other, unless forced to."""
         runs = [run for group in groups for run in group.runs.values() if floors_of(run)]
-        if not self.wanted.force:
-            require_one_text(runs)
+        check_texts(runs, force=self.wanted.force)
 
 
 def short_label(knobs: Knobs) -> str:

@@ -1,0 +1,191 @@
+"""The page as text: `page.html` filled in, with style and scripts inside and nothing else allowed to run."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+import normlab
+from normlab.analysis.compare import Comparison
+from normlab.analysis.page import metrics
+from normlab.analysis.page.answer import Answer
+from normlab.analysis.page.contents import Contents
+from normlab.analysis.page.runs import Card
+from normlab.analysis.sheet import printable
+from normlab.explain.page import STRENGTHS, heading
+from normlab.sinks.run_directory import plain
+
+_HERE = Path(__file__).parent
+_STYLES = ("uplot/uPlot.min.css", "page.css")
+#: In the order in which they need one another.
+_SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    *(
+        f"js/{name}.js"
+        for name in (
+            "data",
+            "parts",
+            "chosen",
+            "outcomes",
+            "marks",
+            "curves",
+            "heat",
+            "depth",
+            "events",
+            "main",
+        )
+    ),
+)
+#: Events of a run that a page names.
+EVENTS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a page says."""
+
+    title: str
+    answer: Answer
+    cards: Sequence[Card]
+    contents: Contents
+    #: None where nothing could be compared.
+    comparison: Comparison | None
+
+
+def render(report: Report) -> str:
+    """The page: HTML with all data, style and scripts inside."""
+    styles = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in _STYLES]
+    scripts = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in _SCRIPTS]
+    sheets = {sheet.name: sheet for sheet in report.comparison.sheets} if report.comparison else {}
+    # What a browser draws has numbers of blobs in it, so it must be made before the blobs are listed.
+    drawn = _drawn(report)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=report.title,
+            policy=_policy(styles, scripts),
+            styles=styles,
+            scripts=scripts,
+            answer=report.answer,
+            cards=report.cards,
+            sheets=[sheet for name, sheet in sheets.items() if name not in ("settings", "runs")],
+            settings=sheets.get("settings"),
+            figures=sheets.get("runs"),
+            notes=report.comparison.notes if report.comparison else [],
+            lacks=report.contents.lacks,
+            varied=[key for key in report.cards[0].knobs if key != "seed"],
+            drawn=drawn,
+            blobs=report.contents.pack.texts,
+            version=normlab.__version__,
+            licence=(_HERE / "uplot" / "LICENSE").read_text(encoding="utf-8"),
+            heading=heading,
+            strengths=STRENGTHS,
+            most=EVENTS,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+def _visible(value: Any) -> Any:
+    """Text without what cannot be seen, such as marks that turn the direction of reading."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+    """A Content-Security-Policy: these styles and scripts, no others, and nothing from anywhere."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(map(_hash, scripts))}",
+            f"style-src {' '.join(map(_hash, styles))}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _drawn(report: Report) -> dict[str, Any]:
+    """What the scripts draw, as plain values."""
+    drawn = {
+        "knobs": list(report.cards[0].knobs),
+        "curves": [{"name": name, "unit": _unit(name)} for name in report.contents.curves],
+        "families": [asdict(metrics.family(name)) for name in report.contents.maps],
+        "runs": [_run(report, card) | report.contents.of(card) for card in report.cards],
+    }
+    result: dict[str, Any] = _clean(plain(drawn))
+    return result
+
+
+def _unit(metric: str) -> str:
+    where = metrics.place(metric)
+    return metrics.family(where.family).unit if where else metrics.UNITS.get(metric, "")
+
+
+def _run(report: Report, card: Card) -> dict[str, Any]:
+    floors = card.run.summary.get("floors")
+    return {
+        "label": card.label,
+        "knobs": card.knobs,
+        "outcome": card.run.word,
+        "cut": card.cut_short,
+        **_loss(report, card),
+        "steps": card.steps,
+        "floors": {name: value for name, value in floors.items() if isinstance(value, int | float)}
+        if isinstance(floors, dict)
+        else {},
+        "events": [_event(event) for event in card.events[:EVENTS]],
+        "why": card.why,
+    }
+
+
+def _loss(report: Report, card: Card) -> dict[str, Any]:
+    """The loss at the end as `normlab compare` counts it; None of a run that is not compared."""
+    study = report.comparison.study if report.comparison else None
+    if study is None or all(run is not card.run for run in study.runs):
+        return {"loss": None, "capped": False}
+    figures = study.figures(card.run)
+    loss = figures.values["val/final"]
+    return {"loss": figures.values["loss/final"] if loss is None else loss, "capped": figures.capped}
+
+
+def _event(event: Mapping[str, Any]) -> dict[str, Any]:
+    layers, end = event.get("layers"), event.get("end")
+    return {
+        "step": event["step"],
+        "kind": event["kind"],
+        "metric": event["metric"],
+        "layers": [str(layer) for layer in layers] if isinstance(layers, list) else [],
+        "end": end if isinstance(end, int) else None,
+        "message": str(event.get("message") or ""),
+    }
+
+
+def _clean(value: Any) -> Any:
+    """Plain values in which all text can be seen."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value

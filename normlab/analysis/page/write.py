@@ -1,0 +1,99 @@
+"""`normlab report`: reads runs, writes the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from normlab.analysis.compare import Comparison, Sources, compare
+from normlab.analysis.page import runs as cards
+from normlab.analysis.page.answer import answer
+from normlab.analysis.page.contents import choose
+from normlab.analysis.page.render import Report, render
+from normlab.analysis.runs import Runs, load
+from normlab.analysis.study import Wanted, check_texts
+from normlab.disk import replace_file
+from normlab.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a page goes."""
+
+    path: Path
+    title: str = ""
+    #: Replace a file that is there, and put runs on different texts side by side.
+    force: bool = False
+
+    def check(self) -> None:
+        """Raise UserError unless the file can be written."""
+        if self.path.is_dir():
+            raise UserError(
+                f"-o {self.path}: is a folder; name a file in it, such as {self.path / 'report.html'}"
+            )
+        if not self.path.parent.is_dir():
+            raise UserError(f"-o {self.path}: there is no folder {self.path.parent}")
+        if self.path.exists() and not self.force:
+            raise UserError(f"-o {self.path}: is there already; --force replaces it, or choose another name")
+
+
+def print_report(paths: Sequence[Path], target: Target) -> None:
+    """Write a page of the runs in `paths` and say where it is.
+
+    Raises:
+        UserError: a path without runs, runs on different texts, a target that is taken.
+    """
+    target.check()
+    with TemporaryDirectory(prefix="normlab-") as folder:
+        report = make(load(*Sources(paths=paths).directories(Path(folder))), target)
+        content = render(report).encode()
+    replace_file(target.path, content)
+    count = len(report.cards)
+    print(f"{target.path}: {count} run{'s' * (count != 1)}, {len(content) / 1e6:.1f} MB")
+    if report.contents.lacks:
+        print(f"for its size it lacks {report.contents.lacks}")
+
+
+def make(runs: Runs, target: Target) -> Report:
+    """Read the runs and put together what the page says of them.
+
+    Raises:
+        UserError: the texts differ.
+    """
+    check_texts([run for run in runs if run.finished or run.summary.get("floors")], force=target.force)
+    comparison, trouble = _compared(runs, force=target.force)
+    found = cards.read(runs)
+    return Report(
+        title=target.title or _title(runs),
+        answer=answer(found, comparison, trouble),
+        cards=found,
+        contents=choose(found),
+        comparison=comparison,
+    )
+
+
+def words(runs: Runs, target: Target) -> list[str]:
+    """The question and the answer alone, a paragraph each.
+
+    Raises:
+        UserError: the texts differ.
+    """
+    told = make(runs, target).answer
+    lines = [f"{name}: {text}" if name else text for name, text in told.lines]
+    return [told.question.text, *lines, told.question.setting]
+
+
+def _compared(runs: Runs, *, force: bool) -> tuple[Comparison | None, str]:
+    """The comparison; or none, and why, where no run is finished."""
+    if not any(run.finished for run in runs):
+        return None, "no run is finished."
+    return compare(runs, Wanted(force=force)), ""
+
+
+def _title(runs: Runs) -> str:
+    """The name of the sweep or the run, else what differs."""
+    if len(runs) == 1:
+        return runs[0].path.resolve().name
+    sweeps = {run.summary.get("sweep") for run in runs}
+    name = sweeps.pop() if len(sweeps) == 1 else None
+    return str(name) if name else ", ".join(key for key in runs.knobs if key != "seed") or "Replicates"

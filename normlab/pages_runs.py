@@ -1,0 +1,135 @@
+"""The words of the help of the commands that read runs, as data; see `pages`."""
+
+from normlab.pages import Page, Panel
+
+
+def compare_page() -> Page:
+    """`normlab compare --help`."""
+    return Page(
+        usage="normlab compare RUN_OR_SWEEP ... [OPTIONS]",
+        summary="Compare finished runs: losses, outcomes, gradients, and which differences are more than "
+        "chance. Runs that differ in nothing but the seed are replicates; a run's pair in the baseline has "
+        "the same seed and saw the same batches.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab compare outputs/sweeps/mine", "A sweep; the first group is the baseline"),
+                    (
+                        "normlab compare outputs/sweeps/mine --baseline placement=pre",
+                        "Each placement against pre, at the same warm-up, depth and so on",
+                    ),
+                    ("normlab compare outputs --table loss --latex", "One table, for a paper"),
+                    ("normlab compare outputs/sweeps/mine --csv", "A line a run, for a spreadsheet"),
+                ),
+            ),
+            Panel(
+                title="Options",
+                lines=(
+                    ("--baseline KEY=VALUE", "what the others are measured against; may be given again"),
+                    ("--metric NAME", "whose differences are tested; else val/final"),
+                    ("--margin 0.02", "parity is a difference below this, in the metric's unit"),
+                    ("--target LOSS", "count the tokens until the training loss is this low"),
+                    ("--table NAME", "this one: loss, outcomes, training, differences, sensitivity, ..."),
+                    ("--all", "every column, and a line a run, however wide"),
+                    ("--json", "print all tables as one JSON object"),
+                    ("--csv", "print one table as CSV: the runs, or --table"),
+                    ("--markdown, --latex", "print the tables in that form; LaTeX needs booktabs"),
+                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
+                    ("--force", "compare runs on different texts too"),
+                ),
+            ),
+        ),
+        closing="normlab.load(DIR) gives the runs to Python, with pandas frames. "
+        "Exit code: 0 done, 2 bad input.",
+    )
+
+
+def plot_page() -> Page:
+    """`normlab plot --help`."""
+    from normlab.analysis.figures.kinds import KINDS
+
+    return Page(
+        usage="normlab plot RUN_OR_SWEEP ... [KIND ...] [OPTIONS]",
+        summary="Draw runs, sweeps and probes as figures for print and screen. Without a KIND, all that fit. "
+        "Runs that differ in nothing but the seed are one curve with a band. Every logged step is drawn: a "
+        "spike of one step is seen.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab plot outputs/sweeps/mine", "Every figure, in outputs/sweeps/mine/figures/"),
+                    (
+                        "normlab plot outputs/sweeps/mine loss -o loss.pdf",
+                        "The loss curves alone, for a paper",
+                    ),
+                    (
+                        "normlab plot outputs/sweeps/mine outcome --over depth,warmup",
+                        "What became of the runs, depth across and warm-up upward",
+                    ),
+                    (
+                        "normlab plot outputs/runs/2026-... profile --steps 1,10,100",
+                        "The gradient against layer at three steps",
+                    ),
+                    (
+                        "normlab plot outputs/runs/2026-... heat --metric attention/entropy",
+                        "Another number that was measured by layer",
+                    ),
+                ),
+            ),
+            Panel(title="Kinds", lines=tuple((kind.name, kind.meaning) for kind in KINDS.values())),
+            Panel(
+                title="Options",
+                lines=(
+                    ("-o, --out FILE_OR_DIR", "else figures/ in the folder that is drawn"),
+                    ("--format png,svg,pdf", "one or more; PNG has 200 dots an inch"),
+                    ("--steps 1,10,100", "of profile and growth; the nearest ones measured"),
+                    ("--over KEY[,KEY]", "knobs of outcome: across, upward; of sensitivity"),
+                    ("--metric FAMILY", "of profile, growth, heat: stream/variance, ..."),
+                    ("--band range", "of the seeds, lowest to highest; ci: 95 % of the mean"),
+                    ("--title TEXT", "instead of the figure's own; '' for none"),
+                    ("--wandb E/P[/GROUP]", "runs of a wandb project too; may be given again"),
+                    ("--force", "draw losses on different texts together too"),
+                ),
+            ),
+        ),
+        closing="An image that is there is replaced, anything else never. "
+        "A folder called as a kind is ./loss. Exit code: 0 done, 2 bad input.",
+    )
+
+
+def report_page() -> Page:
+    """`normlab report --help`."""
+    return Page(
+        usage="normlab report RUN_OR_SWEEP ... [-o report.html] [OPTIONS]",
+        summary="Write one HTML file that opens in any browser without a network: question and answer, "
+        "outcomes over two knobs, the tables of normlab compare, curves with every step, heat maps layer by "
+        "layer, events and what explains them, and the command that makes each run again.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab report outputs/sweeps/mine", "A sweep, into report.html"),
+                    (
+                        "normlab report outputs/sweeps/a outputs/sweeps/b -o both.html --title 'Two depths'",
+                        "Two together, under a title of your own",
+                    ),
+                    ("normlab report outputs/runs/2026-... -o run.html", "One run"),
+                ),
+            ),
+            Panel(
+                title="Options",
+                lines=(
+                    ("-o, --out FILE", "the file to write; else report.html"),
+                    ("--title TEXT", "the title; else the sweep's name, or what differs"),
+                    ("--force", "replace the file if it is there; take runs on different texts too"),
+                    ("--to-wandb", "make a W&B Report instead: pip install 'normlab[wandb-workspace]'"),
+                    ("--entity, --project", "of --to-wandb; else the runs' own"),
+                ),
+            ),
+        ),
+        closing="Runs that were cut short are drawn as far as they go. Exit code: 0 done, 2 bad input.",
+    )
