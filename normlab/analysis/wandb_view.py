@@ -1,5 +1,6 @@
 """A view of runs as a saved view and as a report of wandb, made with its package wandb-workspaces."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -194,7 +195,9 @@ def _package(name: str) -> Any:
         UserError: it is not installed.
     """
     try:
-        return import_module(f"wandb_workspaces.{name}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of pydantic, which it uses in an old way
+            return import_module(f"wandb_workspaces.{name}")
     except ModuleNotFoundError:
         raise UserError(
             f"wandb's views need the package wandb-workspaces: pip install 'normlab[{EXTRA}]'"

@@ -35,8 +35,8 @@ def test_one_config_is_described(run):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_the_readme_shows_what_is_printed(run):
-    readme = (groups.conf_dir().parent / "README.md").read_text()
+def test_the_page_on_configs_shows_what_is_printed(run):
+    readme = (groups.conf_dir() / "README.md").read_text()
     block = readme.partition("says, among other things:\n\n```text\n")[2].partition("```")[0]
     printed = [line.rstrip() for line in run("placement=deepnorm", "depth=24").stdout.splitlines()]
     assert len(block.splitlines()) > 20

@@ -360,8 +360,8 @@ def test_a_refusal_says_what_would_do(words, message):
         compose(words)
 
 
-def test_the_readme_s_own_placements_are_what_it_says(tmp_path):
-    text = (groups.conf_dir().parent / "README.md").read_text()
+def test_the_page_on_configs_has_placements_that_are_what_it_says(tmp_path):
+    text = (groups.conf_dir() / "README.md").read_text()
     files = dict(re.findall(r"`mine/placement/(\w+)\.yaml`[^`]*```yaml\n(.*?)```", text, re.DOTALL))
     assert files.keys() == {"halved", "post_below"}
     (tmp_path / "placement").mkdir()
