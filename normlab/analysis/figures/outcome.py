@@ -1,5 +1,6 @@
 """Outcome maps: what became of the runs, over two knobs."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,7 +88,7 @@ def _cell(group: Group) -> Cell:
     order = {**OUTCOMES, "stable": None}
     outcomes = {name: counts[name] for name in [*reversed(order), *counts] if counts[name]}
     losses = [run.summary.get("val/final") for run in runs]
-    known = [loss for loss in losses if isinstance(loss, int | float)]
+    known = [loss for loss in losses if isinstance(loss, int | float) and math.isfinite(loss)]
     return Cell(outcomes, sum(known) / len(runs) if len(known) == len(runs) else None)
 
 

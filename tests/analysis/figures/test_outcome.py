@@ -93,12 +93,15 @@ def test_a_knob_may_be_a_list_and_there_may_be_one(tmp_path, write):
 def test_runs_that_did_not_finish_are_there_by_their_status(tmp_path, write):
     write(tmp_path / "a", 2.0, depth=4)
     write(tmp_path / "b", 2.0, depth=8, summary={"status": "interrupted", "val/final": None})
+    write(tmp_path / "c", "NaN", depth=9, summary={"outcome": "nonfinite"})
     found = replicates(load(tmp_path))
     (only,) = maps(found, ["depth"])
     assert {place: dict(cell.outcomes) for place, cell in only.cells.items()} == {
         ("4", ""): {"stable": 1},
         ("8", ""): {"interrupted": 1},
+        ("9", ""): {"nonfinite": 1},
     }
+    assert [cell.loss for cell in only.cells.values()] == [2.0, None, None]
     image(outcome_maps([only], ["depth"]))
 
 
