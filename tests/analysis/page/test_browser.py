@@ -1,5 +1,6 @@
 """The page in a real Chromium, with the mouse and with the keyboard."""
 
+import json
 import os
 import runpy
 import shutil
@@ -10,6 +11,7 @@ import pytest
 
 from normlab.analysis.page.write import Target, print_report
 from normlab.analysis.runs import load
+from normlab.sinks.run_directory import line_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'normlab[browser]'")
 
@@ -51,6 +53,7 @@ def open_page(browser):
         tab = context.new_page()
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
         tab.on("request", lambda request: request.url == path.as_uri() or said.append(request.url))
         tab.goto(path.as_uri())
         tab.wait_for_selector("html[data-drawn=yes]")
@@ -137,6 +140,11 @@ def test_filters_choose_runs_everywhere(tab):
     assert len(options) == 6 and not any("exploded" in option for option in options)
     tab.get_by_role("button", name="Show all").click()
     redrawn(tab, "loss of 8 runs")
+    for value in ("50", "100"):
+        tab.locator("#chosen").get_by_label(value, exact=True).uncheck()
+    redrawn(tab, "loss of 4 runs")
+    tab.locator("#chosen").get_by_label("50", exact=True).check()
+    redrawn(tab, "loss of 6 runs")
 
 
 def test_a_cell_of_the_grid_shows_its_runs_alone_and_then_all(tab):
@@ -206,18 +214,25 @@ def test_the_keyboard_reaches_every_part_and_reads_curves(tab):
 
 
 def test_arrows_move_in_the_grid_and_the_tab_key_leaves_it(tab):
-    cells = tab.locator("#outcomes .cell")
-    count = cells.count()
-    cells.first.focus()
-    tab.keyboard.press("End")
-    assert (
-        tab.evaluate("[...document.querySelectorAll('.cell')].indexOf(document.activeElement)") == count - 1
-    )
-    tab.keyboard.press("ArrowUp")
+    tab.locator("#outcomes").get_by_label("rows").select_option("seed")
+    tab.locator("#outcomes").get_by_label("columns").select_option("warmup")
+    assert tab.locator("#outcomes .cell[tabindex='0']").count() == 1
+
+    def place():
+        return tab.evaluate("[...document.querySelectorAll('.cell')].indexOf(document.activeElement)")
+
+    tab.locator("#outcomes .cell").first.focus()
+    for key, there in (("ArrowLeft", 0), ("ArrowUp", 0), ("End", 7), ("ArrowUp", 3), ("ArrowRight", 3)):
+        tab.keyboard.press(key)
+        assert place() == there, key
+    for key, there in (("ArrowLeft", 2), ("ArrowDown", 6), ("ArrowDown", 6), ("Home", 0), ("ArrowRight", 1)):
+        tab.keyboard.press(key)
+        assert place() == there, key
     tab.keyboard.press("Enter")
-    redrawn(tab, "loss of 2 runs")
+    redrawn(tab, "loss of 1 run")
+    assert curves_shown(tab) == ["warmup=50 seed=0"]
     tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.closest('#outcomes')") is None
+    assert place() == -1
 
 
 def test_what_has_the_focus_is_outlined(tab):
@@ -278,6 +293,56 @@ def test_in_print_there_are_no_controls_and_all_is_on_white(open_page, made):
     assert not tab.locator("select:visible, button.copy:visible, input:visible").count()
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert tab.pdf().startswith(b"%PDF")
+
+
+def test_words_of_runs_run_nowhere(open_page, tmp_path, write, layers, event):
+    text = """</script><script>alert(1)</script><img src=x onerror=alert(2)>" onload="alert(3)"""
+    for seed in range(2):
+        path = write(tmp_path / f"run-{seed}", 2.5, seed=seed, data__path=text + str(seed))
+        layers(path, lambda row: row.update({text: 1.0, f"{text}/layer_00": 1.0, f"{text}/layer_01": 2.0}))
+        happened = event(kind=text, metric=text, layers=[text], message=text)
+        (path / "events.jsonl").write_bytes(line_of(happened))
+    print_report([tmp_path], Target(path=tmp_path / "page.html", title=text))
+    tab = open_page(tmp_path / "page.html")
+    assert tab.locator("img").count() == 0 and tab.title() == text
+    for part, label, value in (("curves", "metric", text), ("depth", "measured", text)):
+        tab.locator(f"#{part}").get_by_label(label).select_option(value)
+    redrawn(tab, f"{text} of 2 runs")
+    tab.locator("#events .mark").first.hover()
+    assert text in tab.locator("#events output").inner_text()
+    assert tab.locator("#outcomes th[scope=row]").first.inner_text() == f"data.path={text}0"
+
+
+def lost(path):
+    (path / "metrics.jsonl").unlink()
+
+
+def broken(path):
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for row in rows[10:]:
+        row |= {"loss": "NaN", "grad_norm/layer_00": "Infinity", "grad_norm/layer_01": 0.0}
+    (path / "metrics.jsonl").write_bytes(b"".join(map(line_of, rows)))
+
+
+def single(path):
+    lines = (path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (path / "metrics.jsonl").write_bytes(lines[0])
+
+
+@pytest.mark.parametrize("harm", [lost, broken, single])
+@pytest.mark.parametrize("count", [1, 3])
+def test_damaged_runs_are_drawn_as_far_as_they_go(open_page, tmp_path, write, layers, harm, count):
+    for seed in range(count):
+        layers(write(tmp_path / f"run-{seed}", 2.5, seed=seed))
+    harm(tmp_path / "run-0")
+    print_report([tmp_path], Target(path=tmp_path / "page.html"))
+    tab = open_page(tmp_path / "page.html")
+    drawn = count if harm is not lost else count - 1
+    assert tab.locator("#depth canvas.map").count() == min(drawn, 1)
+    if drawn:
+        assert tab.locator("#curves output").inner_text().startswith(f"loss of {drawn} run")
+        said = tab.locator("#depth p").first.inner_text()
+        assert ("Orange is not finite." in said) == (harm is broken)
 
 
 @pytest.mark.slow

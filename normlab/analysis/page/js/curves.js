@@ -172,7 +172,7 @@ function startCurves() {
 
   function describe() {
     const drawn = new Set(state.runs.map(kind));
-    const items = order().flatMap((each, place) => (drawn.has(each) ? [item(each, look(place))] : []));
+    const items = order().flatMap((each, place) => (drawn.has(each) ? [element("li", {}, swatch(look(place)), each)] : []));
     legend.replaceChildren(...(report.runs.length > 1 ? items : []));
     const events = state.runs.some((run) => run.events.length) ? "; a triangle is an event" : "";
     const broken = state.tables.some(([, values]) => values.some((value) => !Number.isFinite(value))) ? "; a cross at the top is a value that is not finite" : "";
@@ -180,15 +180,6 @@ function startCurves() {
     const words = `${state.metric} of ${state.runs.length} ${what}${state.runs.length === 1 ? "" : "s"}`;
     frame.setAttribute("aria-label", `${words}, over steps. Arrow keys read values.`);
     told.textContent = state.runs.length ? words + events + broken : `No chosen run has ${state.metric}.`;
-  }
-
-  function item(kind, { colour, dash }) {
-    const line = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const stroke = document.createElementNS("http://www.w3.org/2000/svg", "line");
-    line.setAttribute("aria-hidden", "true");
-    for (const [name, value] of Object.entries({ x1: 0, y1: 5, x2: 26, y2: 5, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash.join(" ") })) stroke.setAttribute(name, value);
-    line.append(stroke);
-    return element("li", {}, line, kind);
   }
 
   /* The keys: a step to the side, another run, closer, further, all. */

@@ -55,16 +55,17 @@ function startDepth() {
     const { title: name, unit, falls } = family();
     if (!state.maps.length) return void maps.replaceChildren("No chosen run has this measurement.");
     const longest = state.maps.reduce((a, b) => (b.edges.at(-1) > a.edges.at(-1) ? b : a));
-    const parts = state.maps.flatMap((map) => {
+    const parts = state.maps.flatMap((map, k) => {
       map.canvas = element("canvas", { className: "map", role: "img", "aria-label": `${name} of ${map.run.label}, by layer and step` });
       hover(map);
-      return [element("h3", { textContent: report.runs.length > 1 ? `${name}: ${map.run.label}` : name }), map.canvas];
+      const head = element("h3", {}, ...(state.maps.length > 1 ? [swatch(profileLook(k))] : []), report.runs.length > 1 ? `${name}: ${map.run.label}` : name);
+      return [head, map.canvas];
     });
     state.slider = element("input", { type: "range", min: 0, max: longest.edges.length - 2, step: 1, "aria-label": "step", oninput: () => pick(longest.edges[state.slider.value]) });
     state.longest = longest;
     maps.replaceChildren(...parts, element("div", { className: "slider" }, state.slider), bar(unit));
     const each = Math.max(...state.maps.map((map) => map.each));
-    const thinned = each > 1 ? ` A column is the ${falls ? "least" : "largest"} of ${each} readings; every one is in the curves.` : "";
+    const thinned = each > 1 ? ` A column is the ${falls ? "least" : "largest"} of ${each} readings.` : "";
     const broken = state.maps.some((map) => map.values.some((value) => !Number.isFinite(value))) ? " Orange is not finite." : "";
     const zero = state.range.log && state.maps.some((map) => map.values.some((value) => value === 0)) ? " Black is zero." : "";
     drawing.querySelector("p").textContent = `The input of the model is at the bottom. Triangles are events, dots the layer where they began.${broken}${zero}${thinned}`;
@@ -81,6 +82,8 @@ function startDepth() {
     }
     return element("div", { className: "bar" }, digits(low, 3), strip, `${digits(high, 3)}  ${unit}${log ? ", log scale" : ""}`);
   }
+
+  const profileLook = (k) => ({ ...look(k), dash: k ? [6, 3] : [] });
 
   const columnAt = (map, step) => {
     let column = map.edges.length - 2;
@@ -134,7 +137,7 @@ function startDepth() {
         { ...axis, label: "layer", splits: (plot) => ticks(plot.width), values: (_, splits) => splits.map((line) => shortPlace(state.places[line] ?? "")) },
         { ...axis, label: unit, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : digits(value, 3))) },
       ],
-      series: [{}, ...state.maps.map((map, k) => ({ label: map.run.label, stroke: look(k).colour, width: 2, dash: k ? [6, 3] : [], points: { show: true, size: 6, fill: look(k).colour } }))],
+      series: [{}, ...state.maps.map((map, k) => ({ label: map.run.label, stroke: profileLook(k).colour, width: 2, dash: profileLook(k).dash, points: { show: true, size: 6, fill: profileLook(k).colour } }))],
       cursor: { drag: { x: false, y: false }, y: false, points: { size: 9 } },
       hooks: { setCursor: [say] },
     };

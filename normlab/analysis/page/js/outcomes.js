@@ -27,7 +27,7 @@ function startOutcomes() {
     );
     const columns = across ? chosen.facets[across] : [NONE];
     const cells = [];
-    const head = element("tr", {}, element("td"), ...columns.map((value) => element("th", { scope: "col", textContent: across ? `${across}=${value}` : "" })));
+    const head = element("tr", {}, element("td"), ...columns.map((value) => element("th", { scope: "col", textContent: across ? `${across}=${value}` : "outcome" })));
     const rows = chosen.facets[down].map((value) => {
       const row = element("tr", {}, element("th", { scope: "row", textContent: `${down}=${value}` }));
       for (const column of columns) {

@@ -48,6 +48,18 @@ const DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3]];
 /* The look of the n-th of some kinds: eight colours, then the same with dashes. */
 const look = (n) => ({ colour: css(`--c${n % COLOURS}`), dash: DASHES[Math.floor(n / COLOURS) % DASHES.length] });
 
+/* A piece of line with that look. */
+function swatch({ colour, dash }) {
+  const made = (tag, attributes) => {
+    const part = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
+    return part;
+  };
+  const drawing = made("svg", { class: "swatch", "aria-hidden": "true" });
+  drawing.append(made("line", { x1: 0, y1: 5, x2: 26, y2: 5, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash.join(" ") }));
+  return drawing;
+}
+
 const KNOWN = ["stable", "spiked", "stuck", "exploded", "nonfinite"];
 const outcomeColour = (word) => css(`--${KNOWN.includes(word) ? word : "other"}`);
 
