@@ -1,11 +1,15 @@
 """`normlab sweep ...`; what a command does is imported when it runs, as in `cli.py`."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from normlab.cli_page import draw
 from normlab.errors import UserError
 
 app = typer.Typer(rich_markup_mode="rich", no_args_is_help=True)
@@ -52,3 +56,50 @@ def plan(
 
     flags = [f"--config-dir={folder}" for folder in config_dir or []]
     raise typer.Exit(plan_sweep([*flags, *(words or []), *context.args]))
+
+
+@app.command(
+    "critical-lr",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def critical_lr(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_complete)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", "-cd")] = None,
+    help_: Annotated[bool, typer.Option("--help", "-h")] = False,
+) -> None:
+    """The largest learning rate at which each variant trains, by bisection."""
+    if help_:
+        from normlab.pages import critical_page
+
+        draw(critical_page())
+        return
+    from normlab.analysis.critical import print_critical
+    from normlab.launch import critical_lr as search
+
+    flags = [f"--config-dir={folder}" for folder in config_dir or []]
+    with _aside() if as_json else nullcontext():
+        found = search([*flags, *(words or []), *context.args])
+    if found.directory is not None:
+        print_critical(found.variants, found.record(), as_json=as_json)
+    if found.code and found.directory is not None:
+        print(f"to go on: {found.again}", file=sys.stderr)
+    raise typer.Exit(found.code)
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """What this process and its children print goes to standard error meanwhile."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

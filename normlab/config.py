@@ -32,6 +32,7 @@ from normlab.thresholds import VanishingConfig as VanishingConfig
 
 POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 PRECISIONS = ("fp32", "bf16", "fp64")
+PARALLELS = ("ddp", "fsdp")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TRACKER_MODES = ("auto", "online", "offline", "disabled")
 #: What `measure` has a cadence for.
@@ -300,6 +301,8 @@ class TrainConfig:
     compile: bool = False
     #: Keep only each block's input for the backward pass and run the block again there: memory for time.
     activation_checkpointing: bool = False
+    #: How several processes hold the model: `ddp`, each all of it; `fsdp`, each its share.
+    parallel: str = "ddp"
     #: CPU threads, or `auto` for torch's own choice.
     threads: int | str = "auto"
     #: Steps between evaluations; the last step always has one.
@@ -323,6 +326,7 @@ class TrainConfig:
         not_negative(self.z_loss, "train.z_loss")
         require_one_of(self.precision, PRECISIONS, "train.precision")
         require_one_of(self.device, DEVICES, "train.device")
+        require_one_of(self.parallel, PARALLELS, "train.parallel")
         if self.threads != "auto":
             ok = isinstance(self.threads, int) and not isinstance(self.threads, bool) and self.threads >= 1
             require(ok, "train.threads", f"must be auto or 1 or more, got {self.threads}")

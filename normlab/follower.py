@@ -11,6 +11,7 @@ from normlab.run import build, pick_device
 from normlab.training import checkpoint
 from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
+from normlab.training.sharding import WORLDS
 from normlab.training.world import dismiss as dismiss
 from normlab.training.world import follow
 from normlab.training.world import wait_for_task as wait_for_task
@@ -34,7 +35,7 @@ def help_train(config: RunConfig, start: Path | None) -> int | None:
     """Train with rank 0, from the checkpoint `start` on; returns the signal that stopped it, if one did."""
     with Interrupt() as interrupt:
         device = pick_device(config.train.device)
-        with follow(device) as world:
+        with follow(device, WORLDS[config.train.parallel]) as world:
             job = build(config, load_corpus(config.data, config.model.context), world)
             if start is not None:
                 job.load_state_dict(checkpoint.load(start, device))

@@ -99,6 +99,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.positions": settings.POSITIONS,
     "train.precision": settings.PRECISIONS,
     "train.device": settings.DEVICES,
+    "train.parallel": settings.PARALLELS,
     "tracker.mode": settings.TRACKER_MODES,
     "init.gains": ("placement", "none", *GAINS),
     "data.val_split": ("auto", "document", "tail"),

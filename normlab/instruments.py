@@ -16,6 +16,9 @@ from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.norms import NORMS
 from normlab.tables.placement_row import norms
 
+#: What reads parameters by themselves, and so needs them whole.
+WHOLE = ("gain", *PASSES)
+
 
 def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Instruments:
     """The instruments of `measure` that look at forward and backward passes."""
@@ -32,7 +35,8 @@ def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Inst
         ("hidden", Hidden(where.hidden)),
         ("output", Output()),
     ]
-    if learned := gains(model):
+    shared = processes > 1 and config.train.parallel == "fsdp"
+    if (learned := gains(model)) and not shared:
         there.append(("gain", Gains(learned)))
     if bounds is not None:
         there.append(("hidden", Saturation(where.hidden, *bounds)))
@@ -47,11 +51,13 @@ def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Inst
         "noise_scale": config.train.accumulation * processes < 2,
     }
     every = [(getattr(config.measure, key), instrument) for key, instrument in there]
-    return Instruments(every, left_out(config, [key for key, lacks in missing.items() if lacks]))
+    lacking = [key for key, lacks in missing.items() if lacks and not (shared and key in WHOLE)]
+    return Instruments(every, left_out(config, lacking, WHOLE if shared else ()))
 
 
-def left_out(config: RunConfig, missing: list[str]) -> list[str]:
-    """A sentence for each key of `measure` that was asked for and of which something is `missing`."""
+def left_out(config: RunConfig, missing: list[str], whole: tuple[str, ...] = ()) -> list[str]:
+    """A sentence for each key of `measure` that was asked for and of which something is `missing`, or that
+    needs parameters that are not `whole`."""
     norm = f"norm={config.norm.name}"
     if not norms(config.placement, config.depth):
         norm = f"placement={config.placement.name}, without a norm,"
@@ -61,7 +67,8 @@ def left_out(config: RunConfig, missing: list[str]) -> list[str]:
         "batchnorm": f"{norm} has no running statistics",
         "noise_scale": "needs micro-batches; set train.accumulation=2 or more",
     }
-    return [f"measure.{key}: {why[key]}" for key in missing if key in asked(config.measure)]
+    why |= dict.fromkeys(whole, "needs whole parameters; use train.parallel=ddp")
+    return [f"measure.{key}: {why[key]}" for key in [*missing, *whole] if key in asked(config.measure)]
 
 
 def asked(measure: MeasureConfig) -> list[str]:

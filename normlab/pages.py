@@ -58,6 +58,7 @@ def main_page() -> Page:
                     ("train", "Train one model, or with -m a sweep; normlab train --help teaches how"),
                     ("resume RUN", "Continue a run from its last checkpoint, as if never stopped"),
                     ("sweep plan", "What a sweep would do and cost: jobs, parameters, time, disk"),
+                    ("sweep critical-lr", "The largest learning rate at which each variant trains"),
                     ("sweep status", "How far one has come: what runs, what is lost, outcomes"),
                 ),
             ),
@@ -165,6 +166,65 @@ _PROBES: tuple[Line, ...] = (
     ("normlab probe placement=pre data=stdlib", "On real tokens"),
     ("normlab probe experiment=probe_gradients", "A study from a file"),
 )
+
+
+def critical_page() -> Page:
+    """`normlab sweep critical-lr --help`."""
+    from normlab.sweep.bisection import CriticalConfig
+
+    own = CriticalConfig()
+    return Page(
+        usage="normlab sweep critical-lr [KEY=VALUE] ...",
+        summary="Find the largest learning rate at which each variant trains, by bisection on a log grid, "
+        "and how it falls with depth where that varies. Words are those of normlab train -m: each "
+        "combination of what varies is a variant, the seeds are its replicates.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    (
+                        "normlab sweep critical-lr placement=post,pre depth=4,8,16 'seed=range(3)'",
+                        "Six variants, three runs at each rate",
+                    ),
+                    (
+                        "normlab sweep critical-lr placement=pre critical.factor=1.2 critical.lowest=3e-3",
+                        "A finer grid, from another rate on",
+                    ),
+                ),
+            ),
+            Panel(
+                title="Words of the search",
+                lines=(
+                    (
+                        f"critical.lowest={own.lowest:g}",
+                        "the lowest rate; runs this long must learn at it",
+                    ),
+                    (f"critical.highest={own.highest:g}", "the highest"),
+                    (f"critical.factor={own.factor:g}", "from each rate of the grid to the next"),
+                    (
+                        f"critical.check={own.check}",
+                        "steps to either side of a border in which every rate is tried: is it one?",
+                    ),
+                    (
+                        "sweep.name=NAME",
+                        "its folder; else by the words. The same command goes on there",
+                    ),
+                ),
+            ),
+            Panel(
+                title="Flags",
+                lines=(
+                    ("--json", "print one JSON object and nothing else"),
+                    ("-cd, --config-dir DIR", "your own options, as in normlab train"),
+                ),
+            ),
+        ),
+        closing="A rate is stable if 80 % of its seeds train: end below the unigram entropy of the text, and "
+        "neither nonfinite, exploded nor stuck; a spike is no failure. A rate too low to get there in so few "
+        "steps counts as unstable. LR sensitivity is a mean over an even grid, and the rates "
+        "tried here crowd at the border: for it, normlab train -m optimizer.lr=1e-3,3e-3,1e-2 ..., compare.",
+    )
 
 
 def describe_page() -> Page:

@@ -15,7 +15,15 @@ from normlab.tables.schedules import SCHEDULES
 
 #: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
 #: another machine can round differently; nothing else of them reaches a step.
-MAY_CHANGE = ("train.steps", "train.checkpoint", "train.threads", "train.device", "tracker", "sweep")
+MAY_CHANGE = (
+    "train.steps",
+    "train.checkpoint",
+    "train.threads",
+    "train.device",
+    "train.parallel",
+    "tracker",
+    "sweep",
+)
 
 
 def check_same(config: RunConfig, directory: Path) -> list[str]:

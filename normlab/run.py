@@ -36,6 +36,7 @@ from normlab.training.interrupt import Interrupt
 from normlab.training.loop import Job, train
 from normlab.training.optimizers import build_optimizer
 from normlab.training.passes import OwnPasses
+from normlab.training.sharding import WORLDS, check_sharding
 from normlab.training.world import Alone, lead
 from normlab.variants import check_names
 
@@ -73,6 +74,8 @@ def check_model(config: RunConfig) -> None:
         f"{config.train.batch_size} does not divide into {ranks.size()} processes of "
         f"{config.train.accumulation} micro-batches; {share * max(config.train.batch_size // share, 1)} does",
     )
+    if ranks.size() > 1 and config.train.parallel == "fsdp":
+        check_sharding(config)
     pick_device(config.train.device)
 
 
@@ -110,7 +113,9 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
         model.compile()
     instruments = build_instruments(config, model, world.size)
     instruments.share(world.gather)
+    forward = world.wrap(model)  # may put others in the parameters' place
     layout, eps = Layout(model, site), getattr(config.optimizer, "eps", None)
+    layout.total = world.total
     facts = Facts(
         floors=corpus.floors.as_dict(),
         warmup=config.warmup,
@@ -124,7 +129,7 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
         batches=batches,
         model=model,
         world=world,
-        forward=world.wrap(model),
+        forward=forward,
         optimizer=build_optimizer(model.named_parameters(), config.optimizer),
         layout=layout,
         gradients=GradientNorms(layout),
@@ -156,7 +161,7 @@ def run(
         check_free(directory)
         corpus = load_corpus(config.data, config.model.context)
         session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
-        with lead(_task(config), pick_device(config.train.device)) as world:
+        with lead(_task(config), pick_device(config.train.device), WORLDS[config.train.parallel]) as world:
             return _train(build(config, corpus, world), corpus, session)
 
 
@@ -190,7 +195,8 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
             )
         check(config)
         corpus = load_corpus(config.data, config.model.context)
-        with lead(_task(config, found.path if found else None), pick_device(config.train.device)) as world:
+        task = _task(config, found.path if found else None)
+        with lead(task, pick_device(config.train.device), WORLDS[config.train.parallel]) as world:
             job = build(config, corpus, world)
             if summary.get("batch_order") not in (None, job.batches.order):
                 raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")

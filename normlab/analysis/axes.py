@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normlab.analysis import statistics
+from normlab.analysis.critical import DEPTH, bounded, scaling
 from normlab.analysis.matching import Group, label
 from normlab.analysis.sheet import Column, Marked, Sheet, number
 from normlab.analysis.statistics import Estimate
 from normlab.analysis.study import Study
+from normlab.stability import STABLE, Border, border, is_stable
+from normlab.sweep.bisection import Variant
 
-RATE, DEPTH = "optimizer.lr", "depth"
-#: A rate is stable if at least this share of its seeds train.
-STABLE = 0.8
+RATE = "optimizer.lr"
 #: Neighbouring rates may be this much more than their mean ratio apart.
 _UNEVEN = 1.5
 
@@ -28,7 +29,20 @@ def sheets(study: Study) -> list[Sheet]:
         found.append(sensitivity(study))
     if DEPTH in study.grouping.knobs:
         found.append(slopes(study))
+    if {RATE, DEPTH} <= set(study.grouping.knobs):
+        found.append(scaling(_variants(study)))
     return found
+
+
+def _variants(study: Study) -> list[Variant]:
+    return [
+        Variant(knobs=rest, outcomes={rate: _outcomes(study, group) for rate, group in axis.items()})
+        for rest, axis in along(study, RATE)
+    ]
+
+
+def _outcomes(study: Study, group: Group) -> list[str]:
+    return [figures.word for figures in study.of(group)]
 
 
 def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
@@ -77,7 +91,7 @@ def sensitivity(study: Study) -> Sheet:
         Column(name="sensitivity", title="S", text=_plus_minus),
         Column(name="best_rate", title="best rate", text=number("g")),
         Column(name="best_loss", title="loss there", text=_plus_minus, rank=1),
-        Column(name="critical", title="critical rate", text=_critical),
+        Column(name="critical", title="critical rate", text=bounded),
     ]
     return Sheet(
         name="sensitivity",
@@ -113,24 +127,13 @@ def _uneven(rates: Sequence[float]) -> bool:
     return bool(steps) and max(steps) > _UNEVEN * sum(steps) / len(steps)
 
 
-def critical(study: Study, axis: Axis) -> dict[str, Any]:
-    """The last stable value `at` an axis; `bound` is `>=` where none above is unstable, `<` where all are."""
-    stable = None
-    for rate, group in axis.items():
-        trained = sum(not figures.diverged for figures in study.of(group))
-        if trained < STABLE * len(group.runs):
-            return {"bound": "<", "at": rate} if stable is None else {"bound": "=", "at": stable}
-        stable = rate
-    return {"bound": ">=", "at": stable}
+def critical(study: Study, axis: Axis) -> Border:
+    """Where stability ends along an axis."""
+    return border({value: is_stable(_outcomes(study, group)) for value, group in axis.items()})
 
 
 def _range(rates: dict[str, Any]) -> str:
     return f"{rates['count']}, {rates['low']:g} to {rates['high']:g}"
-
-
-def _critical(found: dict[str, Any]) -> str:
-    sign = {"=": "", "<": "< ", ">=": "≥ "}[found["bound"]]
-    return f"{sign}{found['at']:g}"
 
 
 def _plus_minus(found: Estimate) -> str:
@@ -157,7 +160,7 @@ def slopes(study: Study) -> Sheet:
         Column(name="loss", title="loss a doubling", text=_marked),
         Column(name="start", title="g1/gL start", text=_plus_minus_n),
         Column(name="end", title="g1/gL end", text=_plus_minus_n, rank=1),
-        Column(name="critical", title="trains to", text=_critical),
+        Column(name="critical", title="trains to", text=bounded),
     ]
     return Sheet(
         name="depth",

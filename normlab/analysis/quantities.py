@@ -10,10 +10,9 @@ from typing import Any
 
 from normlab.analysis.runs import Run
 from normlab.errors import UserError, nearest
+from normlab.stability import DIVERGED, UNTRAINED
 from normlab.summary import SPAN
 
-#: Outcomes of runs that did not train.
-DIVERGED = ("nonfinite", "exploded", "stuck")
 CAP = (
     "a loss counts as at most the run's loss at initialization, and as just that where it is not finite or "
     "the run stopped before its last step (Wortsman 2309.14322): such runs are marked *, none is dropped"
@@ -212,14 +211,25 @@ class Figures:
     values: dict[str, float | None]
     #: Whether its final loss is the one at initialization.
     capped: bool
-    diverged: bool
+    outcome: str
+
+    @property
+    def diverged(self) -> bool:
+        return self.outcome in DIVERGED
+
+    @property
+    def word(self) -> str:
+        """The outcome; `untrained` where that is no divergence, and nothing was learnt of the context."""
+        excess = self.values["excess/unigram"]
+        idle = self.capped or (excess is not None and excess >= 0)
+        return UNTRAINED if idle and not self.diverged else self.outcome
 
 
 def measure(run: Run, target: float | None = None) -> Figures:
     """The figures of a run; the rows that they take are read, and let go."""
     facts = Facts(run, target)
     values = {name: quantity.of(facts) for name, quantity in QUANTITIES.items()}
-    return Figures(values=values, capped=facts.capped, diverged=run.summary.get("outcome") in DIVERGED)
+    return Figures(values=values, capped=facts.capped, outcome=str(run.summary.get("outcome")))
 
 
 def check_metric(name: str) -> None:

@@ -87,6 +87,15 @@ class Marked:
         return self.estimate.record() | {"capped": self.capped}
 
 
+def knob_columns(keys: Sequence[str]) -> list[Column]:
+    """The columns that say what a row is about; the last words of the keys where those suffice."""
+    leaves = [key.rpartition(".")[2] for key in keys]
+    return [
+        Column(name=key, title=leaf if leaves.count(leaf) == 1 else key, right=False, least=4)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+
+
 def number(form: str) -> Callable[[Any], str]:
     """Writes a number or the value of an estimate."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from normlab.analysis.matching import Group, Grouping, Knobs, baseline, counterpart, group, pair
 from normlab.analysis.quantities import QUANTITIES, Figures, check_metric, measure
 from normlab.analysis.runs import Run
-from normlab.analysis.sheet import Column, Marked
+from normlab.analysis.sheet import Column, Marked, knob_columns
 from normlab.analysis.statistics import Difference, difference, mean
 from normlab.errors import UserError, require
 
@@ -115,13 +115,8 @@ class Study:
         return Against(group=this, other=other, found=found, problem=problem)
 
     def knob_columns(self, without: Sequence[str] = ()) -> list[Column]:
-        """The columns that say which group a row is about; the last words of the keys where those suffice."""
-        keys = [key for key in self.grouping.knobs if key not in without]
-        leaves = [key.rpartition(".")[2] for key in keys]
-        return [
-            Column(name=key, title=leaf if leaves.count(leaf) == 1 else key, right=False, least=4)
-            for key, leaf in zip(keys, leaves, strict=True)
-        ]
+        """The columns that say which group a row is about."""
+        return knob_columns([key for key in self.grouping.knobs if key not in without])
 
 
 def check_texts(runs: Sequence[Run], *, force: bool) -> dict[str, Run]:

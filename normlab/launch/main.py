@@ -62,22 +62,46 @@ def _launch(argv: Sequence[str]) -> int:
 
 def plan(argv: Sequence[str]) -> int:
     """Tell what the sweep `normlab train -m ARGV` would do, without doing it; returns the exit code."""
-    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1", dry=True)
-    return _guarded(lambda: _plan(argv), argv)
+    return guarded(lambda: _plan(argv), argv)
 
 
 def _plan(argv: Sequence[str]) -> int:
-    words = flags.split(argv if {"-m", "--multirun"} & set(argv) else ["--multirun", *argv])
-    _check_config_dir(words)
+    session = planned(argv)
+    plan_view.print_plan(session.planned, session.standings, import_pace().pace)
+    return OK
+
+
+def planned(argv: Sequence[str]) -> preflight.Session:
+    """The jobs of the sweep `normlab train -m ARGV`, each checked and none begun.
+
+    Raises:
+        UserError: words that cannot be used, or of a sweep that does not know its jobs beforehand.
+    """
+    preflight.session = preflight.Session(raw=preflight.session.raw, dry=True)
     with suppress(preflight.Dry):
-        _hydra(words)
-    session = preflight.session
-    if not session.planned:
+        _hydra(_of_sweep(argv))
+    if not preflight.session.planned:
         raise UserError(
             "only sweeps of Hydra's own sweeper can be planned: it alone knows its jobs beforehand"
         )
-    plan_view.print_plan(session.planned, session.standings, import_pace().pace)
-    return OK
+    return preflight.session
+
+
+def attempt(argv: Sequence[str], jobs: list[list[str]]) -> preflight.Session:
+    """Run these jobs, each given by all its words, as those of the sweep `normlab train -m ARGV`.
+
+    Raises:
+        Interrupted: a signal ended one of them.
+    """
+    preflight.session = preflight.Session(raw=preflight.session.raw, trials=jobs)
+    _hydra(_of_sweep(argv))
+    return preflight.session
+
+
+def _of_sweep(argv: Sequence[str]) -> flags.Words:
+    words = flags.split(argv if {"-m", "--multirun"} & set(argv) else ["--multirun", *argv])
+    _check_config_dir(words)
+    return words
 
 
 def resume(directory: Path, overrides: Sequence[str]) -> int:
@@ -117,9 +141,8 @@ def _check_ranks(words: flags.Words) -> None:
 
 def probe(argv: Sequence[str], directory: Path | None = None, *, as_json: bool = False) -> int:
     """Measure the models that `normlab probe ARGV` means; returns the exit code."""
-    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
     # Without the words: a plan explains its errors by the words of the model concerned.
-    return _guarded(lambda: _probe(argv, directory, as_json), ())
+    return guarded(lambda: _probe(argv, directory, as_json), ())
 
 
 def _probe(argv: Sequence[str], directory: Path | None, as_json: bool) -> int:
@@ -173,6 +196,12 @@ def _again(words: flags.Words, directory: Path) -> str:
     if not any(word.startswith("hydra.sweep.dir=") for word in typed):
         typed.append(f"sweep.name={directory.name}")
     return shlex.join(["normlab", "train", *words.flags, *typed])
+
+
+def guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
+    """The exit code of a command's `action`, its errors told in one message."""
+    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
+    return _guarded(action, overrides)
 
 
 def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:

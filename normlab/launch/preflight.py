@@ -61,6 +61,8 @@ class Session:
     standings: list[str] = field(default_factory=list)
     #: Whether the sweep is only planned.
     dry: bool = False
+    #: Jobs to run instead of those that the command's words make, each with all its words.
+    trials: list[list[str]] = field(default_factory=list)
     #: The words of each `row` of a zipped or listed sweep.
     rows: list[list[str]] = field(default_factory=list)
     #: What was in the folders of the jobs, and of the sweep, before Hydra made them.
@@ -130,11 +132,12 @@ class Preflight(Callback):
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
-                session.rows = rows.lay_out(config)
+                trials = session.trials
+                session.rows = rows.replace(config, trials) if trials else rows.lay_out(config)
                 session.planned = _check_jobs(config, directory, _jobs(config))
             if session.dry:
                 raise Dry
-            if set(session.standings) - {"new"}:
+            if set(session.standings) - {"new"} and not session.trials:
                 print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
             session.sweep = directory
             for place in (directory, *(job.directory for job in session.planned)):

@@ -35,15 +35,29 @@ def lay_out(config: DictConfig) -> list[Words]:
         raise ConfigError("sweep.zip", "goes without sweep.rows; put the values into the rows")
     assert isinstance(listed, list)
     rows = _zipped(config, keys) if keys else [_row(row) for row in listed]
+    params = config.hydra.sweeper.get("params") or {}
+    task = [word for word in config.hydra.overrides.task if _key(word) not in keys]
+    _sweep_over(config, rows, task, {key: value for key, value in params.items() if key not in keys})
+    return rows
+
+
+def replace(config: DictConfig, jobs: Sequence[Words]) -> list[Words]:
+    """Make a multirun, in place, one of these jobs, given by all their words; returns the rows."""
+    common = [word for word in jobs[0] if all(word in job for job in jobs)]
+    rows = [[word for word in job if word not in common] for job in jobs]
+    _sweep_over(config, rows, common, {})
+    return rows
+
+
+def _sweep_over(
+    config: DictConfig, rows: Sequence[Words], task: Sequence[str], params: dict[str, Any]
+) -> None:
     names = [f"r{number}" for number in range(len(rows))]  # Hydra takes no number for a name
     for name, words in zip(names, rows, strict=True):
         ConfigStore.instance().store(group=GROUP, name=name, package="_global_", node=_option(words))
     with read_write(config.hydra), open_dict(config.hydra):
-        task = [word for word in config.hydra.overrides.task if _key(word) not in keys]
         config.hydra.overrides.task = [f"{GROUP}={','.join(names)}", *task]
-        params = config.hydra.sweeper.get("params") or {}
-        config.hydra.sweeper.params = {key: value for key, value in params.items() if key not in keys}
-    return rows
+        config.hydra.sweeper.params = params
 
 
 def spelt(overrides: Sequence[str], rows: Sequence[Words]) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from normlab.measure.instrument import over
-from normlab.measure.layout import Layout
+from normlab.measure.layout import Layout, local
 
 
 class GradientNorms:
@@ -40,9 +40,10 @@ class GradientNorms:
 
     def measure(self, detail: bool) -> Tensor:
         """Shape (len(names),), on the parameters' device; without `detail` only the first, (1,)."""
-        gradients = [parameter.grad for parameter in self.layout.parameters if parameter.grad is not None]
-        assert len(gradients) == len(self.layout.parameters), "a parameter took no part in the loss"
-        squares = torch.stack(torch._foreach_norm(gradients)).to(self._wide).square()
+        parameters = self.layout.parameters
+        gradients = [local(parameter.grad) for parameter in parameters if parameter.grad is not None]
+        assert len(gradients) == len(parameters), "a parameter took no part in the loss"
+        squares = self.layout.total(torch.stack(torch._foreach_norm(gradients)).to(self._wide).square())
         total = squares.sum(0, keepdim=True).sqrt()
         if not detail:
             return total

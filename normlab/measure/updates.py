@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from normlab.measure.instrument import over
-from normlab.measure.layout import Layout
+from normlab.measure.layout import Layout, local
 
 
 class Updates:
@@ -19,7 +19,7 @@ class Updates:
     """
 
     def __init__(self, layout: Layout, eps: float | None) -> None:
-        self.parameters, places = layout.parameters, list(layout.places)
+        self.layout, self.parameters, places = layout, layout.parameters, list(layout.places)
         device = self.parameters[0].device
         self._place = torch.tensor([places.index(place) for place, _ in layout.where], device=device)
         self._sizes, self.eps = torch.tensor(list(layout.sizes.values()), device=device), eps
@@ -30,13 +30,13 @@ class Updates:
 
     def before(self) -> None:
         """Just before the optimizer's step."""
-        self._old = [parameter.detach().clone() for parameter in self.parameters]
+        self._old = [local(parameter.detach()).clone() for parameter in self.parameters]
 
     @torch.no_grad()
     def after(self) -> Tensor:
         """(len(names),), after the step and what the placement does to the weights, gradients still there."""
-        moves = [new - old for new, old in zip(self.parameters, self._old, strict=True)]
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        moves = [local(new) - old for new, old in zip(self.parameters, self._old, strict=True)]
+        gradients = [local(parameter.grad) for parameter in self.parameters if parameter.grad is not None]
         moved, were, slope = (self._squares(several) for several in (moves, self._old, gradients))
         products = [(move * gradient).sum() for move, gradient in zip(moves, gradients, strict=True)]
         along = self._by_place(torch.stack(products))
@@ -53,4 +53,4 @@ class Updates:
 
     def _by_place(self, each: Tensor) -> Tensor:
         places = torch.zeros(len(self._sizes), dtype=self._wide, device=each.device)
-        return places.index_add_(0, self._place, each.to(self._wide))
+        return places.index_add_(0, self._place, self.layout.total(each.to(self._wide)))

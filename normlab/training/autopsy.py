@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from normlab.components.site import Site
-from normlab.measure.layout import Layout
+from normlab.measure.layout import Layout, local
 from normlab.model import site
 
 #: Ends of the paths of modules that have a name of their own among the gradient norms.
@@ -94,6 +94,6 @@ def autopsy(model: nn.Module, layout: Layout, again: Callable[[], object]) -> di
 def _ask_parameters(witness: Witness, layout: Layout) -> None:
     for name in reversed(list(layout.sites)):
         for parameter in layout.sites[name]:
-            if parameter.grad is not None and not finite(parameter.grad):
+            if parameter.grad is not None and not finite(local(parameter.grad)):
                 witness.found = {"nonfinite/pass": "backward", "nonfinite/site": name}
                 return

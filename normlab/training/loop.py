@@ -73,8 +73,8 @@ class Job:
             "step": self.step,
             "best": self.best,
             "config": dataclasses.asdict(self.config),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": self.world.whole(self.model.state_dict()),
+            "optimizer": self.world.whole(self.optimizer.state_dict()),
             "watch": self.watch.state_dict(),
             # Of each process, in the order of the ranks: of the host and, if that is another, of its device.
             "rng": [self.world.gather(state[None]) for state in rng_state(self.device)],
@@ -82,12 +82,29 @@ class Job:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step, self.best = state["step"], state["best"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        own, given = self.model.state_dict(), state["model"]
+        self.model.load_state_dict(
+            {name: self.world.share(value, own.get(name, value)) for name, value in given.items()}
+        )
+        self.optimizer.load_state_dict(self._shared(state["optimizer"]))
         self.watch.load_state_dict(state["watch"])
         # Copies: torch crashes on a state that begins within another tensor.
         mine = [states[self.world.rank % len(states)].cpu().clone() for states in state["rng"]]
         set_rng_state(self.device, mine)
+
+    def _shared(self, state: dict[str, Any]) -> dict[str, Any]:
+        """An optimizer's state with this process's part of what belongs to a parameter's numbers."""
+        if "state" not in state:  # of several optimizers, none of which shares out its state
+            return state
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        own = {
+            number: {
+                key: self.world.share(value, parameters[number]) if isinstance(value, Tensor) else value
+                for key, value in values.items()
+            }
+            for number, values in state["state"].items()
+        }
+        return {**state, "state": own}
 
 
 class Listener(Protocol):

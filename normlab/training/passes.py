@@ -36,6 +36,8 @@ class OwnPasses:
         self.when = {name: getattr(config.measure, name) for name in PASSES}
         if config.train.accumulation * processes < 2:
             self.when["noise_scale"] = "never"
+        if processes > 1 and config.train.parallel == "fsdp":
+            self.when = dict.fromkeys(PASSES, "never")
         self._due: list[str] = []
         self._before: list[Tensor] = []
 

@@ -5,6 +5,7 @@ processes see what one would with N times the accumulation. All compute the same
 them the same decisions; rank 0 alone writes.
 """
 
+import ctypes
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,18 @@ class Alone:
         """(n, ...) of each process -> (size * n, ...), in the order of the ranks."""
         return x
 
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over processes that hold parts of the parameters, of what each has of its own."""
+        return x
+
+    def whole(self, state: Any) -> Any:
+        """Nested state with whole tensors, in rank 0."""
+        return state
+
+    def share(self, x: Tensor, like: Tensor) -> Tensor:
+        """This process's part of a whole tensor, shared out as `like` is."""
+        return x
+
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process."""
         return flag
@@ -83,9 +96,13 @@ class Group(Alone):
         return context
 
     def mean(self, x: Tensor) -> Tensor:
+        return self.sum(x) / self.size
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over the processes."""
         total = x.clone()
         dist.all_reduce(total)
-        return total / self.size
+        return total
 
     def gather(self, x: Tensor) -> Tensor:
         own = x.to(self.device).contiguous()
@@ -94,9 +111,7 @@ class Group(Alone):
         return torch.cat(parts).to(x.device)
 
     def any(self, flag: bool) -> bool:
-        flags = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(flags)
-        return bool(flags.item())
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
     def first(self, found: dict[str, Any]) -> dict[str, Any]:
         everywhere: list[Any] = [None] * self.size
@@ -125,13 +140,13 @@ def _store() -> Store:
 
 
 @contextmanager
-def lead(task: Mapping[str, Any], device: torch.device) -> Iterator[Alone]:
+def lead(task: Mapping[str, Any], device: torch.device, kind: type[Group] = Group) -> Iterator[Alone]:
     """The world of rank 0, after it has told the others (if there are any) what they are to train."""
     if ranks.size() == 1:
         yield Alone()
         return
     _store().set("task", json.dumps(task))
-    with _join(device) as world:
+    with follow(device, kind) as world:
         yield world
 
 
@@ -148,14 +163,8 @@ def wait_for_task() -> dict[str, Any] | None:
 
 
 @contextmanager
-def follow(device: torch.device) -> Iterator[Alone]:
-    """The world of another rank than 0."""
-    with _join(device) as world:
-        yield world
-
-
-@contextmanager
-def _join(device: torch.device) -> Iterator[Alone]:
+def follow(device: torch.device, kind: type[Group] = Group) -> Iterator[Alone]:
+    """The world of a rank, once all know what there is to train."""
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=_store(),
@@ -163,7 +172,10 @@ def _join(device: torch.device) -> Iterator[Alone]:
         world_size=ranks.size(),
         timeout=PATIENCE,
     )
+    # Never freed: the interpreter, while it frees a group, waits for gloo's threads, and one of them may be
+    # waiting for the interpreter, to let go of the tensors of the latest exchange. Seen on a busy machine.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
     try:
-        yield Group(device)
+        yield kind(device)
     finally:
         dist.destroy_process_group()

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from normlab.launch import launch
+from normlab.launch import launch, resume
 from normlab.sinks.run_directory import read_rows, read_summary
 
 SMALL = [
@@ -67,12 +68,17 @@ def close(ours, theirs, tolerance):
             assert value == pytest.approx(other[key], rel=tolerance, abs=1e-12), key
 
 
-def test_two_processes_train_as_one_with_two_micro_batches(here):
-    words = ["train", *SMALL, "train.clip=0.5"]
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_train_as_one_with_two_micro_batches(here, parallel):
+    words = ["train", *SMALL, "train.clip=0.5", f"train.parallel={parallel}"]
     code, output = done(torchrun(here, *words, "hydra.run.dir=two", "train.accumulation=2"))
     assert code == 0, output
     assert launch([*words[1:], "hydra.run.dir=one", "train.accumulation=4"]) == 0
-    close(read_rows(here / "two"), read_rows(here / "one"), 1e-6)
+    rows = read_rows(here / "one")
+    if parallel == "fsdp":  # no process has whole gains
+        assert any(key.startswith("gain/") for key in rows[0])
+        rows = [{key: row[key] for key in row if not key.startswith("gain/")} for row in rows]
+    close(read_rows(here / "two"), rows, 1e-6)
     two, one = read_summary(here / "two"), read_summary(here / "one")
     assert two["status"] == "finished" and two["events"] == one["events"]
     # One directory, written by one process, which alone speaks.
@@ -80,9 +86,10 @@ def test_two_processes_train_as_one_with_two_micro_batches(here):
     assert output.count("run directory") == 1
 
 
-def test_a_run_of_two_goes_on_as_if_it_had_never_stopped(here):
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_run_of_two_goes_on_as_if_it_had_never_stopped(here, parallel):
     """With dropout, whose random numbers each process has of its own."""
-    words = ["train", *SMALL, "model.dropout=0.2", "train.checkpoint.every=2"]
+    words = ["train", *SMALL, "model.dropout=0.2", "train.checkpoint.every=2", f"train.parallel={parallel}"]
     whole = torchrun(here, *words, "hydra.run.dir=whole")
     code, output = done(whole)
     assert code == 0, output
@@ -94,10 +101,26 @@ def test_a_run_of_two_goes_on_as_if_it_had_never_stopped(here):
     assert losses[0] == losses[1] and len(losses[0]) == 6
 
 
+def test_a_checkpoint_is_whole_whoever_wrote_it(here):
+    """One process begins, two go on with a share each, one ends it: the run of one process."""
+    words = [*SMALL, "train.accumulation=2"]
+    assert launch([*words, "hydra.run.dir=whole", "train.steps=9"]) == 0
+    assert launch([*words, "hydra.run.dir=cut", "train.steps=3"]) == 0
+    code, output = done(torchrun(here, "resume", "cut", "train.steps=6", "train.parallel=fsdp"))
+    assert code == 0, output
+    assert resume(here / "cut", ["train.steps=9"]) == 0
+    ours, theirs = ([row["loss"] for row in read_rows(here / name)] for name in ("cut", "whole"))
+    assert ours == pytest.approx(theirs, rel=1e-9) and len(ours) == 9
+    states = [torch.load(here / name / "checkpoints" / "step_00000009.pt") for name in ("cut", "whole")]
+    ours, theirs = ([state["model"], state["optimizer"]["state"]] for state in states)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_what_cannot_be_shared_is_refused_once_and_leaves_nothing(here):
     for words, told in (
         (["train.batch_size=3"], "train.batch_size: 3 does not divide into 2 processes"),
         (["depth=x"], "depth: must be a whole number"),
+        (["train.parallel=fsdp", "norm=dyt"], "train.parallel: fsdp cannot share out a single number"),
         (["-m", "seed=0,1"], "torchrun trains one run"),
     ):
         code, output = done(torchrun(here, "train", *SMALL, *words))

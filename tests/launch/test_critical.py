@@ -1,0 +1,124 @@
+"""The search for critical rates, with a stand-in for the training."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from normlab.cli import app
+from normlab.launch import critical_lr
+from normlab.launch.main import FAILED, OK, REFUSED
+
+#: Three rates; a search tries two of them, or with critical.check=1 all. Composing a job takes a while.
+GRID = ["critical.lowest=0.004", "critical.highest=0.064", "critical.factor=4", "critical.check=0"]
+
+
+@pytest.fixture
+def edge(fake, monkeypatch):
+    """Runs train below 0.1 / depth, those of post below a tenth of it; `ran` says what ran."""
+    train = fake.run
+
+    def run(config, directory, **more):
+        summary = train(config, directory, **more)
+        path = directory / "summary.json"
+        if summary["status"] == "finished" and config.seed != fake.LOST:
+            top = 0.1 / config.depth * (0.1 if config.placement.name == "post" else 1)
+            content = json.loads(path.read_text())
+            content["outcome"] = "stable" if config.optimizer.lr < top else "nonfinite"
+            path.write_text(json.dumps(content))
+        return summary
+
+    monkeypatch.setattr(fake, "run", run)
+    return fake
+
+
+def ran(fake):
+    return [(c.placement.name, c.depth, c.optimizer.lr, c.seed) for c, *_ in fake.ran]
+
+
+def test_every_variant_finds_its_rate_and_json_is_all_that_is_printed(edge):
+    words = ["placement=post,pre", "depth=2", "seed=0,1", *GRID]  # the folder is named by the words
+    done = CliRunner().invoke(app, ["sweep", "critical-lr", *words, "--json"])
+    assert done.exit_code == OK
+    content = json.loads(done.stdout)
+    assert [(row["placement"], row["critical"]) for row in content["critical"]] == [
+        ("post", {"bound": "=", "at": 0.004}),
+        ("pre", {"bound": "=", "at": 0.016}),
+    ]
+    trial = {"placement": "post", "rate": 0.016, "stable": False, "outcomes": ["nonfinite"] * 2}
+    assert trial in content["trials"] and len(content["trials"]) == 4
+    assert sorted(ran(edge)) == [
+        (*variant, seed)
+        for variant in (("post", 2, 0.004), ("post", 2, 0.016), ("pre", 2, 0.016), ("pre", 2, 0.064))
+        for seed in (0, 1)
+    ]
+    [folder] = Path("outputs/sweeps").iterdir()
+    assert str(folder) == content["sweep"] and folder.name.startswith("critical-lr-")
+    assert len(json.loads((folder / "sweep.json").read_text())["jobs"]) == 8
+
+
+def test_run_again_it_trains_nothing_and_enlarged_only_what_is_new(edge):
+    first = critical_lr(["depth=2", *GRID])
+    again = critical_lr(["depth=2", *GRID, "critical.check=1"])
+    assert [rate for _, _, rate, _ in ran(edge)] == [0.016, 0.064, 0.004]
+    assert first.variants[0].outcomes.items() < again.variants[0].outcomes.items()
+    assert len(list(Path("outputs/sweeps").iterdir())) == 1
+
+
+def test_an_interrupt_ends_it_and_the_same_command_goes_on(edge, monkeypatch):
+    words = [f"seed=0,{edge.INTERRUPTED}", "depth=2", *GRID]
+    found = critical_lr(words)
+    assert found.code == 143 and len(edge.ran) == 2
+    assert [variant.stopped for variant in found.variants] == ["interrupted"]
+    monkeypatch.setattr(edge, "INTERRUPTED", -1)
+    found = critical_lr(words)
+    assert found.code == OK and not found.variants[0].stopped
+    assert [config.seed for config, _ in edge.resumed] == [92] and len(edge.ran) == 4
+
+
+def test_a_lost_run_leaves_its_variant_undecided_and_the_others_go_on(edge, capsys):
+    found = critical_lr([f"sweep.rows=[{{depth: 2, seed: 0}},{{depth: 4, seed: {edge.LOST}}}]", *GRID])
+    assert found.code == FAILED
+    assert [variant.stopped for variant in found.variants] == ["", "at 0.016, 1 of 1 runs: lost"]
+    assert len(found.variants[0].outcomes) == 2 and found.variants[1].outcomes == {}
+    assert "lost: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimizer.lr=1e-3,1e-2"], "optimizer.lr: is what is searched; give critical.lowest"),
+        (["critical.low=1"], "critical.low: there is no such setting; there are critical.lowest"),
+        (["critical.factor=x"], "critical.factor: must be a number, got x"),
+        (["critical.check=1.5"], "critical.check: must be a whole number"),
+        (["critical.factor=1"], "critical.factor: must be above 1"),
+        (["placement=prez,post"], "Did you mean 'pre'"),
+        (["experiment=lr_sensitivity"], "optimizer.lr: is what is searched"),
+        (["hydra/sweeper=nothing"], "there is no sweeper 'nothing'"),
+    ],
+)
+def test_what_is_refused_before_anything_is_made(edge, capsys, words, message):
+    assert critical_lr(words).code == REFUSED
+    assert message in capsys.readouterr().err
+    assert edge.ran == [] and not Path("outputs").exists()
+
+
+def test_a_study_says_what_the_variants_are(edge):
+    Path("mine/experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra: {sweeper: {params: {placement: 'pre,post'}}}\n"
+    Path("mine/experiment/two.yaml").write_text(text + "optimizer: {lr: 0.5}\nwarmup: 7\n")
+    found = critical_lr(["-cd", "mine", "experiment=two", "depth=2", *GRID])
+    assert found.code == OK and {config.warmup for config, *_ in edge.ran} == {7}
+    assert [variant.knobs for variant in found.variants] == [{"placement": "pre"}, {"placement": "post"}]
+    assert [max(variant.stable) for variant in found.variants] == [0.064, 0.016]
+
+
+def test_help_fits_and_tells_the_words(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    done = CliRunner().invoke(app, ["sweep", "critical-lr", "--help"], prog_name="normlab")
+    assert done.exit_code == 0 and max(map(len, done.stdout.splitlines())) <= 80
+    assert "critical.lowest" in done.stdout and "normlab train -m optimizer.lr=" in " ".join(
+        done.stdout.split()
+    )

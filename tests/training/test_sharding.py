@@ -1,0 +1,53 @@
+"""What is refused under `train.parallel=fsdp`, and what is left out; tests/launch/test_ranks.py trains it."""
+
+import pytest
+
+from normlab.errors import ConfigError
+from normlab.instruments import build_instruments
+from normlab.launch import compose
+from normlab.model import GPT
+from normlab.training.passes import OwnPasses
+from normlab.training.sharding import check_sharding
+
+SMALL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "train.parallel=fsdp"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["norm=dyt"], "a single number, as layers.0.attn.norm_in.alpha"),
+        (["placement=rezero"], "a single number, as layers.0.*"),
+        (["norm=batchnorm", "norm.allow_leaky=true"], "no statistics in common"),
+        (["optimizer=muon"], "muon takes whole matrices"),
+        (["placement=ngpt", "norm=l2norm"], "placement.weights=unit"),
+        (["placement=sigma_reparam"], "placement.weights=sigma_reparam"),
+        (["fault.kind=nan_gradient"], "cannot put a fault"),
+        (["train.compile=true"], "train.compile=false"),
+    ],
+)
+def test_what_needs_whole_tensors_is_refused_with_the_way_out(words, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_sharding(compose([*SMALL, *words]))
+    assert caught.value.key == "train.parallel" and "ddp" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words", [["placement=deepnorm"], ["optimizer=lion", "norm=rmsnorm"], ["model.tie=true"]]
+)
+def test_what_can_be_shared_out_passes(words):
+    check_sharding(compose([*SMALL, *words]))
+
+
+def test_what_reads_whole_parameters_is_left_out_and_said():
+    config = compose([*SMALL, "measure=full", "measure.gain=3", "measure.ablation=end"])
+    model = GPT(config, 11)
+    instruments = build_instruments(config, model, 2)
+    assert instruments.left_out == tuple(
+        f"measure.{key}: needs whole parameters; use train.parallel=ddp" for key in ("gain", "ablation")
+    )
+    kinds = {type(instrument).__name__ for _, instrument in instruments.every}
+    assert "Gains" not in kinds and {"Stream", "StreamGradient", "Attention"} <= kinds
+    assert set(OwnPasses(config, 2).when.values()) == {"never"}
+    # One process has all of them, whatever it is called.
+    assert build_instruments(config, model).left_out == ()
+    assert OwnPasses(config).when["ablation"] == "end"
