@@ -300,7 +300,7 @@ class TrainConfig:
     compile: bool = False
     #: Keep only each block's input for the backward pass and run the block again there: memory for time.
     activation_checkpointing: bool = False
-    #: CPU threads, or `auto` for torch's own choice.
+    #: CPU threads. `auto`: OMP_NUM_THREADS, else the cores, shared among all that trains there at once.
     threads: int | str = "auto"
     #: Steps between evaluations; the last step always has one.
     eval_every: int = 100

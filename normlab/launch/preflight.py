@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from normlab import naming, sweep
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, require
-from normlab.launch import messages, rows, standing
+from normlab.launch import engines, messages, rows, standing
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
 from normlab.sinks.run_directory import (
@@ -137,6 +137,7 @@ class Preflight(Callback):
             if set(session.standings) - {"new"}:
                 print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
             session.sweep = directory
+            engines.share_cores(config, sum(found in ("new", "begun") for found in session.standings))
             for place in (directory, *(job.directory for job in session.planned)):
                 session.watch(place)
             # From the start, so that `normlab sweep status` knows what is to come.
