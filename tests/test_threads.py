@@ -100,6 +100,15 @@ def test_jobs_that_share_the_machine_are_told_their_threads(monkeypatch, launche
     assert config.hydra.overrides.hydra == ["hydra.mode=MULTIRUN", *expected]
 
 
+@pytest.mark.parametrize(("batch", "expected"), [(None, 8), (2, 2)])
+def test_submitit_here_is_given_no_more_jobs_than_cores(monkeypatch, batch, expected):
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    config = sweep({"_target_": f"{SUBMITIT}.LocalLauncher"})
+    config.hydra.sweeper.max_batch_size = batch
+    engines.share_cores(config, 20)
+    assert config.hydra.sweeper.max_batch_size == expected
+
+
 def test_the_cores_are_those_that_this_process_may_use(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 4, 5, 6})
     monkeypatch.setattr(threads, "_CPUS", tmp_path)

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -63,15 +63,34 @@ def apart(task: Task) -> int:
     noted: list[int] = []
     told = 0
     with handled(lambda number, frame: noted.append(number), signal.SIGINT, signal.SIGTERM):
-        process.start()
-        while process.is_alive():
-            process.join(_GLANCE)
-            for number in noted[told:]:
-                _send(process.pid, number)
-                told += 1
+        with _plain_method():
+            process.start()
+        try:
+            while process.is_alive():
+                process.join(_GLANCE)
+                for number in noted[told:]:
+                    _send(process.pid, number)
+                    told += 1
+        except (
+            BaseException
+        ):  # a launcher that wants this process ended: submitit does so in a signal handler
+            _send(process.pid, signal.SIGTERM)
+            process.join()
+            raise
     if noted:
         raise Interrupted(noted[0])
     return int(process.exitcode)
+
+
+@contextmanager
+def _plain_method() -> Iterator[None]:
+    """A new process is told the start method that is usual here; joblib's own it could not find."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(_METHOD, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def settle(directory: Path, code: int) -> None:

@@ -163,7 +163,13 @@ def _hydra(words: flags.Words) -> int:
     written.check(words.overrides, Path(folder) if folder else None)
     task = hydra.main(version_base="1.3", config_path=str(groups.conf_dir()), config_name="config")(train)
     with _hydra_globals(["normlab train", *words.argv()]):
-        task()
+        try:
+            task()
+        except Exception as error:
+            if preflight.session.raw or preflight.session.sweep is None:
+                raise
+            print(f"error: the launcher stopped: {messages.describe(error)}", file=sys.stderr)
+            return FAILED
     return OK
 
 

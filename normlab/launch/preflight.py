@@ -126,6 +126,7 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing(config), _hydra_config(config):
+            engines.check(config)
             naming.check_sweep_name(config.sweep.name)
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)

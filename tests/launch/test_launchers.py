@@ -1,0 +1,153 @@
+"""Sweeps on every launcher there is, of jobs of which some come to grief."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra.core.plugins import Plugins
+
+from normlab import threads
+from normlab.launch import engines, launch
+from normlab.launch.codes import FAILED, REFUSED
+
+_MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
+_TRAIN = ["train.batch_size=4", "train.device=cpu", "tracker.mode=disabled"]
+#: Seed 1 raises in its 20th step, 2 would take for ever, 3 diverges.
+_GRIEF = """# @package _global_
+train: {steps: 40}
+sweep:
+  rows:
+    - {seed: 1, placement.branch_scale.value: 1/(20-step)}
+    - {seed: 2, train.steps: 1000000}
+    - {seed: 3, fault.kind: nan_gradient, fault.step: 20}
+    - {seed: 4}
+    - {seed: 5}
+    - {seed: 6}
+    - {seed: 7}
+    - {seed: 8}
+"""
+
+
+def _needs(plugin, *marks):
+    there = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{plugin}")
+    return [pytest.mark.skipif(not there, reason=f"{plugin} is not installed"), *marks]
+
+
+_JOBLIB, _SUBMITIT = _needs("hydra_joblib_launcher"), _needs("hydra_submitit_launcher")
+LAUNCHERS = [
+    pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], 2, id="joblib", marks=_JOBLIB),
+    pytest.param(
+        ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=2"],
+        2,
+        id="submitit_local",
+        marks=_SUBMITIT,
+    ),
+]
+
+
+def holder(folder):
+    """The process that trains in `folder`: it has the lock open."""
+    for entry in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if entry.readlink() == folder / ".lock":
+                return int(entry.parts[2])
+        except OSError:
+            continue
+    return None
+
+
+def start(folder, *words):
+    (folder / "mine/experiment").mkdir(parents=True)
+    (folder / "mine/experiment/grief.yaml").write_text(_GRIEF)
+    sweep = ["-m", "--config-dir", "mine", "experiment=grief", "sweep.name=s"]
+    environment = {name: value for name, value in os.environ.items() if name != threads.WISH}
+    with (folder / "out.txt").open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "normlab", "train", *sweep, *_MODEL, *_TRAIN, *words],
+            cwd=folder,
+            env=environment | {"COLUMNS": "80"},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def wait_for(what, process, seconds=240):
+    """What `what` gives, as soon as it gives something; no longer than the process lives."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "waited in vain"
+        assert process.poll() is None, "it ended"
+        time.sleep(0.05)
+    return found
+
+
+def job(folder, seed):
+    """The folder of a job, once it has trained some steps."""
+    rows = [*folder.glob(f"outputs/sweeps/s/*seed-{seed}*/metrics.jsonl")]
+    return rows[0].parent if rows and rows[0].read_bytes().count(b"\n") > 10 else None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+@pytest.mark.parametrize(("launcher", "at_once"), LAUNCHERS)
+def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launcher, at_once):
+    sweep = start(tmp_path, *launcher)
+    endless = wait_for(lambda: job(tmp_path, 2), sweep)
+    os.kill(holder(endless), signal.SIGKILL)
+    assert sweep.wait(240) == FAILED
+    out = (tmp_path / "out.txt").read_text()
+    assert "6 finished" in out and "1 failed" in out and "1 lost" in out and "Traceback" not in out
+
+    jobs = {
+        each["knobs"]["seed"]: each
+        for each in json.loads((tmp_path / "outputs/sweeps/s/sweep.json").read_text())["jobs"]
+    }
+    assert [jobs[seed]["status"] for seed in range(1, 9)] == ["failed", "lost"] + ["finished"] * 6
+    assert jobs[1]["error"] == "LawError: '1/(20-step)' has no value here: division by zero"
+    assert "killed by SIGKILL (signal 9)" in jobs[2]["error"]
+    assert [jobs[seed]["outcome"] for seed in range(3, 9)] == ["nonfinite"] + ["stable"] * 5
+    folders = [tmp_path / "outputs/sweeps/s" / jobs[seed]["dir"] for seed in range(4, 9)]
+    each = max(1, threads.cores() // at_once)
+    assert {json.loads((path / "environment.json").read_text())["threads"] for path in folders} == {each}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin", "extra"),
+    [
+        ("joblib", "hydra_joblib_launcher", "joblib"),
+        ("submitit_local", "hydra_submitit_launcher", "slurm"),
+        ("submitit_slurm", "hydra_submitit_launcher", "slurm"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_names_its_extra(fake, capsys, monkeypatch, launcher, plugin, extra):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name.endswith(plugin) else True)
+    assert launch(["-m", "seed=1,2", f"hydra/launcher={launcher}"]) == REFUSED
+    err = capsys.readouterr().err
+    assert err.startswith(
+        f"error: hydra/launcher={launcher}: its package is not installed; pip install 'norml"
+    )
+    assert f"'normlab[{extra}]'" in err and list(Path().iterdir()) == []
+
+
+def test_slurm_is_asked_for_where_there_is_none(fake, capsys, monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda name: True)
+    monkeypatch.setattr(engines.shutil, "which", lambda name: None)
+    assert launch(["-m", "seed=1,2", "hydra/launcher=submitit_slurm"]) == REFUSED
+    assert "there is no srun" in capsys.readouterr().err and list(Path().iterdir()) == []
+
+
+def test_a_launcher_that_breaks_still_leaves_a_table(fake, capsys, monkeypatch):
+    def launch_none(self, job_overrides, initial_job_idx):
+        raise RuntimeError("a worker was killed\nand more")
+
+    name = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+    monkeypatch.setattr(Plugins.instance().class_name_to_class[name], "launch", launch_none)
+    assert launch(["-m", "sweep.name=s", "seed=1,2"]) == FAILED
+    out, err = capsys.readouterr()
+    assert err == "error: the launcher stopped: RuntimeError: a worker was killed\n"
+    assert "sweep s: 2 not started" in out and "to go on with" in out
