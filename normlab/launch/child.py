@@ -125,6 +125,8 @@ def _child(task: Task) -> None:
     os.environ.update(task.environment)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a Ctrl-C comes from the parent alone, and once
+        # The notice that submitit has SLURM give goes to every process of a job.
+        signal.signal(signal.SIGUSR2, lambda number, frame: _send(os.getpid(), signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log = logging.FileHandler(task.directory / "train.log", delay=True)
     logging.basicConfig(handlers=[log], level=logging.WARNING, format=_LINE)

@@ -25,6 +25,8 @@ from omegaconf.errors import (
 from normlab import groups
 from normlab.errors import ConfigError, UserError, nearest
 
+#: Options that only their own package has a file of.
+_EXTRAS = {"hydra/sweeper=optuna": "optuna", "hydra/launcher=ray_aws": "ray"}
 #: Configs that begin a command: what they choose, the user has.
 MAIN = ("config", "probe", "hydra/config")
 #: What is wrong with words or files that a user wrote; anything else is a fault of ours.
@@ -169,6 +171,8 @@ def _no_such_option(error: MissingConfigException) -> str:
     if not group:
         return " ".join(str(error).split())
     name = group.removeprefix("hydra/")
+    if extra := _EXTRAS.get(f"{group}={option}"):
+        return f"{group}={option}: its package is not installed; pip install 'normlab[{extra}]'"
     known = list(error.options or (groups.options(group) if group in groups.GROUPS else []))
     listed = f"There are: {', '.join(known)}." if known else "There is none."
     return f"{prefix}{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"

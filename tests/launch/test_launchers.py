@@ -10,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.plugins import Plugins
 
 from normlab import threads
 from normlab.launch import engines, launch
 from normlab.launch.codes import FAILED, REFUSED
+from normlab.sinks.run_directory import read_rows, read_summary
 
 _MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
 _TRAIN = ["train.batch_size=4", "train.device=cpu", "tracker.mode=disabled"]
@@ -39,6 +41,7 @@ def _needs(plugin, *marks):
     return [pytest.mark.skipif(not there, reason=f"{plugin} is not installed"), *marks]
 
 
+_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"]
 _JOBLIB, _SUBMITIT = _needs("hydra_joblib_launcher"), _needs("hydra_submitit_launcher")
 LAUNCHERS = [
     pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], 2, id="joblib", marks=_JOBLIB),
@@ -49,10 +52,16 @@ LAUNCHERS = [
         marks=_SUBMITIT,
     ),
     pytest.param(
-        ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"],
+        _SLURM,
         None,
         id="submitit_slurm",
         marks=[*_SUBMITIT, pytest.mark.slurm],
+    ),
+    pytest.param(
+        ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"],
+        None,
+        id="ray",
+        marks=[*_needs("hydra_ray_launcher"), pytest.mark.ray],
     ),
 ]
 
@@ -69,21 +78,18 @@ def holder(folder):
 
 
 def start(folder, *words):
-    (folder / "mine/experiment").mkdir(parents=True)
-    (folder / "mine/experiment/grief.yaml").write_text(_GRIEF)
-    sweep = ["-m", "--config-dir", "mine", "experiment=grief", "sweep.name=s"]
     environment = {name: value for name, value in os.environ.items() if name != threads.WISH}
     with (folder / "out.txt").open("w") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "normlab", "train", *sweep, *_MODEL, *_TRAIN, *words],
+            [sys.executable, "-m", "normlab", "train", "-m", "sweep.name=s", *_MODEL, *_TRAIN, *words],
             cwd=folder,
-            env=environment | {"COLUMNS": "80"},
+            env=environment | {"COLUMNS": "80", "RAY_AUTH_MODE": "disabled"},
             stdout=out,
             stderr=subprocess.STDOUT,
         )
 
 
-def wait_for(what, process, seconds=240):
+def wait_for(what, process, seconds=400):
     """What `what` gives, as soon as it gives something; no longer than the process lives."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -102,7 +108,9 @@ def job(folder, seed):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 @pytest.mark.parametrize(("launcher", "at_once"), LAUNCHERS)
 def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launcher, at_once):
-    sweep = start(tmp_path, *launcher)
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/grief.yaml").write_text(_GRIEF)
+    sweep = start(tmp_path, "--config-dir", "mine", "experiment=grief", *launcher)
     endless = wait_for(lambda: job(tmp_path, 2), sweep)
     os.kill(holder(endless), signal.SIGKILL)
     assert sweep.wait(400) == FAILED
@@ -118,8 +126,22 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
     assert "killed by SIGKILL (signal 9)" in jobs[2]["error"]
     assert [jobs[seed]["outcome"] for seed in range(3, 9)] == ["nonfinite"] + ["stable"] * 5
     folders = [tmp_path / "outputs/sweeps/s" / jobs[seed]["dir"] for seed in range(4, 9)]
-    each = max(1, threads.cores() // at_once) if at_once else 1  # what SLURM was asked for
+    each = max(1, threads.cores() // at_once) if at_once else 1  # what SLURM or Ray was asked for
     assert {json.loads((path / "environment.json").read_text())["threads"] for path in folders} == {each}
+
+
+@pytest.mark.slurm
+def test_a_job_that_slurm_takes_the_machine_from_saves_itself_and_goes_on(tmp_path):
+    sweep = start(tmp_path, "seed=2", "train.steps=2000", *_SLURM)
+    folder = wait_for(lambda: job(tmp_path, 2), sweep)
+    squeue = ["squeue", "--noheader", "--format=%A"]
+    [number] = subprocess.run(squeue, capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(["scancel", "--signal=USR2", number], check=True)
+    wait_for(lambda: read_summary(folder)["status"] == "interrupted", sweep)
+    assert len(read_rows(folder)) < 2000
+    assert sweep.wait(400) == 0
+    assert read_summary(folder)["status"] == "finished"
+    assert [row["step"] for row in read_rows(folder)] == list(range(2000))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +150,7 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
         ("joblib", "hydra_joblib_launcher", "joblib"),
         ("submitit_local", "hydra_submitit_launcher", "slurm"),
         ("submitit_slurm", "hydra_submitit_launcher", "slurm"),
+        ("ray", "hydra_ray_launcher", "ray"),
     ],
 )
 def test_a_launcher_that_is_not_installed_names_its_extra(fake, capsys, monkeypatch, launcher, plugin, extra):
@@ -157,3 +180,17 @@ def test_a_launcher_that_breaks_still_leaves_a_table(fake, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert err == "error: the launcher stopped: RuntimeError: a worker was killed\n"
     assert "sweep s: 2 not started" in out and "to go on with" in out
+
+
+@pytest.mark.filterwarnings("ignore")  # Optuna's own
+@pytest.mark.skipif(not find_spec("optuna"), reason="hydra_optuna_sweeper is not installed")
+def test_optuna_looks_for_the_lowest_loss_and_goes_on_after_a_job_that_fails(fake, capsys):
+    words = ["-m", "sweep.name=s", "hydra/sweeper=optuna_tpe", "hydra.sweeper.n_trials=8"]
+    assert launch([*words, "seed=choice(3,5,91)"]) == FAILED  # 91 raises
+    seeds = [config.seed for config, *_ in fake.ran]
+    assert sorted(seeds) == [3, 5, 91]  # each is trained once, however often it is proposed
+    assert "2 finished, 1 failed" in capsys.readouterr().out.replace(
+        "1 failed, 2 finished", "2 finished, 1 failed"
+    )
+    best = yaml.safe_load(Path("outputs/sweeps/s/optimization_results.yaml").read_text())
+    assert best["best_params"] == {"seed": 3} and best["best_value"] == 5.5
