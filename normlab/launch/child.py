@@ -19,7 +19,7 @@ from typing import Any
 
 from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
-from normlab.launch import messages
+from normlab.launch import messages, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
 from normlab.launch.standing import standing
@@ -68,6 +68,8 @@ def apart(task: Task) -> int:
         try:
             while process.is_alive():
                 process.join(_GLANCE)
+                if task.plain and not noted and stopping.told(task.directory.parent):
+                    noted.append(signal.SIGTERM)
                 for number in noted[told:]:
                     _send(process.pid, number)
                     told += 1

@@ -41,10 +41,11 @@ def _needs(plugin, *marks):
     return [pytest.mark.skipif(not there, reason=f"{plugin} is not installed"), *marks]
 
 
+_JOBS = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 _SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"]
 _JOBLIB, _SUBMITIT = _needs("hydra_joblib_launcher"), _needs("hydra_submitit_launcher")
 LAUNCHERS = [
-    pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], 2, id="joblib", marks=_JOBLIB),
+    pytest.param(_JOBS, 2, id="joblib", marks=_JOBLIB),
     pytest.param(
         ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=2"],
         2,
@@ -128,6 +129,18 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
     folders = [tmp_path / "outputs/sweeps/s" / jobs[seed]["dir"] for seed in range(4, 9)]
     each = max(1, threads.cores() // at_once) if at_once else 1  # what SLURM or Ray was asked for
     assert {json.loads((path / "environment.json").read_text())["threads"] for path in folders} == {each}
+
+
+@pytest.mark.skipif(not find_spec("joblib"), reason="hydra_joblib_launcher is not installed")
+def test_a_signal_to_the_sweep_alone_has_its_jobs_save_themselves(tmp_path):
+    sweep = start(tmp_path, "seed=4,5,6", "train.steps=1000000", *_JOBS)
+    folders = [wait_for(lambda seed=seed: job(tmp_path, seed), sweep) for seed in (4, 5)]
+    sweep.send_signal(signal.SIGTERM)
+    assert sweep.wait(100) == 128 + signal.SIGTERM
+    assert "2 interrupted, 1 not started" in (tmp_path / "out.txt").read_text()
+    for folder in folders:
+        assert len(read_rows(folder)) == read_summary(folder)["steps"] > 10
+        assert any((folder / "checkpoints").iterdir())
 
 
 @pytest.mark.slurm
