@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A SLURM of one node for as long as a command runs in it: bash scripts/with_slurm.sh pytest -m slurm
+# A SLURM of one node for as long as a command runs in it: bash scripts/with_slurm.sh pytest -m 'slurm or ray'
 # As root, with Debian's packages: apt-get install --no-install-recommends slurm-wlm munge
 set -euo pipefail
 
