@@ -303,7 +303,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     #: How several processes hold the model: `ddp`, each all of it; `fsdp`, each its share.
     parallel: str = "ddp"
-    #: CPU threads, or `auto` for torch's own choice.
+    #: CPU threads. `auto`: OMP_NUM_THREADS, else the cores, shared among all that trains there at once.
     threads: int | str = "auto"
     #: Steps between evaluations; the last step always has one.
     eval_every: int = 100

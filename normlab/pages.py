@@ -292,7 +292,7 @@ _SWEEPS: tuple[Line, ...] = (
     ("sweep.name=NAME", "the folder outputs/sweeps/NAME, else the time; run again, it goes on"),
     ("sweep.retry=failed", "tries failed jobs again too; lost and interrupted ones always are"),
     ("sweep.fail_fast=true", "start no further job once one has failed or was lost"),
-    ("hydra/launcher=NAME", "how jobs run; basic is one after another"),
+    ("hydra/launcher=NAME", "basic is one after another; joblib, submitit_local, submitit_slurm, ray"),
 )
 
 _FLAGS: tuple[Line, ...] = (

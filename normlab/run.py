@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from normlab import environment, ranks, restart
+from normlab import environment, ranks, restart, threads
 from normlab.analysis.figures import pictures
 from normlab.check import check_parts
 from normlab.config import RunConfig
@@ -100,8 +100,7 @@ def pick_device(name: str) -> torch.device:
 def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     """Model, optimizer and instruments at the first step; sets torch's threads and seed."""
     device, world = pick_device(config.train.device), world or Alone()
-    if isinstance(config.train.threads, int):
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(threads.of(config.train.threads))
     torch.set_flush_denormal(True)
     torch.manual_seed(config.seed + world.rank)  # dropout: each share of a batch has its own
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32

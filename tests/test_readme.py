@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ SHORTER = {
     "experiment=warmup_rescues_post": ["experiment=warmup_rescues_post", "warmup=0,2"],
     "0,10,100,299": ["0,1,2,3"],
 }
+#: Shown with what to install, and run where that is.
+EXTRA = {"hydra/sweeper=optuna_tpe": "optuna"}
 #: They talk to a server, and say so where there is no key to it.
 SERVED = (["sync"], ["workspace", "create"])
 #: `.ci/run` runs them.
@@ -70,6 +73,8 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
             told = f"{' '.join(words)}\n{done.output}\n{done.exception!r}"
             if "--to-wandb" in rest or any(rest[: len(start)] == start for start in SERVED):
                 assert done.exit_code == 2 and "no API key" in done.output, told
+            elif missing := [extra for word, extra in EXTRA.items() if word in rest and not find_spec(extra)]:
+                assert done.exit_code == 2 and f"normlab[{missing[0]}]" in done.output, told
             else:
                 assert done.exit_code == 0, told
         elif program == "torchrun":

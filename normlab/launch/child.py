@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
-from normlab.launch import messages
+from normlab.launch import messages, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
 from normlab.launch.standing import standing
@@ -63,15 +63,36 @@ def apart(task: Task) -> int:
     noted: list[int] = []
     told = 0
     with handled(lambda number, frame: noted.append(number), signal.SIGINT, signal.SIGTERM):
-        process.start()
-        while process.is_alive():
-            process.join(_GLANCE)
-            for number in noted[told:]:
-                _send(process.pid, number)
-                told += 1
+        with _plain_method():
+            process.start()
+        try:
+            while process.is_alive():
+                process.join(_GLANCE)
+                if task.plain and not noted and stopping.told(task.directory.parent):
+                    noted.append(signal.SIGTERM)
+                for number in noted[told:]:
+                    _send(process.pid, number)
+                    told += 1
+        except (
+            BaseException
+        ):  # a launcher that wants this process ended: submitit does so in a signal handler
+            _send(process.pid, signal.SIGTERM)
+            process.join()
+            raise
     if noted:
         raise Interrupted(noted[0])
     return int(process.exitcode)
+
+
+@contextmanager
+def _plain_method() -> Iterator[None]:
+    """A new process is told the start method that is usual here; joblib's own it could not find."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(_METHOD, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 def settle(directory: Path, code: int) -> None:
@@ -106,6 +127,8 @@ def _child(task: Task) -> None:
     os.environ.update(task.environment)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a Ctrl-C comes from the parent alone, and once
+        # The notice that submitit has SLURM give goes to every process of a job.
+        signal.signal(signal.SIGUSR2, lambda number, frame: _send(os.getpid(), signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log = logging.FileHandler(task.directory / "train.log", delay=True)
     logging.basicConfig(handlers=[log], level=logging.WARNING, format=_LINE)

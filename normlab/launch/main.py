@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from normlab import groups, ranks, sweep
 from normlab.errors import RunDirectoryError, UserError
-from normlab.launch import flags, messages, preflight, probe_plan, resolvers, written
+from normlab.launch import flags, messages, preflight, probe_plan, resolvers, stopping, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.load import from_plain, load_config
 from normlab.launch.signals import (
@@ -186,7 +186,14 @@ def _hydra(words: flags.Words) -> int:
     written.check(words.overrides, Path(folder) if folder else None)
     task = hydra.main(version_base="1.3", config_path=str(groups.conf_dir()), config_name="config")(train)
     with _hydra_globals(["normlab train", *words.argv()]):
-        task()
+        try:
+            with stopping.patient(preflight.session.elsewhere):
+                task()
+        except Exception as error:
+            if preflight.session.raw or preflight.session.sweep is None:
+                raise
+            print(f"error: the launcher stopped: {messages.describe(error)}", file=sys.stderr)
+            return FAILED
     return OK
 
 

@@ -25,16 +25,10 @@ from omegaconf.errors import (
 from normlab import groups
 from normlab.errors import ConfigError, UserError, nearest
 
-#: Launchers and sweepers that a package brings.
-_PLUGINS = {
-    "joblib": "hydra-joblib-launcher",
-    "submitit_local": "hydra-submitit-launcher",
-    "submitit_slurm": "hydra-submitit-launcher",
-    "ray": "hydra-ray-launcher",
-    "optuna": "hydra-optuna-sweeper",
-}
+#: Options that only their own package has a file of.
+_EXTRAS = {"hydra/sweeper=optuna": "optuna", "hydra/launcher=ray_aws": "ray"}
 #: Configs that begin a command: what they choose, the user has.
-MAIN = ("config", "probe")
+MAIN = ("config", "probe", "hydra/config")
 #: What is wrong with words or files that a user wrote; anything else is a fault of ours.
 KNOWN = (UserError, HydraException, OmegaConfBaseException, yaml.YAMLError)
 _KINDS: dict[Any, str] = {
@@ -177,8 +171,8 @@ def _no_such_option(error: MissingConfigException) -> str:
     if not group:
         return " ".join(str(error).split())
     name = group.removeprefix("hydra/")
-    if group.startswith("hydra/") and option in _PLUGINS:
-        return f"{group}={option}: this {name} is not installed; pip install {_PLUGINS[option]}"
+    if extra := _EXTRAS.get(f"{group}={option}"):
+        return f"{group}={option}: its package is not installed; pip install 'normlab[{extra}]'"
     known = list(error.options or (groups.options(group) if group in groups.GROUPS else []))
     listed = f"There are: {', '.join(known)}." if known else "There is none."
     return f"{prefix}{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"

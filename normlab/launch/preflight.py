@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from normlab import naming, sweep
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, require
-from normlab.launch import messages, rows, standing
+from normlab.launch import engines, messages, rows, standing, stopping
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
 from normlab.sinks.run_directory import (
@@ -63,6 +63,8 @@ class Session:
     dry: bool = False
     #: Jobs to run instead of those that the command's words make, each with all its words.
     trials: list[list[str]] = field(default_factory=list)
+    #: Whether a launcher runs the jobs in processes of its own.
+    spread: bool = False
     #: The words of each `row` of a zipped or listed sweep.
     rows: list[list[str]] = field(default_factory=list)
     #: What was in the folders of the jobs, and of the sweep, before Hydra made them.
@@ -80,6 +82,10 @@ class Session:
         there = [place, *place.glob("*"), *place.glob(".hydra/*")] if place.is_dir() else []
         self.before[place] = frozenset(there)
 
+    def elsewhere(self) -> Path | None:
+        """The sweep's folder, where a launcher runs its jobs in processes of its own."""
+        return self.sweep if self.spread else None
+
     def take_back(self) -> bool:
         """Remove the folders in which no run began; returns whether one did in any."""
         whole = self.sweep.absolute() if self.sweep is not None else None
@@ -88,7 +94,7 @@ class Session:
             if place != whole and place not in self.failures:
                 began |= not remove_unstarted(place, before)
         if whole in self.before and whole is not None and not began:
-            _remove(whole, ("multirun.yaml", FILE), self.before[whole])
+            _remove(whole, ("multirun.yaml", FILE, stopping.FILE), self.before[whole])
         return began
 
 
@@ -128,6 +134,7 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing(config), _hydra_config(config):
+            engines.check(config)
             naming.check_sweep_name(config.sweep.name)
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)
@@ -139,7 +146,12 @@ class Preflight(Callback):
                 raise Dry
             if set(session.standings) - {"new"} and not session.trials:
                 print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
-            session.sweep = directory
+            session.sweep, session.spread = (
+                directory,
+                config.hydra.runtime.choices["hydra/launcher"] != "basic",
+            )
+            stopping.forget(directory)
+            engines.share_cores(config, sum(found in ("new", "begun") for found in session.standings))
             for place in (directory, *(job.directory for job in session.planned)):
                 session.watch(place)
             # From the start, so that `normlab sweep status` knows what is to come.

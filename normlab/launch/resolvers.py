@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from normlab import naming
+from normlab import naming, threads
 
 _started = datetime.now()
 
@@ -22,6 +22,7 @@ def register() -> None:
     new("normlab.time", _time, replace=True, use_cache=True)
     new("normlab.sweep", lambda name: name or _time(), replace=True, use_cache=True)
     new("normlab.slug", lambda _root_: naming.slug(plain(_root_)), replace=True)
+    new("normlab.cores", threads.cores, replace=True, use_cache=True)
     new("normlab.power", lambda base, exponent: float(base) ** float(exponent), replace=True)
     new("normlab.digest", lambda _root_: naming.digest(plain(_root_)), replace=True)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normlab.config import RunConfig
+from normlab.launch import stopping
 from normlab.resuming import check_own, check_same
 from normlab.sinks.run_directory import SUMMARY, has_begun
 from normlab.sweep import status_of
@@ -50,7 +51,9 @@ def words(found: Iterable[str]) -> str:
 
 
 def is_stopped(config: RunConfig, sweep: Path) -> bool:
-    """Whether `sweep.fail_fast` keeps jobs from starting: one failed or was lost since this sweep began."""
+    """Whether no job is to start: the sweep was told to stop, or one failed and `sweep.fail_fast` is on."""
+    if stopping.told(sweep):
+        return True
     if not config.sweep.fail_fast:
         return False
     began = (sweep / _BEGINNING).stat().st_mtime if (sweep / _BEGINNING).exists() else 0.0

@@ -41,6 +41,10 @@ def train(config: DictConfig) -> float:
         if hydra.mode == RunMode.MULTIRUN:
             return _train_apart(settings, directory, plain=not in_turn)
         summary = import_run().run(settings, directory, sweep=settings.sweep.name)
+    except Interrupted:
+        if in_turn or hydra.mode != RunMode.MULTIRUN:
+            raise
+        return math.inf  # what started this process waits for the other jobs too
     except Exception as error:
         if preflight.session.raw:
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from normlab import threads
 from normlab.analysis.figures import image
 from normlab.analysis.figures.probe import probe_figure
 from normlab.analysis.figures.style import look
@@ -66,8 +67,7 @@ def measure_model(config: RunConfig, settings: ProbeConfig) -> Row:
 def begin(config: RunConfig, settings: ProbeConfig) -> Start:
     """The model of `config` and its batch, after one forward and backward pass."""
     device = pick_device(config.train.device)
-    if isinstance(config.train.threads, int):
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(threads.of(config.train.threads))
     batch = _batch(config, settings, device)
     model = GPT(config, _vocab(config, settings))
     model = model.to(device, torch.float64 if config.train.precision == "fp64" else torch.float32).train()

@@ -36,7 +36,7 @@ def finish(
         print(f"error: {directory / FILE} could not be written: {error.strerror}", file=sys.stderr)
     ours = {job.directory.absolute() for job in planned}
     mine = [job for job in jobs if not ours or job.directory.absolute() in ours]
-    return sum(job.bad or job.status == "not started" for job in mine)
+    return sum(job.bad or job.status in ("not started", "interrupted") for job in mine)
 
 
 def _print(directory: Path, jobs: Sequence[Job], again: str | None) -> None:

@@ -263,8 +263,8 @@ _BAD = [
     ("depth=${nothing}", "depth: refers to a setting that is not there"),
     ("data=hub", "data.name: has no value; give it with data.name=OWNER/NAME"),
     (
-        "hydra/launcher=ray",
-        "hydra/launcher=ray: this launcher is not installed; pip install hydra-ray-launcher",
+        "hydra/launcher=joblb",
+        "hydra/launcher=joblb: there is no launcher 'joblb'. Did you mean 'joblib'? There are: basic, job",
     ),
     ("optimizer.lr=-1", "optimizer.lr: must be a finite number above 0, got -1"),
     ("warmup=301", "warmup: 301 is more than train.steps=300"),

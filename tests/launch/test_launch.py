@@ -252,6 +252,24 @@ def test_fail_fast_starts_no_further_job(fake, capsys):
     assert [config.seed for config, *_ in fake.ran] == [1, 91] and len(fake.resumed) == 1
 
 
+def test_a_sweep_that_a_signal_stopped_begins_anew(fake):
+    Path("outputs/sweeps/s").mkdir(parents=True)
+    Path("outputs/sweeps/s/.stop").touch()
+    assert launch(["-m", "sweep.name=s", "seed=1"]) == OK and len(fake.ran) == 1
+
+
+def test_no_job_starts_once_a_signal_stopped_the_sweep(fake, capsys):
+    ran = fake.run
+
+    def run_then_stop(config, directory, **rest):
+        (directory.parent / ".stop").touch()
+        return ran(config, directory, **rest)
+
+    fake.run = run_then_stop
+    assert launch(["-m", "sweep.name=s", "seed=1,2"]) == FAILED
+    assert len(fake.ran) == 1 and "1 finished, 1 not started" in capsys.readouterr().out
+
+
 def test_a_failed_run_is_told_in_one_line_with_its_trace_in_the_log(fake, capsys):
     assert launch(["seed=91", "hydra.run.dir=here"]) == FAILED
     err = capsys.readouterr().err

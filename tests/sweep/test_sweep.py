@@ -78,6 +78,8 @@ def test_only_the_planned_jobs_count_as_failures(folder, capsys):
     assert sweep.finish(folder, planned(folder), {}) == 3  # e was not started
     assert sweep.finish(folder, planned(folder)[4:], {}) == 0
     assert sweep.finish(folder, [], {}) == 3  # e is on record now
+    write_job(folder / "f", {"status": "interrupted"})
+    assert sweep.finish(folder, [], {}) == 4
     capsys.readouterr()
 
 

@@ -1,0 +1,82 @@
+"""What runs the jobs of a sweep, and how many of them share this machine."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, open_dict, read_write
+
+from normlab import threads
+from normlab.errors import UserError
+
+# Our files of launchers have the names of the packages' own schemas, so that these check what is typed.
+warnings.filterwarnings(
+    "ignore", r"\s*'hydra/\S+' is validated against ConfigStore schema with the same name"
+)
+
+#: What `pip install 'normlab[...]'` calls the packages that launchers and sweepers come in.
+EXTRAS = {
+    "hydra_joblib_launcher": "joblib",
+    "hydra_submitit_launcher": "slurm",
+    "hydra_ray_launcher": "ray",
+    "hydra_optuna_sweeper": "optuna",
+}
+
+
+def check(config: DictConfig) -> None:
+    """Raise a UserError where the launcher or the sweeper needs something that is not there."""
+    for kind in ("launcher", "sweeper"):
+        package, *rest = str(config.hydra[kind].get("_target_", "")).split(".")
+        extra = EXTRAS.get(rest[0]) if package == "hydra_plugins" and rest else None
+        if extra and not (find_spec(package) and find_spec(f"{package}.{rest[0]}")):
+            chosen = f"hydra/{kind}={config.hydra.runtime.choices[f'hydra/{kind}']}"
+            raise UserError(f"{chosen}: its package is not installed; pip install 'normlab[{extra}]'")
+    if _kind(config.hydra.launcher) == "SlurmLauncher" and not shutil.which("srun"):
+        raise UserError(
+            "SLURM is not on this machine: there is no srun; hydra/launcher=submitit_local is here"
+        )
+
+
+def share_cores(config: DictConfig, jobs: int) -> None:
+    """See to it, in place, that the jobs of a sweep do not ask for more cores than there are.
+
+    Jobs of which several run here at once are told their threads. submitit starts all that it is given; here
+    it is given as many as there are cores.
+
+    Args:
+        config: Hydra's config of the sweep.
+        jobs: how many there are to train; 0 where that is not known.
+    """
+    there, hydra = threads.cores(), config.hydra
+    with read_write(hydra), open_dict(hydra):
+        if _kind(hydra.launcher) == "LocalLauncher" and "n_jobs" not in hydra.sweeper:
+            hydra.sweeper.max_batch_size = hydra.sweeper.get("max_batch_size") or there
+        together = at_once(hydra.launcher, hydra.sweeper, jobs, there)
+        if together > 1 and threads.WISH not in hydra.job.env_set:
+            each = threads.share(there, os.environ, together)
+            words = [*hydra.overrides.hydra, f"+hydra.job.env_set.{threads.WISH}='{each}'"]
+            hydra.overrides.hydra = words
+
+
+def at_once(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], jobs: int, cores: int) -> int:
+    """How many of `jobs` run on this machine at once: as many as launcher and sweeper start together.
+
+    To a job of SLURM or Ray it is as if it were alone: what it was given, it finds in its process.
+    """
+    batch = sweeper.get("max_batch_size") or sweeper.get("n_jobs") or jobs or cores  # n_jobs is Optuna's
+    every = {"JoblibLauncher": _joblib(launcher.get("n_jobs"), cores), "LocalLauncher": batch}
+    return min(every.get(_kind(launcher), 1), batch, jobs or batch)
+
+
+def _kind(launcher: Mapping[str, Any]) -> str:
+    """`JoblibLauncher`, say, whatever package it is in."""
+    return str(launcher.get("_target_", "")).rpartition(".")[2]
+
+
+def _joblib(jobs: int | None, cores: int) -> int:
+    """joblib's `n_jobs`: -1 is all cores, -2 all but one."""
+    jobs = 1 if jobs is None else jobs
+    return max(1, cores + 1 + jobs if jobs < 0 else jobs)
