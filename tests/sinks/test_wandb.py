@@ -513,7 +513,7 @@ def test_a_real_run_has_history_summary_pictures_and_events_in_its_offline_file(
     files = directory / summary["wandb"]["directory"] / "files"
     for name in ("loss", "grad_norm", "stream_rms", "update_ratio"):
         with Image.open(files / last[f"figures/{name}.path"]) as picture:
-            assert picture.size == (1170, 624)
+            assert picture.size == (1152, 624)
     table = json.loads((files / last["figures/events.path"]).read_text())
     event = dict(zip(table["columns"], table["data"][0], strict=True))
     assert (event["step"], event["kind"], event["layers"]) == (4, "nonfinite", "layer_00")
