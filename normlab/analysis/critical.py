@@ -17,16 +17,14 @@ DEPTH = "depth"
 
 
 def critical(variants: Sequence[Variant]) -> Sheet:
-    """The largest stable rate of each variant, and what became of the runs at the border."""
+    """The largest stable rate of each variant, and what became of the runs beyond."""
     tried = [variant for variant in variants if variant.outcomes]
     rows = [_row(variant, border(variant.stable)) for variant in tried]
     columns = [
         *knob_columns(_keys(tried)),
         Column(name="critical", title="critical rate", text=bounded),
-        Column(name="at", title="outcomes there", text=_counts, right=False, rank=2),
         Column(name="fails", title="fails at", text=lambda rate: f"{rate:g}"),
-        Column(name="at_fails", title="with", text=_counts, right=False, rank=1),
-        Column(name="tried", title="rates", rank=3),
+        Column(name="outcomes", title="with", text=_counts, right=False, least=12),
     ]
     return Sheet(
         name="critical",
@@ -44,11 +42,8 @@ def _row(variant: Variant, found: Border) -> dict[str, Any]:
     return {
         **variant.knobs,
         "critical": found,
-        "at": None if found.bound == "<" else Counter(variant.outcomes[found.at]),
         "fails": fails,
-        "at_fails": None if fails is None else Counter(variant.outcomes[fails]),
-        "above": list(found.above),
-        "tried": len(variant.outcomes),
+        "outcomes": None if fails is None else Counter(variant.outcomes[fails]),
     }
 
 

@@ -71,10 +71,8 @@ def test_the_border_is_told_with_what_was_seen_at_it_and_beyond():
     assert texts == {
         "placement": "post",
         "critical": "0.1",
-        "at": "1 stable, 1 spiked",
         "fails": "0.2",
-        "at_fails": "1 stuck, 1 stable",
-        "tried": "4",
+        "outcomes": "1 stuck, 1 stable",
     }
     assert sheet.notes == ["placement=post: not monotone: it fails at 0.2, and is stable again at 0.4"]
 
