@@ -27,6 +27,7 @@ SHORTER = {
     "warmup=0,30,100": ["warmup=0,1,2"],
     "experiment=warmup_rescues_post": ["experiment=warmup_rescues_post", "warmup=0,2"],
     "0,10,100,299": ["0,1,2,3"],
+    "critical-lr": ["critical-lr", "critical.factor=30"],
 }
 #: Shown with what to install, and run where that is.
 EXTRA = {"hydra/sweeper=optuna_tpe": "optuna"}
