@@ -18,7 +18,7 @@ warnings.filterwarnings(
 )
 
 #: What `pip install 'normlab[...]'` calls the packages that launchers and sweepers come in.
-EXTRAS = {
+_EXTRAS = {
     "hydra_joblib_launcher": "joblib",
     "hydra_submitit_launcher": "slurm",
     "hydra_ray_launcher": "ray",
@@ -30,14 +30,12 @@ def check(config: DictConfig) -> None:
     """Raise a UserError where the launcher or the sweeper needs something that is not there."""
     for kind in ("launcher", "sweeper"):
         package, *rest = str(config.hydra[kind].get("_target_", "")).split(".")
-        extra = EXTRAS.get(rest[0]) if package == "hydra_plugins" and rest else None
+        extra = _EXTRAS.get(rest[0]) if package == "hydra_plugins" and rest else None
         if extra and not (find_spec(package) and find_spec(f"{package}.{rest[0]}")):
             chosen = f"hydra/{kind}={config.hydra.runtime.choices[f'hydra/{kind}']}"
             raise UserError(f"{chosen}: its package is not installed; pip install 'normlab[{extra}]'")
     if _kind(config.hydra.launcher) == "SlurmLauncher" and not shutil.which("srun"):
-        raise UserError(
-            "SLURM is not on this machine: there is no srun; hydra/launcher=submitit_local is here"
-        )
+        raise UserError("there is no SLURM here (no srun); hydra/launcher=submitit_local does without")
 
 
 def share_cores(config: DictConfig, jobs: int) -> None:

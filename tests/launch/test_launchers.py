@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from hydra.core.plugins import Plugins
 
-from normlab import threads
+from normlab import groups, threads
 from normlab.launch import engines, launch
 from normlab.launch.codes import FAILED, REFUSED
 from normlab.sinks.run_directory import read_rows, read_summary
@@ -176,11 +177,22 @@ def test_a_launcher_that_is_not_installed_names_its_extra(fake, capsys, monkeypa
     assert f"'normlab[{extra}]'" in err and list(Path().iterdir()) == []
 
 
+_FILES = [*groups.conf_dir().glob("hydra/launcher/*.yaml"), *groups.conf_dir().glob("hydra/sweeper/*.yaml")]
+
+
+@pytest.mark.parametrize("file", _FILES, ids=lambda file: file.stem)
+def test_every_file_of_a_launcher_names_a_package_of_an_extra(file):
+    _, plugin, *_ = yaml.safe_load(file.read_text())["_target_"].split(".")
+    extras = tomllib.loads((groups.conf_dir().parent / "pyproject.toml").read_text())["project"]
+    [package] = extras["optional-dependencies"][engines._EXTRAS[plugin]]
+    assert package.startswith(plugin.replace("_", "-") + ">=")
+
+
 def test_slurm_is_asked_for_where_there_is_none(fake, capsys, monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda name: True)
     monkeypatch.setattr(engines.shutil, "which", lambda name: None)
     assert launch(["-m", "seed=1,2", "hydra/launcher=submitit_slurm"]) == REFUSED
-    assert "there is no srun" in capsys.readouterr().err and list(Path().iterdir()) == []
+    assert "there is no SLURM here" in capsys.readouterr().err and list(Path().iterdir()) == []
 
 
 def test_a_launcher_that_breaks_still_leaves_a_table(fake, capsys, monkeypatch):
