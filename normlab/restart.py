@@ -31,6 +31,8 @@ def find(config: RunConfig, directory: Path, device: torch.device, *, ended: boo
     found = checkpoint.load_latest(directory / CHECKPOINTS, device)
     if found is None and ended:
         raise CheckpointError(f"{directory} holds no checkpoint to go on from; start the run anew elsewhere")
+    if found and not {"config", "step"} <= found.state.keys():
+        raise CheckpointError(f"{found.path} is not the state of a run: it has no config, or no step")
     different = differences(config, dict(flat(found.state["config"]))) if found else []
     if found and different:
         told = "; ".join(f"{key} is {old} there and {new} here" for key, old, new in different[:5])

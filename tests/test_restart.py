@@ -151,6 +151,14 @@ def test_a_checkpoint_that_does_not_fit_the_model_is_named(small, tmp_path):
         resume(small({"train.steps": 4}), tmp_path / "run", plain=True)
 
 
+def test_a_file_that_is_not_a_runs_state_is_named(small, tmp_path):
+    config, folder = small({"train.steps": 2}), tmp_path / "run" / "checkpoints"
+    run(config, tmp_path / "run", plain=True)
+    checkpoint.save(folder, 2, {"model": {}}, keep=2)
+    with pytest.raises(CheckpointError, match=r"step_00000002\.pt is not the state of a run"):
+        resume(small({"train.steps": 4}), tmp_path / "run", plain=True)
+
+
 def test_the_best_and_the_last_before_an_event_are_kept(small, tmp_path):
     config = small(
         {"train.steps": 40, "train.eval_every": 5, "train.checkpoint.every": 7, "fault.step": 20}

@@ -29,7 +29,10 @@ def lay_out(config: DictConfig) -> list[Words]:
         ConfigError: both are given, a key of the zip has no list, the lists differ in length.
     """
     keys, listed = list(config.sweep.zip), OmegaConf.to_container(config.sweep.rows, resolve=True)
+    typed = [word for word in config.hydra.overrides.task if _key(word) in ("sweep.zip", "sweep.rows")]
     if not keys and not listed:
+        for word in typed:
+            raise ConfigError(_key(word), f"there is no job to run: the list is empty; leave {word} out")
         return []
     if keys and listed:
         raise ConfigError("sweep.zip", "goes without sweep.rows; put the values into the rows")
@@ -73,6 +76,8 @@ def spelt(overrides: Sequence[str], rows: Sequence[Words]) -> list[str]:
 def _zipped(config: DictConfig, keys: Sequence[str]) -> list[Words]:
     columns = {key: _column(config, key) for key in keys}
     lengths = {len(values) for values in columns.values()}
+    if lengths == {0}:
+        raise ConfigError("sweep.zip", f"there is no job to run: there are no values of {' and '.join(keys)}")
     if len(lengths) > 1:
         counts = ", ".join(f"{key} has {len(values)}" for key, values in columns.items())
         raise ConfigError("sweep.zip", f"pairs lists of one length, and {counts} values")

@@ -140,7 +140,7 @@ def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any
         return None
     body, seal = data[:-_SEAL_LENGTH], data[-_SEAL_LENGTH:]
     if not _SEALED.fullmatch(seal):
-        damaged.append(f"{path.name} is cut short")
+        damaged.append(f"{path.name} is cut short, or of another version: it does not end with a checksum")
         return None
     if seal != _seal(body):
         damaged.append(f"{path.name} is not what was written (its checksum differs)")
@@ -150,12 +150,17 @@ def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any
     except Exception as error:  # torch raises half a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
-    if state["format"] != FORMAT:
+    _check(path, state)
+    return state
+
+
+def _check(path: Path, state: Any) -> None:
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
         raise CheckpointError(
-            f"{path} has the format {state['format']}, and this normlab reads {FORMAT}: "
+            f"{path} has {f'the format {found}' if found else 'no format'}, and this normlab reads {FORMAT}: "
             "resume the run with the normlab that it was trained with (environment.json says which)"
         )
-    return state
 
 
 def _seal(body: memoryview) -> bytes:

@@ -63,6 +63,11 @@ def test_rows_can_be_typed_and_a_zip_may_be_in_a_file(fake):
         (["-m", "sweep.zip=[depth]", "depth=2"], "sweep.zip: depth has one value, depth=2"),
         (["sweep.zip=[depth]", "depth=2"], "sweep.zip: goes with -m"),
         (
+            ["-m", "sweep.zip=[seed]", "seed=range(0)"],
+            "sweep.zip: there is no job to run: there are no values of seed",
+        ),
+        (["-m", "sweep.rows=[]"], "sweep.rows: there is no job to run: the list is empty"),
+        (
             ["-m", "sweep.rows=[{dept: 2},{depth: 3}]"],
             "dept: there is no such setting. Did you mean 'depth'?",
         ),

@@ -107,6 +107,15 @@ def test_another_format_is_refused_and_named(tmp_path, monkeypatch):
         checkpoint.load_latest(tmp_path, CPU)
 
 
+def test_what_is_no_checkpoint_is_refused_and_named(tmp_path):
+    checkpoint.save(tmp_path, 3, STATE | {"format": None}, keep=2)
+    with pytest.raises(CheckpointError, match=r"step_00000003\.pt has no format, and this normlab reads"):
+        checkpoint.load_latest(tmp_path, CPU)
+    torch.save(STATE, tmp_path / "step_00000003.pt")
+    with pytest.raises(CheckpointError, match=r"step_00000003\.pt is cut short, or of another version"):
+        checkpoint.load_latest(tmp_path, CPU)
+
+
 def test_pickled_code_is_not_run(tmp_path):
     class Trap:
         def __reduce__(self):
