@@ -182,7 +182,7 @@ def test_one_run_has_no_grid_and_says_what_became_of_it(page, tmp_path, write, l
     names = {attributes.get("id") for _, attributes in found.tags}
     assert not {"outcomes", "chosen", "settings"} & names
     assert {"answer", "curves", "depth", "events", "run-0"} <= names
-    assert "What became of run?" in found.text and "Nothing happened" in found.text
+    assert "What became of this run?" in found.text and "Nothing happened" in found.text
 
 
 def test_runs_cut_short_are_drawn_and_marked_and_compared_with_none(page, few):

@@ -34,6 +34,7 @@ function startEvents() {
 
   function lane(run, last) {
     const line = element("div", { className: "lane" });
+    const there = {};
     for (const event of run.events) {
       const layer = event.layers.length ? ` in ${event.layers[0]}` : "";
       const words = `step ${event.step}: ${event.kind}${layer}. ${event.message}`;
@@ -44,7 +45,9 @@ function startEvents() {
         title: words,
         onclick: () => openRun(run.number),
       }, sign(event.kind));
-      mark.style.left = `${(100 * event.step) / last}%`;
+      // Events of one step stand side by side.
+      const before = (there[event.step] = (there[event.step] ?? -1) + 1);
+      mark.style.left = `calc(${(100 * event.step) / last}% + ${before}rem)`;
       mark.onfocus = mark.onpointerenter = () => (told.textContent = `${run.label}: ${words}`);
       line.append(mark);
     }
