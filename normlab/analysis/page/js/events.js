@@ -1,7 +1,7 @@
 "use strict";
 /* The events of the chosen runs on a line each; one that is chosen opens what is said of its run. */
 
-const SIGNS = { nonfinite: "\u2715", spike: "\u25B2", explosion: "\u25C6", slow_divergence: "\u25C7", plateau: "\u25A0", vanishing: "\u25BC", frozen: "\u2744\uFE0E" };
+const SIGNS = { nonfinite: "\u2715", spike: "\u25B2", explosion: "\u25C6", slow_divergence: "\u25C7", plateau: "\u25A0", vanishing: "\u25BC", frozen: "\u2744\uFE0E", entropy_collapse: "\u25CB", logit_growth: "\u25B3", massive_activation: "\u25A1" };
 const SPEAKS = { nonfinite: "nonfinite", spike: "spiked", explosion: "exploded", slow_divergence: "exploded", plateau: "stuck" };
 const SIGN = "\u25CF";
 
