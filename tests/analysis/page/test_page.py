@@ -7,13 +7,15 @@ import json
 import math
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from normlab import groups, naming
+from normlab import naming
 from normlab.analysis.compare import compare
+from normlab.analysis.page import render
 from normlab.analysis.runs import load
 from normlab.cli import app
 from normlab.launch.compose import compose
@@ -277,7 +279,14 @@ def test_the_same_runs_make_the_same_page(tmp_path, write):
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_its_assets_are_in_the_package():
-    folder = groups.conf_dir().parent / "normlab" / "analysis" / "page"
+def test_every_script_and_style_of_the_folder_is_in_the_page():
+    folder = Path(render.__file__).parent
+    files = {str(path.relative_to(folder)) for kind in ("js", "css") for path in folder.rglob(f"*.{kind}")}
+    assert files == {*render._SCRIPTS, *render._STYLES}
     assert "1.6.32" in (folder / "uplot" / "uPlot.iife.min.js").read_text()[:200]
-    assert "MIT" in (folder / "uplot" / "LICENSE").read_text()
+
+
+def test_the_licence_of_the_library_goes_with_it(page, tmp_path, write):
+    write(tmp_path / "run", 2.5)
+    [text] = [text for attributes, text in page(tmp_path).scripts if attributes.get("id") == "licence"]
+    assert text.startswith("The MIT License (MIT)") and "Leon Sorokin" in text
