@@ -114,7 +114,7 @@ def report_page() -> Page:
                 lines=(
                     ("normlab report outputs/sweeps/mine", "A sweep, into report.html"),
                     (
-                        "normlab report outputs/sweeps/a outputs/sweeps/b -o both.html --title 'Two depths'",
+                        "normlab report outputs/sweeps/a outputs/sweeps/b --title 'Two depths'",
                         "Two together, under a title of your own",
                     ),
                     ("normlab report outputs/runs/2026-... -o run.html", "One run"),

@@ -36,7 +36,8 @@ def answer(cards: Sequence[Card], found: Comparison | None, trouble: str = "") -
 
 
 def _one(card: Card) -> list[tuple[str, str]]:
-    lines = [("", line) for line in card.explanation.happened] if card.explanation else [("", card.trouble)]
+    happened = card.explanation.happened if card.explanation else [card.trouble]
+    lines = [("What happened" if number == 0 else "", line) for number, line in enumerate(happened)]
     lines += [("Why", card.why)] if card.why else []
     return [*lines, *([("Cut short", card.cut_short)] if card.cut_short else [])]
 

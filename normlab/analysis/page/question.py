@@ -43,7 +43,7 @@ def question(cards: Sequence[Card]) -> Question:
 
 def _question(cards: Sequence[Card], knobs: Sequence[str]) -> str:
     if len(cards) == 1:
-        return f"What became of {cards[0].run.path.resolve().name}?"
+        return "What became of this run?"
     varied = [key for key in knobs if key != "seed"]
     if varied:
         return f"What difference {'do' if len(varied) > 1 else 'does'} {_and(varied)} make?"

@@ -21,25 +21,21 @@ from normlab.explain.page import STRENGTHS, heading
 from normlab.sinks.run_directory import plain
 
 _HERE = Path(__file__).parent
-_STYLES = ("uplot/uPlot.min.css", "page.css")
+_STYLES = ("uplot/uPlot.min.css", "page.css", "drawn.css", "media.css")
 #: In the order in which they need one another.
 _SCRIPTS = (
     "uplot/uPlot.iife.min.js",
-    *(
-        f"js/{name}.js"
-        for name in (
-            "data",
-            "parts",
-            "chosen",
-            "outcomes",
-            "marks",
-            "curves",
-            "heat",
-            "depth",
-            "events",
-            "main",
-        )
-    ),
+    "js/data.js",
+    "js/parts.js",
+    "js/chosen.js",
+    "js/outcomes.js",
+    "js/marks.js",
+    "js/curves.js",
+    "js/heat.js",
+    "js/profile.js",
+    "js/depth.js",
+    "js/events.js",
+    "js/main.js",
 )
 #: Events of a run that a page names.
 EVENTS = 100

@@ -91,4 +91,4 @@ def test_a_study_that_is_not_known_is_none(told, tmp_path, write, words):
     path = write(tmp_path / "run", 2.5)
     (path / ".hydra").mkdir()
     (path / ".hydra" / "overrides.yaml").write_text(f"- {words}\n")
-    assert told(tmp_path)[0].text == "What became of run?"
+    assert told(tmp_path)[0].text == "What became of this run?"

@@ -49,6 +49,7 @@ def open_page(browser):
 
     def opened(path, width=1400, height=900, **settings):
         context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+        context.set_default_timeout(10_000)
         contexts.append(context)
         tab = context.new_page()
         tab.on("console", lambda message: said.append(message.text))

@@ -7,13 +7,15 @@ import json
 import math
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from normlab import groups, naming
+from normlab import naming
 from normlab.analysis.compare import compare
+from normlab.analysis.page import render
 from normlab.analysis.runs import load
 from normlab.cli import app
 from normlab.launch.compose import compose
@@ -182,7 +184,7 @@ def test_one_run_has_no_grid_and_says_what_became_of_it(page, tmp_path, write, l
     names = {attributes.get("id") for _, attributes in found.tags}
     assert not {"outcomes", "chosen", "settings"} & names
     assert {"answer", "curves", "depth", "events", "run-0"} <= names
-    assert "What became of run?" in found.text and "Nothing happened" in found.text
+    assert "What became of this run?" in found.text and "Nothing happened" in found.text
 
 
 def test_runs_cut_short_are_drawn_and_marked_and_compared_with_none(page, few):
@@ -277,7 +279,14 @@ def test_the_same_runs_make_the_same_page(tmp_path, write):
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_its_assets_are_in_the_package():
-    folder = groups.conf_dir().parent / "normlab" / "analysis" / "page"
+def test_every_script_and_style_of_the_folder_is_in_the_page():
+    folder = Path(render.__file__).parent
+    files = {str(path.relative_to(folder)) for kind in ("js", "css") for path in folder.rglob(f"*.{kind}")}
+    assert files == {*render._SCRIPTS, *render._STYLES}
     assert "1.6.32" in (folder / "uplot" / "uPlot.iife.min.js").read_text()[:200]
-    assert "MIT" in (folder / "uplot" / "LICENSE").read_text()
+
+
+def test_the_licence_of_the_library_goes_with_it(page, tmp_path, write):
+    write(tmp_path / "run", 2.5)
+    [text] = [text for attributes, text in page(tmp_path).scripts if attributes.get("id") == "licence"]
+    assert text.startswith("The MIT License (MIT)") and "Leon Sorokin" in text

@@ -4,7 +4,10 @@
 const chosen = {
   facets: {},
   off: {},
-  runs: () => report.runs.filter((run) => Object.keys(chosen.facets).every((name) => !chosen.off[name].has(facet(run, name)))),
+  runs: () =>
+    report.runs.filter((run) =>
+      Object.keys(chosen.facets).every((name) => !chosen.off[name].has(facet(run, name))),
+    ),
   /* Shows the runs with these values alone; {} shows all. */
   only(values) {
     for (const [name, known] of Object.entries(chosen.facets))

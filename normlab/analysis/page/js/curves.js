@@ -1,18 +1,34 @@
 "use strict";
 /* The curves: any metric of the chosen runs over steps, every point of it. */
 
+const SEEDS = Object.entries({ "": "each", mean: "mean" });
+/* Distances of ticks on the axis of steps: 1, 2, 5, 10 ... */
+const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((each) => each * 10 ** power));
+
 function startCurves() {
   const { controls, drawing } = section("curves");
   if (!report.curves.length) return void drawing.append("There are no rows to draw.");
   const families = Object.fromEntries(report.families.map((each) => [each.name, each.title]));
-  const state = { metric: report.curves[0].name, by: report.runs.length > 1 ? "variant" : "run", log: {}, mean: "", zoom: null, plot: null, turn: 0 };
+  const state = {
+    metric: report.curves[0].name,
+    by: report.runs.length > 1 ? "variant" : "run",
+    log: {},
+    mean: "",
+    zoom: null,
+    plot: null,
+    turn: 0,
+  };
   const frame = element("div", { className: "plot", tabIndex: 0, role: "img" });
   const tip = tooltip(frame);
   const legend = element("ul", { className: "legend" });
   const told = element("output", { "aria-live": "polite" });
   drawing.append(frame, legend, told);
 
-  const variant = (run) => report.knobs.filter((name) => name !== "seed").map((name) => `${name}=${run.knobs[name]}`).join(" ") || "all runs";
+  const variant = (run) =>
+    report.knobs
+      .filter((name) => name !== "seed")
+      .map((name) => `${name}=${run.knobs[name]}`)
+      .join(" ") || "all runs";
   const kinds = {
     variant: variant,
     outcome: (run) => run.outcome,
@@ -20,28 +36,43 @@ function startCurves() {
     ...Object.fromEntries(report.knobs.map((name) => [name, (run) => `${name}=${run.knobs[name]}`])),
   };
   // A mean over seeds has no seed, and no one outcome.
-  const kind = (run) => kinds[state.mean && ["seed", "outcome", "run"].includes(state.by) ? "variant" : state.by](run);
+  const kind = (run) =>
+    kinds[state.mean && ["seed", "outcome", "run"].includes(state.by) ? "variant" : state.by](run);
   const order = () => [...new Set(report.runs.map(kind))];
   const count = (by) => new Set(report.runs.map(kinds[by])).size;
   // More variants than colours are told apart by the knob with the fewest values that still differs.
-  if (count("variant") > 2 * COLOURS) state.by = report.knobs.filter((name) => name !== "seed" && count(name) > 1)[0] ?? "variant";
+  if (count("variant") > 2 * COLOURS)
+    state.by = report.knobs.filter((name) => name !== "seed" && count(name) > 1)[0] ?? "variant";
 
   function control() {
     const group = (name) => {
       const cut = name.lastIndexOf("/");
       const family = name.slice(0, cut);
-      return cut > 0 && /^(embedding|layer_\d+|final_norm|head)$/.test(name.slice(cut + 1)) ? families[family] ?? family : "whole model";
+      return cut > 0 && /^(embedding|layer_\d+|final_norm|head)$/.test(name.slice(cut + 1))
+        ? (families[family] ?? family)
+        : "whole model";
     };
     const options = report.curves.map(({ name }) => [name, name, group(name)]);
-    const parts = [choice("metric", options, state.metric, (name) => { state.metric = name; draw(); })];
+    const set = (key) => (value) => {
+      state[key] = value;
+      draw();
+    };
+    const parts = [choice("metric", options, state.metric, set("metric"))];
     if (report.runs.length > 1) {
-      const colours = Object.keys(kinds).filter((by) => count(by) > 1 || by === state.by).map((by) => [by, by]);
-      parts.push(choice("colour by", colours, state.by, (by) => { state.by = by; draw(); }));
+      const colours = Object.keys(kinds)
+        .filter((by) => count(by) > 1 || by === state.by)
+        .map((by) => [by, by]);
+      parts.push(choice("colour by", colours, state.by, set("by")));
     }
-    if (count("variant") < report.runs.length)
-      parts.push(choice("seeds", [["", "each"], ["mean", "mean"]], state.mean, (mean) => { state.mean = mean; draw(); }));
-    state.box = tick("log scale", false, (on) => { state.log[state.metric] = on; draw(); });
-    parts.push(state.box, element("button", { type: "button", textContent: "All steps", onclick: () => zoom(null) }));
+    if (count("variant") < report.runs.length) parts.push(choice("seeds", SEEDS, state.mean, set("mean")));
+    state.box = tick("log scale", false, (on) => {
+      state.log[state.metric] = on;
+      draw();
+    });
+    parts.push(
+      state.box,
+      element("button", { type: "button", textContent: "All steps", onclick: () => zoom(null) }),
+    );
     controls.replaceChildren(...parts);
   }
 
@@ -75,17 +106,25 @@ function startCurves() {
 
   function options(runs, looks, log) {
     const { name, unit } = report.curves.find((each) => each.name === state.metric);
-    const axis = { stroke: () => css("--muted"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { stroke: () => css("--line"), width: 1 }, font: FONT, labelFont: FONT, labelSize: 18 };
     const thin = runs.length > 20 ? 1 : 1.5;
     return {
       ...size(),
       legend: { show: false },
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
       axes: [
-        { ...axis, label: "step", incrs: [1, 2, 5].flatMap((each) => [0, 1, 2, 3, 4, 5, 6, 7].map((power) => each * 10 ** power)).sort((a, b) => a - b) },
-        { ...axis, label: unit ? `${name} (${unit})` : name, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : digits(value, 3))) },
+        { ...AXIS, label: "step", incrs: WHOLE },
+        { ...AXIS, ...VALUES, label: unit ? `${name} (${unit})` : name },
       ],
-      series: [{}, ...runs.map((run, place) => ({ label: run.label, stroke: looks[place].colour, dash: looks[place].dash, width: thin, alpha: runs.length > 20 ? 0.6 : 1 }))],
+      series: [
+        {},
+        ...runs.map((run, place) => ({
+          label: run.label,
+          stroke: looks[place].colour,
+          dash: looks[place].dash,
+          width: thin,
+          alpha: runs.length > 20 ? 0.6 : 1,
+        })),
+      ],
       focus: { alpha: 0.18 },
       cursor: {
         drag: { x: true, y: false },
@@ -96,13 +135,20 @@ function startCurves() {
       hooks: {
         setCursor: [point],
         setScale: [(plot, scale) => scale === "x" && remember(plot)],
-        setSeries: [(_, series) => { if (series > 0) state.focused = series - 1; }],
+        setSeries: [
+          (_, series) => {
+            if (series > 0) state.focused = series - 1;
+          },
+        ],
         draw: [marks],
       },
     };
   }
 
-  const size = () => ({ width: frame.clientWidth, height: Math.round(Math.max(280, Math.min(460, frame.clientWidth * 0.45))) });
+  const size = () => ({
+    width: frame.clientWidth,
+    height: Math.round(Math.max(280, Math.min(460, frame.clientWidth * 0.45))),
+  });
 
   function nearest(values, at) {
     for (let away = 0; away < values.length; away++) {
@@ -134,7 +180,9 @@ function startCurves() {
     if (at == null) return tip.hide();
     const [step, value] = [plot.data[0][at], plot.data[place + 1][at]];
     const run = state.runs[place];
-    const happened = run.events.filter((event) => event.step === step).map((event) => `${event.kind}: ${event.message}`);
+    const happened = run.events
+      .filter((event) => event.step === step)
+      .map((event) => `${event.kind}: ${event.message}`);
     const text = [run.label, `step ${step}: ${digits(value)}`, ...happened].join("\n");
     const x = plot.valToPos(step, "x") + plot.over.offsetLeft;
     tip.show(text, x, plot.valToPos(value, "y") + plot.over.offsetTop);
@@ -172,10 +220,14 @@ function startCurves() {
 
   function describe() {
     const drawn = new Set(state.runs.map(kind));
-    const items = order().flatMap((each, place) => (drawn.has(each) ? [element("li", {}, swatch(look(place)), each)] : []));
+    const items = order().flatMap((each, place) =>
+      drawn.has(each) ? [element("li", {}, swatch(look(place)), each)] : [],
+    );
     legend.replaceChildren(...(report.runs.length > 1 ? items : []));
     const events = state.runs.some((run) => run.events.length) ? "; a triangle is an event" : "";
-    const broken = state.tables.some(([, values]) => values.some((value) => !Number.isFinite(value))) ? "; a cross at the top is a value that is not finite" : "";
+    const broken = state.tables.some(([, values]) => values.some((value) => !Number.isFinite(value)))
+      ? "; a cross at the top is a value that is not finite"
+      : "";
     const what = state.mean ? "mean" : "run";
     const words = `${state.metric} of ${state.runs.length} ${what}${state.runs.length === 1 ? "" : "s"}`;
     frame.setAttribute("aria-label", `${words}, over steps. Arrow keys read values.`);
@@ -190,11 +242,15 @@ function startCurves() {
     const at = Math.max(0, plot.cursor.idxs?.[state.focused + 1] ?? plot.valToIdx(min));
     const values = plot.data[state.focused + 1] ?? [];
     const next = (from, by) => {
-      for (let place = from + by; place >= 0 && place < steps.length; place += by) if (values[place] != null) return place;
+      for (let place = from + by; place >= 0 && place < steps.length; place += by)
+        if (values[place] != null) return place;
       return from;
     };
     const middle = steps[at] ?? (min + max) / 2;
-    const around = (share) => ({ min: Math.max(steps[0], middle - (middle - min) * share), max: Math.min(steps[steps.length - 1], middle + (max - middle) * share) });
+    const around = (share) => ({
+      min: Math.max(steps[0], middle - (middle - min) * share),
+      max: Math.min(steps[steps.length - 1], middle + (max - middle) * share),
+    });
     const acts = {
       ArrowRight: () => move(next(at, 1)),
       ArrowLeft: () => move(next(at, -1)),
@@ -204,7 +260,9 @@ function startCurves() {
       "=": () => zoom(around(0.5)),
       "-": () => zoom(around(2)),
       0: () => zoom(null),
-      Escape: () => { plot.setCursor({ left: -10, top: -10 }); },
+      Escape: () => {
+        plot.setCursor({ left: -10, top: -10 });
+      },
     };
     if (!(pressed.key in acts) || pressed.ctrlKey || pressed.metaKey || pressed.altKey) return;
     pressed.preventDefault();
@@ -225,7 +283,9 @@ function startCurves() {
   }
 
   frame.addEventListener("keydown", key);
-  new ResizeObserver(() => state.plot && state.plot.width !== frame.clientWidth && state.plot.setSize(size())).observe(frame);
+  new ResizeObserver(
+    () => state.plot && state.plot.width !== frame.clientWidth && state.plot.setSize(size()),
+  ).observe(frame);
   document.addEventListener("chosen", draw);
   onTheme(() => {
     if (!state.plot) return;

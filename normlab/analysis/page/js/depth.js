@@ -4,16 +4,29 @@
 function startDepth() {
   const { controls, drawing } = section("depth");
   const measured = report.runs.filter((run) => Object.keys(run.maps).length);
-  if (!measured.length) return void drawing.append("These runs have no measurement of each layer; measure.grad_norm=1 makes one.");
-  const state = { family: report.families[0].name, run: null, beside: null, step: null, turn: 0, profile: null };
+  if (!measured.length)
+    return void drawing.append(
+      "These runs have no measurement of each layer; measure.grad_norm=1 makes one.",
+    );
+  const state = {
+    family: report.families[0].name,
+    run: null,
+    beside: null,
+    step: null,
+    turn: 0,
+  };
   const maps = element("div");
   const side = element("div");
   const title = element("h3");
   const frame = element("div", { className: "plot" });
-  const tip = tooltip(frame);
+  const profile = profileOn(frame);
   const told = element("output", { "aria-live": "polite" });
   side.append(title, frame);
-  drawing.append(element("div", { className: "maps" }, maps, side), told, element("p", { className: "caption" }));
+  drawing.append(
+    element("div", { className: "maps" }, maps, side),
+    told,
+    element("p", { className: "caption" }),
+  );
   const family = () => report.families.find((each) => each.name === state.family);
 
   function control() {
@@ -23,11 +36,37 @@ function startDepth() {
     const options = runs.map((run) => [String(run.number), `${run.label} (${run.outcome})`]);
     const of = (number) => report.runs[Number(number)];
     const parts = [
-      choice("measured", report.families.map((each) => [each.name, each.title === each.name ? each.name : `${each.title} (${each.name})`]), state.family, (name) => { state.family = name; update(); }),
+      choice(
+        "measured",
+        report.families.map((each) => [
+          each.name,
+          each.title === each.name ? each.name : `${each.title} (${each.name})`,
+        ]),
+        state.family,
+        (name) => {
+          state.family = name;
+          update();
+        },
+      ),
     ];
     if (report.runs.length > 1) {
-      parts.push(choice("run", options, String(state.run?.number ?? ""), (number) => { state.run = of(number); update(); }));
-      parts.push(choice("beside", [["", "none"], ...options.filter(([number]) => number !== String(state.run?.number))], String(state.beside?.number ?? ""), (number) => { state.beside = number ? of(number) : null; update(); }));
+      parts.push(
+        choice("run", options, String(state.run?.number ?? ""), (number) => {
+          state.run = of(number);
+          update();
+        }),
+      );
+      parts.push(
+        choice(
+          "beside",
+          [["", "none"], ...options.filter(([number]) => number !== String(state.run?.number))],
+          String(state.beside?.number ?? ""),
+          (number) => {
+            state.beside = number ? of(number) : null;
+            update();
+          },
+        ),
+      );
     }
     controls.replaceChildren(...parts);
   }
@@ -36,13 +75,19 @@ function startDepth() {
     const held = document.activeElement?.closest?.("#depth .field")?.firstChild.textContent;
     control();
     // Controls are made anew: the one that was used keeps the focus.
-    if (held) [...controls.children].find((each) => each.firstChild.textContent === held)?.querySelector("select").focus();
+    if (held)
+      [...controls.children]
+        .find((each) => each.firstChild.textContent === held)
+        ?.querySelector("select")
+        .focus();
     const turn = ++state.turn;
     const shown = [state.run, state.beside].filter(Boolean);
-    const read = await Promise.all(shown.map(async (run) => {
-      const { edges, values, places, each } = run.maps[state.family];
-      return { run, places, each, edges: await numbers(edges), values: await numbers(values) };
-    }));
+    const read = await Promise.all(
+      shown.map(async (run) => {
+        const { edges, values, places, each } = run.maps[state.family];
+        return { run, places, each, edges: await numbers(edges), values: await numbers(values) };
+      }),
+    );
     if (turn !== state.turn) return;
     state.maps = read;
     state.range = heatRange(read.map((map) => map.values));
@@ -56,19 +101,41 @@ function startDepth() {
     if (!state.maps.length) return void maps.replaceChildren("No chosen run has this measurement.");
     const longest = state.maps.reduce((a, b) => (b.edges.at(-1) > a.edges.at(-1) ? b : a));
     const parts = state.maps.flatMap((map, k) => {
-      map.canvas = element("canvas", { className: "map", role: "img", "aria-label": `${name} of ${map.run.label}, by layer and step` });
+      map.canvas = element("canvas", {
+        className: "map",
+        role: "img",
+        "aria-label": `${name} of ${map.run.label}, by layer and step`,
+      });
       hover(map);
-      const head = element("h3", {}, ...(state.maps.length > 1 ? [swatch(profileLook(k))] : []), report.runs.length > 1 ? `${name}: ${map.run.label}` : name);
+      const head = element(
+        "h3",
+        {},
+        ...(state.maps.length > 1 ? [swatch(profileLook(k))] : []),
+        report.runs.length > 1 ? `${name}: ${map.run.label}` : name,
+      );
       return [head, map.canvas];
     });
-    state.slider = element("input", { type: "range", min: 0, max: longest.edges.length - 2, step: 1, "aria-label": "step", oninput: () => pick(longest.edges[state.slider.value]) });
+    state.slider = element("input", {
+      type: "range",
+      min: 0,
+      max: longest.edges.length - 2,
+      step: 1,
+      "aria-label": "step",
+      oninput: () => pick(longest.edges[state.slider.value]),
+    });
     state.longest = longest;
     maps.replaceChildren(...parts, element("div", { className: "slider" }, state.slider), bar(unit));
     const each = Math.max(...state.maps.map((map) => map.each));
     const thinned = each > 1 ? ` A column is the ${falls ? "least" : "largest"} of ${each} readings.` : "";
-    const broken = state.maps.some((map) => map.values.some((value) => !Number.isFinite(value))) ? " Orange is not finite." : "";
-    const zero = state.range.log && state.maps.some((map) => map.values.some((value) => value === 0)) ? " Black is zero." : "";
-    drawing.querySelector("p").textContent = `The input of the model is at the bottom. Triangles are events, dots the layer where they began.${broken}${zero}${thinned}`;
+    const broken = state.maps.some((map) => map.values.some((value) => !Number.isFinite(value)))
+      ? " Orange is not finite."
+      : "";
+    const zero =
+      state.range.log && state.maps.some((map) => map.values.some((value) => value === 0))
+        ? " Black is zero."
+        : "";
+    drawing.querySelector("p").textContent =
+      `The input of the model is at the bottom. Triangles are events, dots the layer where they began.${broken}${zero}${thinned}`;
     pick(state.step);
   }
 
@@ -80,17 +147,14 @@ function startDepth() {
       ctx.fillStyle = heatColour(at / 255);
       ctx.fillRect(at, 0, 1, 1);
     }
-    return element("div", { className: "bar" }, digits(low, 3), strip, `${digits(high, 3)}  ${unit}${log ? ", log scale" : ""}`);
+    return element(
+      "div",
+      { className: "bar" },
+      digits(low, 3),
+      strip,
+      `${digits(high, 3)}  ${unit}${log ? ", log scale" : ""}`,
+    );
   }
-
-  const profileLook = (k) => ({ ...look(k), dash: k ? [6, 3] : [] });
-
-  const columnAt = (map, step) => {
-    let column = map.edges.length - 2;
-    while (column > 0 && map.edges[column] > step) column--;
-    return column;
-  };
-  const span = (map, column) => (map.each > 1 ? `steps ${map.edges[column]} to ${map.edges[column + 1] - 1}` : `step ${map.edges[column]}`);
 
   function pick(step) {
     state.step = step;
@@ -98,68 +162,9 @@ function startDepth() {
     state.slider.value = column;
     state.slider.setAttribute("aria-valuetext", span(state.longest, column));
     state.maps.forEach((map) => drawHeat(map.canvas, map, state.range, columnAt(map, step), map.run.events));
-    profile();
-  }
-
-  /* Over depth, at the step: a line for each map, the axis fixed so that steps can be compared. */
-  function profile() {
-    const { title: name, unit } = family();
-    const places = state.maps.reduce((a, b) => (b.places.length > a.places.length ? b : a)).places;
-    const { low, high, log } = state.range;
-    const data = [places.map((_, line) => line), ...state.maps.map((map) => places.map((place) => {
-      const line = map.places.indexOf(place);
-      const columns = map.edges.length - 1;
-      const value = line < 0 ? null : map.values[line * columns + columnAt(map, state.step)];
-      return Number.isFinite(value) && (!log || value > 0) ? value : null;
-    }))];
-    const at = span(state.longest, columnAt(state.longest, state.step));
-    title.textContent = `${name} over depth, ${at}`;
-    told.textContent = `${at}: ${state.maps.map((map, k) => `${state.maps.length > 1 ? `${map.run.label}: ` : ""}${ends(places, data[k + 1])}`).join("; ")}`;
-    const key = JSON.stringify([state.family, places, state.range, state.maps.map((map) => map.run.number), css("--ink")]);
-    if (state.profile && state.key === key) return state.profile.setData(data);
-    state.profile?.destroy();
-    state.key = key;
-    state.places = places;
-    state.profile = new uPlot(profileOptions(unit, low, high, log), data, frame);
-  }
-
-  const ends = (places, values) => [0, places.length - 1].map((line) => `${places[line]} ${digits(values[line])}`).join(", ");
-
-  function profileOptions(unit, low, high, log) {
-    const axis = { stroke: () => css("--muted"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { stroke: () => css("--line"), width: 1 }, font: FONT, labelFont: FONT, labelSize: 18 };
-    const room = log ? [rounded(low / 1.2, Math.floor), rounded(high * 1.2, Math.ceil)] : [low - 0.05 * (high - low), high + 0.05 * (high - low)];
-    return {
-      width: frame.clientWidth,
-      height: 300,
-      legend: { show: false },
-      scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: room } },
-      axes: [
-        { ...axis, label: "layer", splits: (plot) => ticks(plot.width), values: (_, splits) => splits.map((line) => shortPlace(state.places[line] ?? "")) },
-        { ...axis, label: unit, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : digits(value, 3))) },
-      ],
-      series: [{}, ...state.maps.map((map, k) => ({ label: map.run.label, stroke: profileLook(k).colour, width: 2, dash: profileLook(k).dash, points: { show: true, size: 6, fill: profileLook(k).colour } }))],
-      cursor: { drag: { x: false, y: false }, y: false, points: { size: 9 } },
-      hooks: { setCursor: [say] },
-    };
-  }
-
-  /* To one digit, so that the ends of the axis can be read. */
-  const rounded = (value, way) => {
-    const power = 10 ** Math.floor(Math.log10(value));
-    return way(value / power) * power;
-  };
-
-  const ticks = (width) => {
-    const every = Math.ceil(state.places.length / (width / 34));
-    return state.places.flatMap((_, line) => (line % every === 0 ? [line] : []));
-  };
-
-  function say(plot) {
-    const { left, idx } = plot.cursor;
-    if (left < 0 || idx == null) return tip.hide();
-    const lines = state.maps.map((map, k) => `${state.maps.length > 1 ? `${map.run.label}: ` : ""}${digits(plot.data[k + 1][idx])}`);
-    const x = plot.valToPos(idx, "x") + plot.over.offsetLeft;
-    tip.show([state.places[idx], ...lines].join("\n"), x, plot.cursor.top + plot.over.offsetTop);
+    const at = span(state.longest, column);
+    title.textContent = `${family().title} over depth, ${at}`;
+    told.textContent = `${at}: ${profile.show(state.maps, state.range, step, family())}`;
   }
 
   /* The pointer over a map says what is there; pressed, it moves the slider. */
@@ -182,18 +187,12 @@ function startDepth() {
     };
   }
 
-  const again = () => {
-    if (!state.maps?.length) return;
-    state.key = null;
-    layout();
-  };
-  new ResizeObserver(() => {
-    if (state.profile && state.profile.width !== frame.clientWidth) {
-      state.profile.setSize({ width: frame.clientWidth, height: 300 });
-      state.maps.forEach((map) => drawHeat(map.canvas, map, state.range, columnAt(map, state.step), map.run.events));
-    }
-  }).observe(frame);
+  const redraw = () =>
+    state.maps.forEach((map) =>
+      drawHeat(map.canvas, map, state.range, columnAt(map, state.step), map.run.events),
+    );
+  new ResizeObserver(() => profile.fit() && redraw()).observe(frame);
   document.addEventListener("chosen", update);
-  onTheme(again);
+  onTheme(() => state.maps?.length && layout());
   return update();
 }

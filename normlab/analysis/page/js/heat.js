@@ -2,9 +2,18 @@
 /* A heat map on a canvas: places from the bottom up, steps from left to right. */
 
 /* cividis (Nunez, Anderton and Renslow 2018, arXiv 1712.01662): fit for the colour-blind and for grey. */
-const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"].map((text) =>
-  [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16)),
-);
+const CIVIDIS = [
+  "#00224e",
+  "#123570",
+  "#3b496c",
+  "#575d6d",
+  "#707173",
+  "#8a8678",
+  "#a59c74",
+  "#c3b369",
+  "#e1cc55",
+  "#fee838",
+].map((text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16)));
 const MARGIN = { left: 52, right: 4, top: 12, bottom: 20 };
 const BROKEN = "#d55e00";
 
@@ -36,13 +45,28 @@ function heatShare(value, { low, high, log }) {
   return log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
 }
 
-const shortPlace = (place) => ({ embedding: "emb.", final_norm: "norm" })[place] ?? place.replace(/^layer_0*(?=\d)/, "");
+const shortPlace = (place) =>
+  ({ embedding: "emb.", final_norm: "norm" })[place] ?? place.replace(/^layer_0*(?=\d)/, "");
+
+/* The column of a map in which a step is, and its steps in words. */
+function columnAt(map, step) {
+  let column = map.edges.length - 2;
+  while (column > 0 && map.edges[column] > step) column--;
+  return column;
+}
+
+function span(map, column) {
+  const [first, next] = [map.edges[column], map.edges[column + 1]];
+  return map.each > 1 ? `steps ${first} to ${next - 1}` : `step ${first}`;
+}
 
 /* Draws `map` ({ edges, values, places }) and a line at column `at`; `events` are marked where they began. */
 function drawHeat(canvas, map, range, at, events) {
   const ratio = devicePixelRatio;
   const width = canvas.clientWidth;
-  const height = Math.round(MARGIN.top + MARGIN.bottom + Math.min(440, Math.max(220, map.places.length * 17)));
+  const height = Math.round(
+    MARGIN.top + MARGIN.bottom + Math.min(440, Math.max(220, map.places.length * 17)),
+  );
   canvas.style.height = `${height}px`;
   canvas.width = width * ratio;
   canvas.height = height * ratio;
@@ -54,10 +78,19 @@ function drawHeat(canvas, map, range, at, events) {
     const [top, bottom] = [frame.y(line + 1), frame.y(line)];
     for (let column = 0; column < columns; column++) {
       const value = map.values[line * columns + column];
-      ctx.fillStyle = !Number.isFinite(value) ? BROKEN : range.log && value <= 0 ? "#000" : heatColour(heatShare(value, range));
+      ctx.fillStyle = !Number.isFinite(value)
+        ? BROKEN
+        : range.log && value <= 0
+          ? "#000"
+          : heatColour(heatShare(value, range));
       const [left, right] = [frame.x(map.edges[column]), frame.x(map.edges[column + 1])];
       // A little over the edge, or the page shows through between two columns.
-      ctx.fillRect(left, top, right - left + (column < columns - 1 ? 0.6 : 0), bottom - top + (line ? 0.6 : 0));
+      ctx.fillRect(
+        left,
+        top,
+        right - left + (column < columns - 1 ? 0.6 : 0),
+        bottom - top + (line ? 0.6 : 0),
+      );
     }
   });
   heatAxes(ctx, map, frame);
@@ -94,13 +127,15 @@ function heatAxes(ctx, map, frame) {
   const every = Math.ceil((map.places.length * 13) / (frame.bottom - MARGIN.top));
   map.places.forEach((place, line) => {
     const layer = /^layer_0*(\d+)$/.exec(place);
-    if (!layer || Number(layer[1]) % every === 0) ctx.fillText(shortPlace(place), MARGIN.left - 6, frame.y(line + 0.5));
+    if (!layer || Number(layer[1]) % every === 0)
+      ctx.fillText(shortPlace(place), MARGIN.left - 6, frame.y(line + 0.5));
   });
   ctx.textAlign = "center";
   ctx.textBaseline = "alphabetic";
   const [first, last] = [map.edges[0], map.edges[map.edges.length - 1]];
   const step = stepFor((last - first) / Math.max(2, ctx.canvas.clientWidth / 110));
-  for (let at = Math.ceil(first / step) * step; at <= last; at += step) ctx.fillText(String(at), Math.min(frame.x(at), ctx.canvas.clientWidth - 16), frame.bottom + 15);
+  for (let at = Math.ceil(first / step) * step; at <= last; at += step)
+    ctx.fillText(String(at), Math.min(frame.x(at), ctx.canvas.clientWidth - 16), frame.bottom + 15);
 }
 
 /* 1, 2 or 5 times a power of ten, not below `least`, and whole. */

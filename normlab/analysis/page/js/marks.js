@@ -87,7 +87,11 @@ function means(runs, tables, kind) {
   const found = new Map();
   runs.forEach((run, place) => found.set(kind(run), [...(found.get(kind(run)) ?? []), place]));
   const groups = [...found];
-  const made = groups.map(([label, members]) => ({ ...runs[members[0]], events: [], label: `${label} (mean of ${members.length})` }));
+  const made = groups.map(([label, members]) => ({
+    ...runs[members[0]],
+    events: [],
+    label: `${label} (mean of ${members.length})`,
+  }));
   const averaged = groups.map(([, members]) => {
     const [steps, ...values] = joined(members.map((place) => tables[place]));
     const shared = Array.from(steps.keys()).filter((at) => values.every((each) => each[at] !== undefined));

@@ -43,10 +43,27 @@ function digits(value, places = 4) {
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
+/* Axes of a uPlot, in the colours of the page. */
+const AXIS = {
+  stroke: () => css("--muted"),
+  grid: { stroke: () => css("--line"), width: 1 },
+  ticks: { stroke: () => css("--line"), width: 1 },
+  font: FONT,
+  labelFont: FONT,
+  labelSize: 18,
+};
+const VALUES = {
+  size: 62,
+  values: (_, splits) => splits.map((value) => (value === null ? "" : digits(value, 3))),
+};
+
 const COLOURS = 8;
 const DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3]];
 /* The look of the n-th of some kinds: eight colours, then the same with dashes. */
-const look = (n) => ({ colour: css(`--c${n % COLOURS}`), dash: DASHES[Math.floor(n / COLOURS) % DASHES.length] });
+const look = (n) => ({
+  colour: css(`--c${n % COLOURS}`),
+  dash: DASHES[Math.floor(n / COLOURS) % DASHES.length],
+});
 
 /* A piece of line with that look. */
 function swatch({ colour, dash }) {
@@ -56,7 +73,17 @@ function swatch({ colour, dash }) {
     return part;
   };
   const drawing = made("svg", { class: "swatch", "aria-hidden": "true" });
-  drawing.append(made("line", { x1: 0, y1: 5, x2: 26, y2: 5, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash.join(" ") }));
+  drawing.append(
+    made("line", {
+      x1: 0,
+      y1: 5,
+      x2: 26,
+      y2: 5,
+      stroke: colour,
+      "stroke-width": 2.5,
+      "stroke-dasharray": dash.join(" "),
+    }),
+  );
   return drawing;
 }
 
@@ -86,7 +113,9 @@ function roving(items, columns) {
   };
   items.forEach((item, place) => {
     item.tabIndex = place === 0 ? 0 : -1;
-    item.addEventListener("focus", () => items.forEach((other) => (other.tabIndex = other === item ? 0 : -1)));
+    item.addEventListener("focus", () =>
+      items.forEach((other) => (other.tabIndex = other === item ? 0 : -1)),
+    );
     item.addEventListener("keydown", (pressed) => {
       const inRow = place % columns;
       const moves = {
