@@ -22,6 +22,12 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
     return complete([*folders, *(context.params.get("words") or [])], incomplete)
 
 
+def _complete_critical(context: typer.Context, incomplete: str) -> list[str]:
+    from normlab.complete import critical_words
+
+    return [*critical_words(incomplete), *_complete(context, incomplete)]
+
+
 @app.command()
 def status(
     directory: Annotated[
@@ -66,7 +72,7 @@ def plan(
 def critical_lr(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_complete)
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=_complete_critical)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
     config_dir: Annotated[list[str] | None, typer.Option("--config-dir", "-cd")] = None,

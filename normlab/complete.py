@@ -48,7 +48,17 @@ def probe_words(incomplete: str) -> list[str]:
     """What `incomplete` may become among the words that only `normlab probe` has."""
     from normlab.probe.settings import TOKENS, WORDS
 
-    choices = [f"{key}=" for key in WORDS] + [f"tokens={name}" for name in TOKENS]
+    return _among([f"{key}=" for key in WORDS] + [f"tokens={name}" for name in TOKENS], incomplete)
+
+
+def critical_words(incomplete: str) -> list[str]:
+    """The same of `normlab sweep critical-lr`."""
+    from normlab.sweep.bisection import WORDS
+
+    return _among([f"{key}=" for key in WORDS], incomplete)
+
+
+def _among(choices: Sequence[str], incomplete: str) -> list[str]:
     in_bash = "COMP_WORDS" in os.environ
     if in_bash:
         incomplete = _bash_words()[1]

@@ -222,8 +222,8 @@ def critical_page() -> Page:
         ),
         closing="A rate is stable if 80 % of its seeds train: end below the unigram entropy of the text, and "
         "neither nonfinite, exploded nor stuck; a spike is no failure. A rate too low to get there in so few "
-        "steps counts as unstable. LR sensitivity is a mean over an even grid, and the rates "
-        "tried here crowd at the border: for it, normlab train -m optimizer.lr=1e-3,3e-3,1e-2 ..., compare.",
+        "steps counts as unstable. LR sensitivity is a mean over an even grid, and the rates tried here "
+        "crowd at the border: for it, normlab train -m optimizer.lr=1e-3,1e-2,1e-1 and normlab compare.",
     )
 
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from normlab import groups
-from normlab.complete import complete, complete_thresholds
+from normlab.complete import complete, complete_thresholds, critical_words
 from normlab.config import SpikeConfig
 from normlab.divergence import DETECTORS
 
@@ -127,3 +127,9 @@ def test_what_a_replay_takes_is_the_detectors_that_have_settings():
         assert set(complete_thresholds([], typed)) == {
             f"divergence.{name}." for name, row in DETECTORS.items() if row.config is not None
         }
+
+
+def test_the_words_of_a_search_are_completed(monkeypatch):
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    assert critical_words("critical.l") == ["critical.lowest="]
+    assert len(critical_words("crit")) == 4 and critical_words("placement=p") == []

@@ -10,7 +10,7 @@ from normlab.analysis import formats, statistics
 from normlab.analysis.matching import label
 from normlab.analysis.sheet import Column, Sheet, interval, knob_columns
 from normlab.analysis.statistics import Estimate
-from normlab.stability import STABLE, Border, border
+from normlab.stability import STABLE, UNTRAINED, Border, border
 from normlab.sweep.bisection import Variant
 
 DEPTH = "depth"
@@ -54,6 +54,11 @@ def _notes(variant: Variant) -> list[str]:
     if found and found.above:
         rates = _listed(found.above)
         notes.append(f"{name}: not monotone: it fails at {found.fails:g}, and is stable again at {rates}")
+    if found and found.bound == "<" and set(variant.outcomes[found.at]) & {UNTRAINED, "stuck"}:
+        notes.append(
+            f"{name}: {found.at:g} may be too low to learn in so few steps, and a search that begins so "
+            "finds no stable rate above: give a higher critical.lowest, or more train.steps"
+        )
     return notes
 
 

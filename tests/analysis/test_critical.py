@@ -77,6 +77,13 @@ def test_the_border_is_told_with_what_was_seen_at_it_and_beyond():
     assert sheet.notes == ["placement=post: not monotone: it fails at 0.2, and is stable again at 0.4"]
 
 
+def test_a_lowest_rate_that_learns_nothing_is_told_from_one_that_diverges():
+    slow = critical([Variant(knobs={}, outcomes={1e-4: ["untrained"], 1e-2: ["stuck"]})])
+    assert slow.texts()[0][0] == "< 0.0001"
+    assert len(slow.notes) == 1 and "0.0001 may be too low to learn in so few steps" in slow.notes[0]
+    assert critical([Variant(knobs={}, outcomes={1e-4: ["nonfinite"]})]).notes == []
+
+
 def test_a_search_that_could_not_go_on_says_so():
     sheet = critical([Variant(knobs={}, outcomes={0.1: ["stable"]}, stopped="at 0.2, 1 of 2 runs: lost")])
     assert sheet.notes == ["all runs: not at its end, at 0.2, 1 of 2 runs: lost"]
