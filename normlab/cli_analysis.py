@@ -61,6 +61,8 @@ def report(
     paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN_OR_SWEEP...")] = None,
     out: Annotated[Path, typer.Option("--out", "-o")] = Path("report.html"),
     title: Annotated[str, typer.Option("--title")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite")] = False,
+    baseline: Annotated[_Words, typer.Option("--baseline", metavar="KEY=VALUE")] = None,
     force: Annotated[bool, typer.Option("--force")] = False,
     to_wandb: Annotated[bool, typer.Option("--to-wandb")] = False,
     project: Annotated[str | None, typer.Option("--project")] = None,
@@ -78,7 +80,7 @@ def report(
             raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
         from normlab.analysis.page.write import Target, print_report, words
 
-        target = Target(path=out, title=title, force=force)
+        target = Target(path=out, title=title, overwrite=overwrite, baseline=baseline or [], force=force)
         if not to_wandb:
             print_report(paths, target)
             return
@@ -153,7 +155,7 @@ def create(
 ) -> None:
     """Make a saved view of these runs in wandb: losses with floors, layers, events, grouped by what differs.
 
-    Send the runs there first, with normlab sync. Needs pip install 'normlab[wandb-workspace]'.
+    Send the runs there first, with normlab sync. Needs pip install 'normlab\\[wandb-workspace]'.
     """
     with refusals():
         from normlab.analysis.runs import load

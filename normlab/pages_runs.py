@@ -125,7 +125,9 @@ def report_page() -> Page:
                 lines=(
                     ("-o, --out FILE", "the file to write; else report.html"),
                     ("--title TEXT", "the title; else the sweep's name, or what differs"),
-                    ("--force", "replace the file if it is there; take runs on different texts too"),
+                    ("--overwrite", "replace the file if it is there"),
+                    ("--baseline KEY=VALUE", "what the others are measured against; may be given again"),
+                    ("--force", "take runs on different texts too"),
                     ("--to-wandb", "make a W&B Report instead: pip install 'normlab[wandb-workspace]'"),
                     ("--entity, --project", "of --to-wandb; else the runs' own"),
                 ),

@@ -152,7 +152,7 @@ def main() -> None:
         if not sweep.is_dir():
             make_sweep(sweep, wanted.runs, wanted.steps, wanted.depth)
         began = time.perf_counter()
-        print_report([sweep], Target(path=page, force=True))
+        print_report([sweep], Target(path=page, overwrite=True, force=True))
         print(f"written in {time.perf_counter() - began:.1f} s, {page.stat().st_size / 1e6:.2f} MB")
         try:
             for name, seconds in opening_times(page).items():

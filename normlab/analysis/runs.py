@@ -179,7 +179,7 @@ def _planned(path: Path) -> list[Path]:
 
 def _no_runs(path: Path) -> str:
     if not path.exists():
-        return f"{path}: there is no such folder; normlab runs lists the runs there are"
+        return f"{path}: there is no such folder; give one that holds runs, or make a run with normlab train"
     if not path.is_dir():
         return f"{path} is a file; give a run directory or a sweep's folder"
     return f"{path} holds no run: there is no {SUMMARY} or {ROWS} in it or in any folder below"

@@ -134,7 +134,7 @@ def _texts(runs: Sequence[Run]) -> dict[str, Run]:
         floors: Any = run.summary.get("floors")
         known = isinstance(floors, dict)
         spelt = (
-            [f"{key} {value:.6f}" for key, value in floors.items() if isinstance(value, int | float)]
+            [f"{key} {value:.6f}" for key, value in sorted(floors.items()) if isinstance(value, int | float)]
             if known
             else []
         )

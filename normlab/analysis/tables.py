@@ -64,8 +64,29 @@ def outcomes(study: Study) -> Sheet:
         "Holm over this table. first event: kind, median step, layer, in how many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
-        notes=_too_few_for_fisher(study),
+        notes=[*_too_few_for_fisher(study), *learnt_nothing(study)],
     )
+
+
+def learnt_nothing(study: Study) -> list[str]:
+    """Groups with runs that ended above the unigram entropy and are not called stuck, in words."""
+    found = []
+    for group in study.groups:
+        ends = [
+            (study.figures(run), (run.summary.get("floors") or {}).get("unigram"))
+            for run in group.runs.values()
+        ]
+        above = [
+            figures
+            for figures, floor in ends
+            if floor is not None and not figures.diverged and (figures.values["val/final"] or 0.0) > floor
+        ]
+        if above:
+            found.append(
+                f"{group.label}: {len(above)} of {len(group.runs)} ended above the unigram entropy, having "
+                "learnt next to nothing, but too soon after the warm-up to be called stuck"
+            )
+    return found
 
 
 def _outcome_row(study: Study, group: Group) -> dict[str, Any]:
@@ -156,10 +177,12 @@ def training(study: Study) -> Sheet:
         name="training",
         title="Gradients, spikes, speed",
         caption="g1/gL: gradient norm of the first block over the last one's, median. spikes: % of logged "
-        f"steps, mean{aim}; tokens/s: median",
+        f"steps, mean{aim}; tokens/s: median, with whatever else the machine did",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
-        notes=[] if target is not None else ["--target 2.5 adds the tokens that it takes to reach a loss"],
+        notes=[]
+        if target is not None
+        else ["normlab compare --target 2.5 adds the tokens that it takes to reach a loss"],
     )
 
 

@@ -17,7 +17,8 @@ class Moved:
 
     name: str
     start: Point
-    #: The last measurement before the onset, and that of the onset's own row; None where there is none.
+    #: The last measurement after the start and before the onset, and that of the onset's own row; None where
+    #: there is none.
     before: Point | None
     onset: Point | None
     end: Point
@@ -89,7 +90,7 @@ def _moved(name: str, points: Sequence[Point], onset: int) -> Moved | None:
     return Moved(
         name=name,
         start=points[0],
-        before=next((point for point in reversed(points) if point.step < onset), None),
+        before=next((p for p in reversed(points) if points[0].step < p.step < onset), None),
         onset=next((point for point in points if point.step == onset), None),
         end=points[-1],
         factor=high / low if low > 0 else math.inf if high > 0 else 1.0,

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from normlab.analysis.sheet import printable
 from normlab.explain.case import Point, digits
 from normlab.explain.explanation import Cause, Explanation, explain
 from normlab.explain.numbers import MOVED
@@ -47,7 +48,7 @@ def _head(console: Console, told: Explanation) -> None:
     colour = _COLOURS.get(told.outcome, "bold")
     console.print(Text.assemble((str(told.directory), "bold"), ": ", (told.outcome, colour)), soft_wrap=True)
     for note in told.notes:
-        console.print(Text(f"note: {note}", "yellow"))
+        console.print(Text(f"note: {printable(note)}", "yellow"))
     _section(console, "What happened", told.happened)
     if told.closest is not None:
         _section(
@@ -62,7 +63,7 @@ def _section(console: Console, title: str, lines: Iterable[str]) -> None:
     if lines:
         console.print(Text(f"\n{title}", "bold"))
     for line in lines:
-        console.print(Padding(Text(line), (0, 0, 0, 2)))
+        console.print(Padding(Text(printable(line)), (0, 0, 0, 2)))
 
 
 def _numbers(console: Console, told: Explanation) -> None:
@@ -104,9 +105,9 @@ def _causes(console: Console, causes: Sequence[Cause]) -> None:
         console.print(
             Text.assemble((f"\n{heading(index, cause)}", "bold"), STRENGTHS[cause.finding.strength])
         )
-        console.print(Padding(Text(cause.finding.claim), (0, 0, 0, 2)))
+        console.print(Padding(Text(printable(cause.finding.claim)), (0, 0, 0, 2)))
         for evidence in cause.finding.evidence:
-            console.print(Padding(_item("-", Text(evidence.text)), (0, 0, 0, 2)))
+            console.print(Padding(_item("-", Text(printable(evidence.text))), (0, 0, 0, 2)))
         if cause.finding.source:
             console.print(Padding(Text(cause.finding.source, "dim"), (0, 0, 0, 2)))
         _offers(console, cause)

@@ -8,7 +8,8 @@ from scipy import stats
 
 from normlab.analysis.compare import compare
 from normlab.analysis.runs import load
-from normlab.analysis.study import Wanted
+from normlab.analysis.study import Study, Wanted
+from normlab.analysis.tables import learnt_nothing
 from normlab.errors import UserError
 
 
@@ -309,3 +310,12 @@ def test_a_leaky_norms_caveat_is_passed_on(tmp_path, write, compared):
 
 def test_a_record_is_plain_json(sweep, compared):
     assert json.loads(json.dumps(compared(sweep)))["knobs"] == ["placement"]
+
+
+def test_runs_that_end_above_the_unigram_entropy_are_told_of_though_none_is_called_stuck(tmp_path, write):
+    for seed in range(2):
+        write(tmp_path / f"low-{seed}", 2.5, seed=seed)
+        write(tmp_path / f"high-{seed}", 3.3 if seed else 2.9, seed=seed, placement="post")
+    study = Study(load(tmp_path), Wanted())
+    [told] = learnt_nothing(study)
+    assert told.startswith("placement=post: 1 of 2 ended above the unigram entropy")

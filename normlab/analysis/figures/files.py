@@ -20,6 +20,8 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 #: Dots an inch of a PNG, and of what is pixels in the others.
 DPI = 200
+#: Endings of images that are not drawn; any other ending may be a folder's.
+_OTHERS = ("gif", "jpg", "jpeg", "tif", "tiff", "webp", "bmp", "eps", "ps")
 #: How an image of each format begins.
 _HEADS = {"png": (b"\x89PNG",), "svg": (b"<?xml", b"<svg"), "pdf": (b"%PDF",)}
 
@@ -60,6 +62,8 @@ def targets(out: Path, names: Sequence[str], forms: Sequence[str]) -> list[tuple
             raise UserError(f"-o {out}: there are {len(names)} figures ({', '.join(names)}); give a folder")
         found = [(name, ending, out) for name in names]
     else:
+        if ending in _OTHERS and not out.is_dir():
+            raise UserError(f"-o {out}: figures are {', '.join(FORMATS)}, not {ending}")
         if out.exists() and not out.is_dir():
             raise UserError(
                 f"-o {out}: is a file that is no image; give a folder, or a name in .png, .svg or .pdf"

@@ -12,7 +12,7 @@ from normlab.analysis.page.runs import Card
 from normlab.analysis.sheet import Marked, spread
 from normlab.analysis.statistics import FEW
 from normlab.analysis.study import Study
-from normlab.analysis.tables import first_event, first_words
+from normlab.analysis.tables import first_event, first_words, learnt_nothing
 
 #: Variants that are named before the others are counted.
 _NAMED = 4
@@ -65,6 +65,8 @@ def _several(cards: Sequence[Card], found: Comparison | None, trouble: str) -> I
         texts = [_failure(found.study, group) for group in failed[:_NAMED]]
         more = f"; and {len(failed) - _NAMED} more variants" if len(failed) > _NAMED else ""
         yield "Did not train", f"{'; '.join(texts)}{more}."
+    if nothing := learnt_nothing(found.study):
+        yield "Learnt nothing", f"{'; '.join(nothing[:_NAMED])}."
     yield "How sure", _certainty(found.study)
 
 

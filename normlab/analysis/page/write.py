@@ -22,7 +22,11 @@ class Target:
 
     path: Path
     title: str = ""
-    #: Replace a file that is there, and put runs on different texts side by side.
+    #: Replace a file that is there.
+    overwrite: bool = False
+    #: What the others are measured against, as for `normlab compare`.
+    baseline: Sequence[str] = ()
+    #: Put runs on different texts side by side.
     force: bool = False
 
     def check(self) -> None:
@@ -33,8 +37,10 @@ class Target:
             )
         if not self.path.parent.is_dir():
             raise UserError(f"-o {self.path}: there is no folder {self.path.parent}")
-        if self.path.exists() and not self.force:
-            raise UserError(f"-o {self.path}: is there already; --force replaces it, or choose another name")
+        if self.path.exists() and not self.overwrite:
+            raise UserError(
+                f"-o {self.path}: is there already; --overwrite replaces it, or choose another name"
+            )
 
 
 def print_report(paths: Sequence[Path], target: Target) -> None:
@@ -61,7 +67,7 @@ def make(runs: Runs, target: Target) -> Report:
         UserError: the texts differ.
     """
     check_texts([run for run in runs if run.finished or run.summary.get("floors")], force=target.force)
-    comparison, trouble = _compared(runs, force=target.force)
+    comparison, trouble = _compared(runs, target)
     found = cards.read(runs)
     return Report(
         title=target.title or _title(runs),
@@ -83,11 +89,11 @@ def words(runs: Runs, target: Target) -> list[str]:
     return [told.question.text, *lines, told.question.setting]
 
 
-def _compared(runs: Runs, *, force: bool) -> tuple[Comparison | None, str]:
+def _compared(runs: Runs, target: Target) -> tuple[Comparison | None, str]:
     """The comparison; or none, and why, where no run is finished."""
     if not any(run.finished for run in runs):
         return None, "no run is finished."
-    return compare(runs, Wanted(force=force)), ""
+    return compare(runs, Wanted(baseline=target.baseline, force=target.force)), ""
 
 
 def _title(runs: Runs) -> str:

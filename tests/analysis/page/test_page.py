@@ -236,12 +236,12 @@ def test_the_command_writes_the_page_and_says_so(tmp_path, few):
     assert {path.name for path in tmp_path.iterdir()} == {"page.html", "few"}
 
 
-def test_a_page_that_is_there_is_replaced_only_if_forced(tmp_path, few):
+def test_a_page_that_is_there_is_replaced_only_if_told_to(tmp_path, few):
     target = tmp_path / "page.html"
     target.write_text("mine")
     done = call(few, "-o", target)
-    assert done.exit_code == 2 and "--force" in done.output and target.read_text() == "mine"
-    assert call(few, "-o", target, "--force").exit_code == 0
+    assert done.exit_code == 2 and "--overwrite" in done.output and target.read_text() == "mine"
+    assert call(few, "-o", target, "--overwrite").exit_code == 0
     assert "<!doctype html>" in target.read_text()
 
 
