@@ -1,5 +1,6 @@
 """The command line: commands and help. What a command does is imported when it runs: help must be quick."""
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import __version__, cli_analysis, cli_figures, cli_sweep
+from normlab import __version__, cli_analysis, cli_figures, cli_sweep, ranks
 from normlab.cli_analysis import refusals
 from normlab.cli_page import draw
 from normlab.errors import UserError
@@ -22,6 +23,27 @@ app.add_typer(cli_sweep.app, name="sweep", help="Plan a sweep, or see how far on
 
 def main() -> None:
     """The `normlab` command."""
+    try:
+        _main()
+    except SystemExit as end:
+        if ranks.size() == 1:
+            raise
+        _leave(end.code if isinstance(end.code, int) else int(bool(end.code)))
+
+
+def _leave(code: int) -> None:
+    """End without taking the interpreter down, after all that waits for the end.
+
+    Threads of gloo outlive a run of several processes; one that asks for the interpreter while it goes down
+    would abort the process.
+    """
+    atexit._run_exitfuncs()
+    sys.stderr.flush()
+    _flush()
+    os._exit(code)
+
+
+def _main() -> None:
     try:
         app(prog_name="normlab")
     except OSError as error:

@@ -12,9 +12,10 @@ from rich.console import Console
 from normlab.analysis import axes, differences, formats, settings, tables, wandb_runs
 from normlab.analysis.quantities import CAP
 from normlab.analysis.runs import Run, load
-from normlab.analysis.sheet import Sheet, printable
+from normlab.analysis.sheet import Sheet
 from normlab.analysis.study import Study, Wanted
 from normlab.errors import UserError
+from normlab.sinks.sketch import printable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from normlab.analysis.figures.material import Drawn, Material, UnfitError, Wante
 from normlab.analysis.figures.probe import find_probes
 from normlab.analysis.figures.style import look
 from normlab.analysis.runs import find, load
-from normlab.analysis.sheet import printable
 from normlab.errors import UserError
+from normlab.sinks.sketch import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,9 +14,9 @@ from rich.text import Text
 from normlab import groups, naming
 from normlab.analysis.matching import same, spell
 from normlab.analysis.runs import Run, load
-from normlab.analysis.sheet import printable
 from normlab.errors import UserError, nearest
 from normlab.sinks.run_directory import plain
+from normlab.sinks.sketch import printable
 from normlab.sweep import STYLES, first_event
 
 #: What a run can be chosen by besides its settings.

@@ -7,6 +7,7 @@ from typing import Any
 
 from normlab.analysis.matching import spell
 from normlab.analysis.statistics import Estimate
+from normlab.sinks.sketch import printable
 
 #: What stands where there is no value.
 NONE = "-"
@@ -62,11 +63,6 @@ class Sheet:
 def cell(column: Column, value: Any) -> str:
     """A value as it is read; what cannot be printed is shown as `?`."""
     return NONE if value is None else printable(column.text(value))
-
-
-def printable(text: str) -> str:
-    """`text` with `?` for each character that would move the cursor, colour the page or end the line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def record(value: Any) -> Any:

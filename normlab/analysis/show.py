@@ -14,11 +14,11 @@ from normlab.analysis.figures.families import FAMILIES, Family
 from normlab.analysis.figures.material import floors_of
 from normlab.analysis.loss_plot import Room, loss_plot
 from normlab.analysis.runs import Run, load
-from normlab.analysis.sheet import printable
 from normlab.errors import RunDirectoryError, UserError
 from normlab.replay_view import event_lines
 from normlab.sinks import sketch
 from normlab.sinks.console_profile import Profile, depth_profile
+from normlab.sinks.sketch import printable
 from normlab.sweep import STYLES
 
 #: Narrowest page, widest page and height of the curve; more is hard to read.

@@ -11,11 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from normlab.analysis.sheet import printable
 from normlab.explain.case import Point, digits
 from normlab.explain.explanation import Cause, Explanation, explain
 from normlab.explain.numbers import MOVED
-from normlab.sinks.sketch import short
+from normlab.sinks.sketch import printable, short
 
 #: Widest page: longer lines are hard to read.
 _WIDEST = 100

@@ -179,3 +179,8 @@ def strokes(
 
 def _braille(dots: int) -> str:
     return chr(0x2800 + dots) if dots else " "
+
+
+def printable(text: str) -> str:
+    """`text` with `?` for each character that would move the cursor, colour the page or end the line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
