@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Curves in one panel at most: there are so many colours.
 _TOGETHER = 8
+#: With bands, which hide one another.
+_BANDED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +64,13 @@ def _loss(material: Material) -> Drawn:
 
 
 def _facets(grouping: Grouping) -> list[str]:
-    """The knobs by which curves go into panels of their own, so that no panel has more than `_TOGETHER`:
-    those with the fewest values."""
+    """The knobs by which curves go into panels of their own, so that no panel has more than `_TOGETHER`, or
+    `_BANDED` with a band around each: those with the fewest values."""
+    most = _BANDED if any(len(each.runs) > 1 for each in grouping.groups) else _TOGETHER
     counts = {key: len({spell(each.knobs[key]) for each in grouping.groups}) for key in grouping.knobs}
     left = sorted(grouping.knobs, key=lambda key: counts[key])
     apart: list[str] = []
-    while len(left) > 1 and math.prod(counts[key] for key in left) > _TOGETHER:
+    while len(left) > 1 and math.prod(counts[key] for key in left) > most:
         apart.append(left.pop(0))
     return apart
 
