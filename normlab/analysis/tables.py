@@ -173,6 +173,13 @@ def training(study: Study) -> Sheet:
     ]
     target = study.wanted.target
     aim = "" if target is None else f"; to target: tokens until the mean training loss is {target:g} nats"
+    notes = (
+        []
+        if target is not None
+        else ["normlab compare --target 2.5 adds the tokens that it takes to reach a loss"]
+    )
+    if "first_to_last/end" not in present:
+        notes.append("g1/gL was not measured in these runs: measure.grad_norm=1 has it")
     return Sheet(
         name="training",
         title="Gradients, spikes, speed",
@@ -180,9 +187,7 @@ def training(study: Study) -> Sheet:
         f"steps, mean{aim}; tokens/s: median, with whatever else the machine did",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
-        notes=[]
-        if target is not None
-        else ["normlab compare --target 2.5 adds the tokens that it takes to reach a loss"],
+        notes=notes,
     )
 
 
