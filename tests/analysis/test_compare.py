@@ -319,3 +319,9 @@ def test_runs_that_end_above_the_unigram_entropy_are_told_of_though_none_is_call
     study = Study(load(tmp_path), Wanted())
     [told] = learnt_nothing(study)
     assert told.startswith("placement=post: 1 of 2 ended above the unigram entropy")
+
+
+def test_floors_in_another_order_are_the_same_text(tmp_path, write, compared):
+    write(tmp_path / "a", seed=0)
+    write(tmp_path / "b", seed=1, summary={"floors": {"bigram": 2.4, "unigram": 3.1, "uniform": 5.5}})
+    assert not any("texts differ" in note for note in compared(tmp_path)["notes"])

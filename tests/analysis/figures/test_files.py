@@ -83,3 +83,10 @@ def test_an_image_is_replaced_and_anything_else_is_not(rows_of, tmp_path):
     (tmp_path / "loss.png").mkdir()
     with pytest.raises(UserError, match="is a folder"):
         files.targets(tmp_path, ["loss"], ["png"])
+
+
+def test_an_image_that_is_not_drawn_is_refused_and_a_folder_may_have_a_dot(tmp_path):
+    with pytest.raises(UserError, match="figures are png, svg, pdf, not gif"):
+        files.targets(tmp_path / "x.gif", ["loss"], ["png"])
+    [(_, _, path)] = files.targets(tmp_path / "v1.2", ["loss"], ["png"])
+    assert path == tmp_path / "v1.2" / "loss.png"
