@@ -290,3 +290,10 @@ def test_the_licence_of_the_library_goes_with_it(page, tmp_path, write):
     write(tmp_path / "run", 2.5)
     [text] = [text for attributes, text in page(tmp_path).scripts if attributes.get("id") == "licence"]
     assert text.startswith("The MIT License (MIT)") and "Leon Sorokin" in text
+
+
+def test_the_page_measures_against_the_baseline_that_is_asked_for(tmp_path, sweep):
+    for wanted in ("placement=pre", "placement=post"):
+        path = tmp_path / f"{wanted}.html"
+        assert call(sweep, "-o", path, "--baseline", wanted).exit_code == 0
+        assert f"Against {wanted}" in path.read_text()
