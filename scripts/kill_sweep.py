@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from kill_test import WORDS, differences, tokens
-from rich.console import Console
+from kill_test import WORDS, conclude, differences, tokens
 from rich.table import Table
 
 SWEEP = ("placement=post,pre,deepnorm", "warmup=0,10", "seed=0,1")
@@ -178,15 +176,11 @@ def main() -> None:
         ours = folder / f"killed-{sweeps}"
         kills += disturbed(words, ours, options.kills - kills.total(), mean, dice)
         wrong += [f"{ours}: {name}" for name in compare(ours, whole)]
+        print(f"{kills.total()} of {options.kills} kills", flush=True)
     shown = Table("killed", "times", title=f"{kills.total()} kills in {sweeps} sweeps")
     for what in (JOB, COMMAND, ALL):
         shown.add_row(what, str(kills[what]))
-    Console().print(shown)
-    took = f"{time.monotonic() - began:.0f} s"
-    print(f"{took}; different from the undisturbed sweep: {', '.join(wrong) or 'nothing'}")
-    if wrong:
-        raise SystemExit(1)
-    shutil.rmtree(folder)
+    conclude(shown, began, "sweep", wrong, folder)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,16 @@ def compare(ours: Path, whole: Path) -> list[str]:
     return found + (["the token cache"] if tokens(ours) != tokens(whole) else [])
 
 
+def conclude(table: Table, began: float, what: str, wrong: list[str], folder: Path) -> None:
+    """Say what was killed and what differs. What differs stays to be looked at, and the exit code is 1."""
+    Console().print(table)
+    took = f"{time.monotonic() - began:.0f} s"
+    print(f"{took}; different from the undisturbed {what}: {', '.join(wrong) or 'nothing'}")
+    if wrong:
+        raise SystemExit(1)
+    shutil.rmtree(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -225,12 +235,7 @@ def main() -> None:
     table = Table("killed in", "kills", "points", title=f"{kills.total()} kills, {trials} runs")
     for place in (*PLACES, ANY_TIME):
         table.add_row(place, str(kills[place]), str(lines[place] or "-"))
-    Console().print(table)
-    took = f"{time.monotonic() - began:.0f} s"
-    print(f"{took}; different from the undisturbed run: {', '.join(wrong) or 'nothing'}")
-    if wrong:
-        raise SystemExit(1)
-    shutil.rmtree(folder)
+    conclude(table, began, "run", wrong, folder)
 
 
 if __name__ == "__main__":
