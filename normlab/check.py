@@ -10,9 +10,9 @@ from normlab import laws
 from normlab.components.ffn import ffn_width
 from normlab.components.norms import check_norm
 from normlab.config import RunConfig, SublayerConfig
+from normlab.config.placement import PLACES
 from normlab.errors import ConfigError, require
 from normlab.measure.ring import MOST_BYTES, ring_bytes
-from normlab.placement import PLACES
 from normlab.tables import inits
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.moments import FORMULAS

@@ -32,7 +32,7 @@ from normlab.components.residual import (
 from normlab.components.site import StreamSite
 from normlab.components.weights import WEIGHTS
 from normlab.config import RunConfig, ScaleConfig
-from normlab.placement import PLACES
+from normlab.config.placement import PLACES
 from normlab.tables import inits
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from normlab import laws
 from normlab.config import SCALES, RunConfig, ScaleConfig, SublayerConfig
-from normlab.placement import PLACES
+from normlab.config.placement import PLACES
 
 #: The letter that a scale has in equations.
 LETTERS = dict(zip(SCALES, "abc", strict=True))

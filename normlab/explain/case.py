@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from normlab import laws
+from normlab.config.sublayer import SublayerConfig
 from normlab.divergence.outcome import OUTCOMES, outcome
 from normlab.recorded import Recorded
 from normlab.replay import fold
-from normlab.sublayer import SublayerConfig
 
 #: Logged steps that a loss is averaged over: single batches are noisy.
 SPAN = 20

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from normlab import laws
+from normlab.config.sublayer import ONLY_IN, SCALE_WORDS, SCALES, SUBLAYER_WORDS, ScaleConfig, SublayerConfig
 from normlab.errors import ConfigError, nearest, require, require_one_of
-from normlab.sublayer import ONLY_IN, SCALE_WORDS, SCALES, SUBLAYER_WORDS, ScaleConfig, SublayerConfig
 
 #: The matrices whose initial scale a placement may set.
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.gate", "ffn.in", "ffn.out", "embedding", "head")

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from normlab.config.ranges import at_least, fraction, not_negative, positive
 from normlab.errors import require, require_one_of
-from normlab.ranges import at_least, fraction, not_negative, positive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from normlab.config.placement import ExceptionConfig, PlacementConfig
+from normlab.config.sublayer import ONLY_IN, ScaleConfig, SublayerConfig
 from normlab.errors import ConfigError
-from normlab.placement import ExceptionConfig, PlacementConfig
-from normlab.sublayer import ONLY_IN, ScaleConfig, SublayerConfig
 from normlab.tables.placements import PLACEMENTS
 
 
