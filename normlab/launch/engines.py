@@ -2,15 +2,18 @@
 
 import os
 import shutil
+import signal
+import socket
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from normlab import threads
 from normlab.errors import UserError
+from normlab.launch import messages
 
 # Our files of launchers have the names of the packages' own schemas, so that these check what is typed.
 warnings.filterwarnings(
@@ -24,6 +27,8 @@ _EXTRAS = {
     "hydra_ray_launcher": "ray",
     "hydra_optuna_sweeper": "optuna",
 }
+#: Seconds that a Ray somewhere else has to answer.
+_PATIENCE = 10
 
 
 def check(config: DictConfig) -> None:
@@ -36,6 +41,35 @@ def check(config: DictConfig) -> None:
             raise UserError(f"{chosen}: its package is not installed; pip install 'normlab[{extra}]'")
     if _kind(config.hydra.launcher) == "SlurmLauncher" and not shutil.which("srun"):
         raise UserError("there is no SLURM here (no srun); hydra/launcher=submitit_local does without")
+
+
+def start(config: DictConfig) -> None:
+    """Start Ray, or join one that runs, where that is the launcher: it would take SIGTERM from the command.
+
+    Raises:
+        UserError: there is none to join, or it does not start.
+    """
+    if _kind(config.hydra.launcher) != "RayLauncher":
+        return
+    import ray
+
+    settings: Any = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
+    address, ours = settings.get("address"), signal.getsignal(signal.SIGTERM)
+    try:
+        _knock(address or os.environ.get("RAY_ADDRESS", ""))
+        ray.init(**settings)
+    except Exception as error:
+        given = f"hydra.launcher.ray.init.address={address}"
+        raise UserError(f"{given}: Ray cannot be reached or started: {messages.describe(error)}") from error
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError where nothing answers at HOST:PORT or ray://HOST:PORT: Ray would try for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 def share_cores(config: DictConfig, jobs: int) -> None:

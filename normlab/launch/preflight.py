@@ -144,6 +144,7 @@ class Preflight(Callback):
                 session.planned = _check_jobs(config, directory, _jobs(config))
             if session.dry:
                 raise Dry
+            engines.start(config)
             if set(session.standings) - {"new"} and not session.trials:
                 print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
             session.sweep, session.spread = (

@@ -132,13 +132,15 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
     assert {json.loads((path / "environment.json").read_text())["threads"] for path in folders} == {each}
 
 
-@pytest.mark.skipif(not find_spec("joblib"), reason="hydra_joblib_launcher is not installed")
-def test_a_signal_to_the_sweep_alone_has_its_jobs_save_themselves(tmp_path):
-    sweep = start(tmp_path, "seed=4,5,6", "train.steps=1000000", *_JOBS)
+@pytest.mark.parametrize(("launcher", "at_once"), LAUNCHERS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_to_the_sweep_alone_has_its_jobs_save_themselves(tmp_path, launcher, at_once, number):
+    sweep = start(tmp_path, "seed=4,5,6", "train.steps=1000000", *launcher)
     folders = [wait_for(lambda seed=seed: job(tmp_path, seed), sweep) for seed in (4, 5)]
-    sweep.send_signal(signal.SIGTERM)
-    assert sweep.wait(100) == 128 + signal.SIGTERM
-    assert "2 interrupted, 1 not started" in (tmp_path / "out.txt").read_text()
+    sweep.send_signal(number)
+    assert sweep.wait(100) == 128 + number
+    out = (tmp_path / "out.txt").read_text()
+    assert "2 interrupted, 1 not started" in out and "Traceback" not in out, out
     for folder in folders:
         assert len(read_rows(folder)) == read_summary(folder)["steps"] > 10
         assert any((folder / "checkpoints").iterdir())
