@@ -10,7 +10,8 @@ from normlab.divergence import Event
 from normlab.run import build, pick_device
 from normlab.training import checkpoint
 from normlab.training.interrupt import Interrupt
-from normlab.training.loop import Job, train
+from normlab.training.job import Job
+from normlab.training.loop import train
 from normlab.training.sharding import WORLDS
 from normlab.training.world import dismiss as dismiss
 from normlab.training.world import follow

@@ -12,7 +12,7 @@ from normlab.sinks.run_directory import CHECKPOINTS, RunDirectory, read_rows
 from normlab.sinks.wandb import WandbSink
 from normlab.summary import Tally, event_figures
 from normlab.training import checkpoint
-from normlab.training.loop import Job
+from normlab.training.job import Job
 
 
 class Report:

@@ -11,7 +11,7 @@ from normlab.naming import flat
 from normlab.resuming import differences
 from normlab.sinks.run_directory import CHECKPOINTS, SUMMARY, read_rows, read_summary, truncate
 from normlab.training import checkpoint
-from normlab.training.loop import Job
+from normlab.training.job import Job
 
 
 def summary_of(directory: Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from normlab.tables.norms import leak, leak_in_evaluation
 from normlab.tables.placement_row import norms
 from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
-from normlab.training.loop import Job, train
+from normlab.training.job import Job
+from normlab.training.loop import train
 from normlab.training.optimizers import build_optimizer
 from normlab.training.passes import OwnPasses
 from normlab.training.sharding import WORLDS, check_sharding

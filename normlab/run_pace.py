@@ -10,7 +10,8 @@ import torch
 from normlab.config import RunConfig
 from normlab.data import load_corpus
 from normlab.run import build
-from normlab.training.loop import Job, take_step
+from normlab.training.job import Job
+from normlab.training.loop import take_step
 
 #: Steps that are taken, and how many of the first are not timed.
 _STEPS, _COLD = 5, 2

@@ -21,7 +21,8 @@ from normlab import run as composition
 from normlab.data import load_corpus
 from normlab.divergence import Event
 from normlab.launch.compose import compose
-from normlab.training.loop import Job, take_step
+from normlab.training.job import Job
+from normlab.training.loop import take_step
 
 STEPS = (20, 107, 200)
 #: Steps that a run goes on with a fault; for one that shows only where updates are measured, every 20th.

@@ -8,7 +8,8 @@ from normlab.data import load_corpus
 from normlab.run import build, check
 from normlab.tables.norms import NORMS
 from normlab.tables.placements import PLACEMENTS
-from normlab.training.loop import evaluate, take_step
+from normlab.training.batch import evaluate
+from normlab.training.loop import take_step
 
 CHANGES = {"norm.allow_leaky": True, "train.steps": 2}
 

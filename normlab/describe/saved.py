@@ -51,7 +51,7 @@ def _tensors(model: GPT) -> Iterator[Tensor]:
 
 
 def _loss(config: RunConfig, logits_BTV: Tensor, ids_BT: Tensor) -> Tensor:
-    """As `training.loop` has it."""
+    """As `training.batch` has it."""
     if logits_BTV.dtype == torch.bfloat16:
         logits_BTV = logits_BTV.float()
     logits_NV = logits_BTV.flatten(0, 1)

@@ -1,110 +1,21 @@
 """The training loop. It knows no sink, no tracker and no command line."""
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from normlab.config import RunConfig
-from normlab.data import Batches
-from normlab.divergence import Event, Watch, outcome
-from normlab.measure.gradients import GradientNorms
-from normlab.measure.instrument import Instruments, due
-from normlab.measure.layout import Layout
-from normlab.measure.ring import Ring
-from normlab.measure.updates import Updates
-from normlab.model import GPT
+from normlab.divergence import Event, outcome
+from normlab.measure.instrument import due
 from normlab.training.autopsy import autopsy
+from normlab.training.batch import evaluate, forward, forward_and_backward, same_dice
 from normlab.training.checkpoint import Cadence
-from normlab.training.fault import Fault
+from normlab.training.dice import rng_state
+from normlab.training.job import Job
 from normlab.training.schedules import learning_rate
-from normlab.training.world import Alone
-
-
-class Passes(Protocol):
-    """What is measured at evaluations by passes of its own; it leaves the job as it was."""
-
-    def begin(self, job: "Job", *, last: bool) -> None:
-        """Before a step with an evaluation after it; `last` is the run's last."""
-
-    def measure(self, job: "Job", rate: float) -> dict[str, float]:
-        """After that step, which was taken at the learning rate `rate`."""
-
-
-@dataclass
-class Job:
-    """Everything that a step reads or changes."""
-
-    config: RunConfig
-    device: torch.device
-    batches: Batches
-    model: GPT
-    world: Alone
-    #: The model, with whatever exchanges gradients between processes around it.
-    forward: nn.Module
-    optimizer: torch.optim.Optimizer
-    layout: Layout
-    gradients: GradientNorms
-    updates: Updates
-    instruments: Instruments
-    watch: Watch
-    fault: Fault
-    ring: Ring
-    passes: Passes
-    #: The state of the random numbers before the latest step.
-    dice: list[Tensor] = field(default_factory=list)
-    #: The next step.
-    step: int = 0
-    #: What earlier attempts at this run took.
-    seconds: float = 0.0
-    #: The lowest validation loss, in nats, and the step that came after it.
-    best: tuple[float, int] = (math.inf, 0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on as if nothing had happened."""
-        return {
-            "step": self.step,
-            "best": self.best,
-            "config": dataclasses.asdict(self.config),
-            "model": self.world.whole(self.model.state_dict()),
-            "optimizer": self.world.whole(self.optimizer.state_dict()),
-            "watch": self.watch.state_dict(),
-            # Of each process, in the order of the ranks: of the host and, if that is another, of its device.
-            "rng": [self.world.gather(state[None]) for state in rng_state(self.device)],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step, self.best = state["step"], state["best"]
-        own, given = self.model.state_dict(), state["model"]
-        self.model.load_state_dict(
-            {name: self.world.share(value, own.get(name, value)) for name, value in given.items()}
-        )
-        self.optimizer.load_state_dict(self._shared(state["optimizer"]))
-        self.watch.load_state_dict(state["watch"])
-        # Copies: torch crashes on a state that begins within another tensor.
-        mine = [states[self.world.rank % len(states)].cpu().clone() for states in state["rng"]]
-        set_rng_state(self.device, mine)
-
-    def _shared(self, state: dict[str, Any]) -> dict[str, Any]:
-        """An optimizer's state with this process's part of what belongs to a parameter's numbers."""
-        if "state" not in state:  # of several optimizers, none of which shares out its state
-            return state
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        own = {
-            number: {
-                key: self.world.share(value, parameters[number]) if isinstance(value, Tensor) else value
-                for key, value in values.items()
-            }
-            for number, values in state["state"].items()
-        }
-        return {**state, "state": own}
 
 
 class Listener(Protocol):
@@ -222,38 +133,6 @@ def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:
     return dict(zip(job.updates.names, job.updates.after().tolist(), strict=True)) if measured else {}
 
 
-def forward_and_backward(job: Job) -> Tensor:
-    """The gradients of the step's batch, with any fault; returns the loss (0-d)."""
-    loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
-    job.fault.gradients(job.step)
-    return loss
-
-
-def rng_state(device: torch.device) -> list[Tensor]:
-    """Of the host and, if that is another, of the device."""
-    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *cuda]
-
-
-def set_rng_state(device: torch.device, state: list[Tensor]) -> None:
-    """As `rng_state` gave it."""
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
-
-
-@contextmanager
-def same_dice(job: Job) -> Iterator[None]:
-    """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
-    statistics) are put back afterwards."""
-    buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
-    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
-        set_rng_state(job.device, job.dice)
-        yield
-    for buffer, kept in buffers:
-        buffer.copy_(kept)
-
-
 def repeat(job: Job) -> dict[str, Any]:
     """Where this step, taken again, is first not finite."""
     job.instruments.rest()
@@ -261,75 +140,3 @@ def repeat(job: Job) -> dict[str, Any]:
     with same_dice(job):
         found = autopsy(job.model, job.layout, lambda: forward_and_backward(job))
     return job.world.first(found)
-
-
-@torch.no_grad()
-def forward(job: Job) -> Tensor:
-    """The loss (0-d) of the step's batch, once more."""
-    with same_dice(job):
-        return batch_loss(job, torch.from_numpy(job.batches.train(job.step)))
-
-
-def batch_loss(job: Job, ids_BT: Tensor) -> Tensor:
-    """The loss (0-d) of a batch."""
-    parts = [F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micro_batches(job, ids_BT)]
-    return job.world.mean(torch.stack(parts).mean())
-
-
-def backward(job: Job, ids_BT: Tensor) -> Tensor:
-    """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
-    total = torch.zeros((), device=job.device)
-    micros = micro_batches(job, ids_BT)
-    for number, micro_BT in enumerate(micros, start=1):
-        with job.world.exchange(job.forward, number == len(micros)):
-            total = total + backward_part(job, micro_BT)
-    return job.world.mean(total)
-
-
-def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:
-    """The parts of a batch that pass the model at once in this process, on its device."""
-    parts = job.world.micro(ids_BT, job.config.train.accumulation)
-    return tuple(part.to(job.device, non_blocking=True) for part in parts)
-
-
-def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
-    """Add a micro-batch's share of the batch's gradient; returns its share of the loss (0-d)."""
-    parts, extra = job.config.train.accumulation, job.config.train.z_loss
-    logits_NV, targets_N = predict(job, micro_BT)
-    loss = F.cross_entropy(logits_NV, targets_N) / parts
-    torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
-    job.instruments.micro(logits_NV, targets_N)
-    return loss.detach()
-
-
-def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
-    with autocast(job):
-        logits_BTV = job.forward(ids_BT[:, :-1])
-    return paired(logits_BTV, ids_BT)
-
-
-def autocast(job: Job) -> torch.autocast:
-    """The precision that the model computes in."""
-    return torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16")
-
-
-def paired(logits_BTV: Tensor, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, V), float32 or wider, and the tokens (N,) that they are to predict. ids (B, T+1)."""
-    if logits_BTV.dtype == torch.bfloat16:
-        logits_BTV = logits_BTV.float()
-    return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
-
-
-def z_loss(logits_NV: Tensor) -> Tensor:
-    """mean(log(Z)^2), Z = sum(exp(logits)): pulls the logits' normalizer towards 1 (PaLM, 2204.02311)."""
-    return logits_NV.logsumexp(-1).square().mean()
-
-
-@torch.no_grad()
-def evaluate(job: Job) -> float:
-    """Mean loss over the validation windows, in nats."""
-    job.model.eval()
-    batches = job.batches.validation(job.config.train.eval_batches)
-    losses = [batch_loss(job, torch.from_numpy(batch)) for batch in batches]
-    return float(torch.stack(losses).mean())

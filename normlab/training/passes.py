@@ -18,15 +18,8 @@ from normlab.measure.instrument import wide
 from normlab.measure.noise_scale import noise_scale
 from normlab.measure.sharpness import critical_multiple, figures
 from normlab.model import Block
-from normlab.training.loop import (
-    Job,
-    autocast,
-    backward_part,
-    batch_loss,
-    micro_batches,
-    paired,
-    same_dice,
-)
+from normlab.training.batch import autocast, backward_part, batch_loss, micro_batches, paired, same_dice
+from normlab.training.job import Job
 
 
 class OwnPasses:

@@ -14,7 +14,8 @@ from normlab.data import load_corpus
 from normlab.measure.stream import moments
 from normlab.tables.norms import NORMS
 from normlab.tables.placements import PLACEMENTS
-from normlab.training.loop import predict, take_step
+from normlab.training.batch import predict
+from normlab.training.loop import take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
 

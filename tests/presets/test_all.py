@@ -14,7 +14,8 @@ from normlab.model import GPT
 from normlab.run import build, check
 from normlab.tables.datasets import DATASETS
 from normlab.tables.norms import leak
-from normlab.training.loop import predict, take_step
+from normlab.training.batch import predict
+from normlab.training.loop import take_step
 
 PRESETS = groups.options("preset")
 PROMISED = """

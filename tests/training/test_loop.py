@@ -11,8 +11,9 @@ from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.tables.optimizers import OPTIMIZERS
-from normlab.training import loop
-from normlab.training.loop import backward, take_step, train
+from normlab.training import batch, loop
+from normlab.training.batch import backward
+from normlab.training.loop import take_step, train
 
 
 class Listener:
@@ -141,7 +142,7 @@ def test_z_loss_pulls_the_normalizer_to_one_and_is_not_in_the_validation_loss(sm
 
 
 def test_without_z_loss_nothing_of_it_is_computed(small, monkeypatch):
-    monkeypatch.setattr(loop, "z_loss", None)  # calling it would raise
+    monkeypatch.setattr(batch, "z_loss", None)  # calling it would raise
     _, listener = trained(small())
     assert len(listener.rows) == 6
 

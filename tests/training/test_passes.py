@@ -16,7 +16,8 @@ from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.sharpness import BISECTIONS
 from normlab.sinks.run_directory import read_rows, read_summary
-from normlab.training.loop import rng_state, train
+from normlab.training.dice import rng_state
+from normlab.training.loop import train
 from normlab.training.passes import ablation, gradient_noise, stream_growth
 
 ALL = {f"measure.{name}": "eval" for name in PASSES}

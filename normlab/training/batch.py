@@ -1,0 +1,102 @@
+"""A batch through the model, forward and backward: micro-batches, precision, losses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from normlab.training.dice import set_rng_state
+from normlab.training.job import Job
+
+
+def forward_and_backward(job: Job) -> Tensor:
+    """The gradients of the step's batch, with any fault; returns the loss (0-d)."""
+    loss = backward(job, torch.from_numpy(job.batches.train(job.step)))
+    job.fault.gradients(job.step)
+    return loss
+
+
+def backward(job: Job, ids_BT: Tensor) -> Tensor:
+    """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
+    total = torch.zeros((), device=job.device)
+    micros = micro_batches(job, ids_BT)
+    for number, micro_BT in enumerate(micros, start=1):
+        with job.world.exchange(job.forward, number == len(micros)):
+            total = total + backward_part(job, micro_BT)
+    return job.world.mean(total)
+
+
+def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
+    """Add a micro-batch's share of the batch's gradient; returns its share of the loss (0-d)."""
+    parts, extra = job.config.train.accumulation, job.config.train.z_loss
+    logits_NV, targets_N = predict(job, micro_BT)
+    loss = F.cross_entropy(logits_NV, targets_N) / parts
+    torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
+    job.instruments.micro(logits_NV, targets_N)
+    return loss.detach()
+
+
+@torch.no_grad()
+def forward(job: Job) -> Tensor:
+    """The loss (0-d) of the step's batch, once more."""
+    with same_dice(job):
+        return batch_loss(job, torch.from_numpy(job.batches.train(job.step)))
+
+
+@contextmanager
+def same_dice(job: Job) -> Iterator[None]:
+    """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
+    statistics) are put back afterwards."""
+    buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
+    with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
+        set_rng_state(job.device, job.dice)
+        yield
+    for buffer, kept in buffers:
+        buffer.copy_(kept)
+
+
+@torch.no_grad()
+def evaluate(job: Job) -> float:
+    """Mean loss over the validation windows, in nats."""
+    job.model.eval()
+    batches = job.batches.validation(job.config.train.eval_batches)
+    losses = [batch_loss(job, torch.from_numpy(batch)) for batch in batches]
+    return float(torch.stack(losses).mean())
+
+
+def batch_loss(job: Job, ids_BT: Tensor) -> Tensor:
+    """The loss (0-d) of a batch."""
+    parts = [F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micro_batches(job, ids_BT)]
+    return job.world.mean(torch.stack(parts).mean())
+
+
+def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:
+    """The parts of a batch that pass the model at once in this process, on its device."""
+    parts = job.world.micro(ids_BT, job.config.train.accumulation)
+    return tuple(part.to(job.device, non_blocking=True) for part in parts)
+
+
+def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
+    with autocast(job):
+        logits_BTV = job.forward(ids_BT[:, :-1])
+    return paired(logits_BTV, ids_BT)
+
+
+def autocast(job: Job) -> torch.autocast:
+    """The precision that the model computes in."""
+    return torch.autocast(job.device.type, torch.bfloat16, enabled=job.config.train.precision == "bf16")
+
+
+def paired(logits_BTV: Tensor, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, V), float32 or wider, and the tokens (N,) that they are to predict. ids (B, T+1)."""
+    if logits_BTV.dtype == torch.bfloat16:
+        logits_BTV = logits_BTV.float()
+    return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
+
+
+def z_loss(logits_NV: Tensor) -> Tensor:
+    """mean(log(Z)^2), Z = sum(exp(logits)): pulls the logits' normalizer towards 1 (PaLM, 2204.02311)."""
+    return logits_NV.logsumexp(-1).square().mean()
