@@ -26,7 +26,7 @@ def main() -> None:
     try:
         _main()
     except SystemExit as end:
-        if ranks.size() == 1:
+        if ranks.size() == 1 and not ranks.met:
             raise
         _leave(end.code if isinstance(end.code, int) else int(bool(end.code)))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from normlab import ranks
 from normlab.config import RunConfig
 
 _PACKAGES = (
@@ -40,6 +41,7 @@ def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": ranks.size(),
         "seed": config.seed,
     }
 

@@ -1,6 +1,6 @@
 """The other processes of a run than rank 0: they train what it says, with it, and write nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,16 @@ class Silent:
 def help_train(config: RunConfig, start: Path | None) -> int | None:
     """Train with rank 0, from the checkpoint `start` on; returns the signal that stopped it, if one did."""
     with Interrupt() as interrupt:
-        device = pick_device(config.train.device)
-        with follow(device, WORLDS[config.train.parallel]) as world:
-            job = build(config, load_corpus(config.data, config.model.context), world)
-            if start is not None:
-                job.load_state_dict(checkpoint.load(start, device))
-            with world.train():
-                train(job, Silent(), lambda: interrupt.signal is not None)
+        assist(config, start, lambda: interrupt.signal is not None)
     return interrupt.signal
+
+
+def assist(config: RunConfig, start: Path | None, interrupted: Callable[[], bool]) -> None:
+    """Train with rank 0, from the checkpoint `start` on."""
+    device = pick_device(config.train.device)
+    with follow(device, WORLDS[config.train.parallel]) as world:
+        job = build(config, load_corpus(config.data, config.model.context), world)
+        if start is not None:
+            job.load_state_dict(checkpoint.load(start, device))
+        with world.train():
+            train(job, Silent(), interrupted)

@@ -13,7 +13,14 @@ from normlab.errors import ConfigError
 #: Where a run lives and how it is reported is not what it is.
 OUTSIDE = ("tracker", "sweep")
 #: Nor is the machine, nor how often a run is looked at and saved: jobs that differ in these alone are one.
-ASIDE = ("measure", "train.threads", "train.device", "train.parallel", "train.checkpoint")
+ASIDE = (
+    "measure",
+    "train.threads",
+    "train.device",
+    "train.processes",
+    "train.parallel",
+    "train.checkpoint",
+)
 #: Longest slug, so that a folder's name fits everywhere.
 _LONGEST = 80
 

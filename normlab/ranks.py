@@ -2,6 +2,9 @@
 
 import os
 
+#: Whether this process has trained with others: gloo's threads then outlive the run.
+met = False
+
 
 def rank() -> int:
     """This process's number; 0 leads and alone writes."""

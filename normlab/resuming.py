@@ -20,6 +20,7 @@ MAY_CHANGE = (
     "train.checkpoint",
     "train.threads",
     "train.device",
+    "train.processes",
     "train.parallel",
     "tracker",
     "sweep",

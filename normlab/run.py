@@ -5,6 +5,8 @@ A run needs only its config and a directory, so it can be started in a child pro
 
 import dataclasses
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from normlab import environment, ranks, restart, threads
 from normlab.analysis.figures import pictures
 from normlab.check import check_parts
 from normlab.config import RunConfig
+from normlab.crew import gathered
 from normlab.data import Batches, Corpus, load_corpus
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError, RunDirectoryError, require
@@ -68,16 +71,30 @@ def check_model(config: RunConfig) -> None:
         f"{config.norm.name} lets predictions see the future: {leaks}. "
         "Set norm.allow_leaky=true to train it all the same",
     )
-    share = ranks.size() * config.train.accumulation
+    processes = _processes(config)
+    share = processes * config.train.accumulation
     require(
         config.train.batch_size % share == 0,
         "train.batch_size",
-        f"{config.train.batch_size} does not divide into {ranks.size()} processes of "
+        f"{config.train.batch_size} does not divide into {processes} processes of "
         f"{config.train.accumulation} micro-batches; {share * max(config.train.batch_size // share, 1)} does",
     )
-    if ranks.size() > 1 and config.train.parallel == "fsdp":
+    if processes > 1 and config.train.parallel == "fsdp":
         check_sharding(config)
-    pick_device(config.train.device)
+    device, gpus = pick_device(config.train.device), torch.cuda.device_count()
+    many = f"{processes} processes need a GPU each, and this machine has {gpus}; or train.device=cpu"
+    require(device.type != "cuda" or processes <= gpus or ranks.size() > 1, "train.processes", many)
+
+
+def _processes(config: RunConfig) -> int:
+    """How many train the run: as many as torchrun started, or `train.processes`."""
+    started, asked = ranks.size(), config.train.processes
+    require(
+        started == 1 or asked in (1, started),
+        "train.processes",
+        f"torchrun has started {started}; leave it at 1, or leave torchrun out for {asked}",
+    )
+    return max(started, asked)
 
 
 def pick_device(name: str) -> torch.device:
@@ -161,16 +178,19 @@ def run(
         check_free(directory)
         corpus = load_corpus(config.data, config.model.context)
         session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
-        with lead(_task(config), pick_device(config.train.device), WORLDS[config.train.parallel]) as world:
+        with _world(config) as world:
             return _train(build(config, corpus, world), corpus, session)
 
 
-def _task(config: RunConfig, checkpoint: Path | None = None) -> dict[str, Any]:
-    """What the other processes of a run, if there are any, are told to train."""
-    return {
-        "config": dataclasses.asdict(config),
-        "checkpoint": str(checkpoint.absolute()) if checkpoint else None,
-    }
+@contextmanager
+def _world(config: RunConfig, checkpoint: Path | None = None) -> Iterator[Alone]:
+    """This process and the others of the run, if there are any: they go on from the checkpoint too."""
+    task = {"config": dataclasses.asdict(config), "checkpoint": str(checkpoint) if checkpoint else None}
+    with (
+        gathered(config, checkpoint),
+        lead(task, pick_device(config.train.device), WORLDS[config.train.parallel]) as world,
+    ):
+        yield world
 
 
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
@@ -195,8 +215,7 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
             )
         check(config)
         corpus = load_corpus(config.data, config.model.context)
-        task = _task(config, found.path if found else None)
-        with lead(task, pick_device(config.train.device), WORLDS[config.train.parallel]) as world:
+        with _world(config, found.path.absolute() if found else None) as world:
             job = build(config, corpus, world)
             if summary.get("batch_order") not in (None, job.batches.order):
                 raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")

@@ -84,19 +84,22 @@ def sweep(launcher, **env_set):
 
 
 @pytest.mark.parametrize(
-    ("launcher", "env_set", "expected"),
+    ("launcher", "processes", "env_set", "expected"),
     [
-        ({"_target_": JOBLIB, "n_jobs": 2}, {}, ["+hydra.job.env_set.OMP_NUM_THREADS='4'"]),
-        ({"_target_": JOBLIB, "n_jobs": 2}, {"OMP_NUM_THREADS": "6"}, []),
-        ({"_target_": JOBLIB, "n_jobs": 1}, {}, []),
-        ({"_target_": BASIC}, {}, []),
+        ({"_target_": JOBLIB, "n_jobs": 2}, 1, {}, ["+hydra.job.env_set.OMP_NUM_THREADS='4'"]),
+        ({"_target_": JOBLIB, "n_jobs": 2}, 3, {}, ["+hydra.job.env_set.OMP_NUM_THREADS='1'"]),
+        ({"_target_": JOBLIB, "n_jobs": 2}, 1, {"OMP_NUM_THREADS": "6"}, []),
+        ({"_target_": JOBLIB, "n_jobs": 1}, 1, {}, []),
+        ({"_target_": BASIC}, 2, {}, []),
     ],
 )
-def test_jobs_that_share_the_machine_are_told_their_threads(monkeypatch, launcher, env_set, expected):
+def test_jobs_that_share_the_machine_are_told_their_threads(
+    monkeypatch, launcher, processes, env_set, expected
+):
     monkeypatch.setattr(threads, "cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS")
     config = sweep(launcher, **env_set)
-    engines.share_cores(config, 20)
+    engines.share_cores(config, 20, processes)
     assert config.hydra.overrides.hydra == ["hydra.mode=MULTIRUN", *expected]
 
 
@@ -105,7 +108,7 @@ def test_submitit_here_is_given_no_more_jobs_than_cores(monkeypatch, batch, expe
     monkeypatch.setattr(threads, "cores", lambda: 8)
     config = sweep({"_target_": f"{SUBMITIT}.LocalLauncher"})
     config.hydra.sweeper.max_batch_size = batch
-    engines.share_cores(config, 20)
+    engines.share_cores(config, 20, 1)
     assert config.hydra.sweeper.max_batch_size == expected
 
 

@@ -10,7 +10,7 @@ from normlab.analysis.runs import Run
 from normlab.errors import UserError, nearest
 
 #: Settings that make no other experiment: they choose the replicate, the machine or what is looked at.
-REPLICATES = ("seed", "measure", "train.threads", "train.device", "train.parallel", "train.checkpoint")
+REPLICATES = ("seed", *naming.ASIDE)
 
 Knobs = Mapping[str, Any]
 

@@ -100,6 +100,8 @@ class TrainConfig:
     compile: bool = False
     #: Keep only each block's input for the backward pass and run the block again there: memory for time.
     activation_checkpointing: bool = False
+    #: Processes that train the run together, on one machine; 1 under torchrun, which starts them itself.
+    processes: int = 1
     #: How several processes hold the model: `ddp`, each all of it; `fsdp`, each its share.
     parallel: str = "ddp"
     #: CPU threads. `auto`: OMP_NUM_THREADS, else the cores, shared among all that trains there at once.
@@ -113,7 +115,15 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch_size", "accumulation", "eval_every", "eval_batches", "log_every"):
+        for key in (
+            "steps",
+            "batch_size",
+            "accumulation",
+            "processes",
+            "eval_every",
+            "eval_batches",
+            "log_every",
+        ):
             at_least(getattr(self, key), 1, f"train.{key}")
         require(
             self.batch_size % self.accumulation == 0,

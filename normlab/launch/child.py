@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
+from normlab.crew import METHOD
 from normlab.errors import HeldError, UserError
 from normlab.launch import messages, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
@@ -26,9 +27,6 @@ from normlab.launch.standing import standing
 from normlab.sinks.run_directory import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of
 
-#: A fork of a process that has imported everything starts in 0.05 s, an interpreter of its own in seconds.
-#: On macOS, and where there is no fork, only the latter is safe.
-_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 #: What a run imports, some of it late: torch's optimizers, and wandb and its pictures where there are any.
 _PRELOAD = ["normlab.run", "normlab.launch.child", "torch._dynamo"]
 _PRELOAD_TRACKED = ["wandb.sdk.launch", "matplotlib.figure"]
@@ -56,7 +54,7 @@ def apart(task: Task) -> int:
     Raises:
         Interrupted: this process was told to stop; the job was too, and has saved itself.
     """
-    context: Any = multiprocessing.get_context(_METHOD)
+    context: Any = multiprocessing.get_context(METHOD)
     tracked = task.config.tracker.mode != "disabled"
     context.set_forkserver_preload([*_PRELOAD, *(_PRELOAD_TRACKED if tracked else [])])
     process = context.Process(target=_child, args=(task,))
@@ -88,7 +86,7 @@ def apart(task: Task) -> int:
 def _plain_method() -> Iterator[None]:
     """A new process is told the start method that is usual here; joblib's own it could not find."""
     before = multiprocessing.get_start_method(allow_none=True)
-    multiprocessing.set_start_method(_METHOD, force=True)
+    multiprocessing.set_start_method(METHOD, force=True)
     try:
         yield
     finally:

@@ -72,7 +72,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
-def share_cores(config: DictConfig, jobs: int) -> None:
+def share_cores(config: DictConfig, jobs: int, processes: int) -> None:
     """See to it, in place, that the jobs of a sweep do not ask for more cores than there are.
 
     Jobs of which several run here at once are told their threads. submitit starts all that it is given; here
@@ -81,14 +81,15 @@ def share_cores(config: DictConfig, jobs: int) -> None:
     Args:
         config: Hydra's config of the sweep.
         jobs: how many there are to train; 0 where that is not known.
+        processes: how many train each job together.
     """
     there, hydra = threads.cores(), config.hydra
     with read_write(hydra), open_dict(hydra):
         if _kind(hydra.launcher) == "LocalLauncher" and "n_jobs" not in hydra.sweeper:
-            hydra.sweeper.max_batch_size = hydra.sweeper.get("max_batch_size") or there
+            hydra.sweeper.max_batch_size = hydra.sweeper.get("max_batch_size") or max(1, there // processes)
         together = at_once(hydra.launcher, hydra.sweeper, jobs, there)
         if together > 1 and threads.WISH not in hydra.job.env_set:
-            each = threads.share(there, os.environ, together)
+            each = threads.share(there, os.environ, together * processes)
             words = [*hydra.overrides.hydra, f"+hydra.job.env_set.{threads.WISH}='{each}'"]
             hydra.overrides.hydra = words
 

@@ -136,7 +136,10 @@ def _leading() -> Iterator[None]:
 
 def _check_ranks(words: flags.Words) -> None:
     if ranks.size() > 1 and "--multirun" in words.flags:
-        raise UserError("torchrun trains one run on several processes; a sweep starts its jobs itself")
+        raise UserError(
+            "torchrun trains one run on several processes; a sweep starts its jobs itself, and with "
+            "train.processes=2 each of them on two"
+        )
 
 
 def probe(argv: Sequence[str], directory: Path | None = None, *, as_json: bool = False) -> int:

@@ -152,7 +152,12 @@ class Preflight(Callback):
                 config.hydra.runtime.choices["hydra/launcher"] != "basic",
             )
             stopping.forget(directory)
-            engines.share_cores(config, sum(found in ("new", "begun") for found in session.standings))
+            jobs = sum(found in ("new", "begun") for found in session.standings)
+            processes = [
+                config.train.processes,
+                *(job.config["train"]["processes"] for job in session.planned),
+            ]
+            engines.share_cores(config, jobs, max(processes))
             for place in (directory, *(job.directory for job in session.planned)):
                 session.watch(place)
             # From the start, so that `normlab sweep status` knows what is to come.

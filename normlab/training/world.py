@@ -131,12 +131,18 @@ class Group(Alone):
             raise
 
 
-@cache
 def _store() -> Store:
-    """What all processes of torchrun can read and write. Made once: rank 0 may have to serve it."""
+    """What all processes of the run can read and write."""
+    host, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    return _store_at(host, port, os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+@cache
+def _store_at(host: str, port: str, attempt: str) -> Store:
+    """Made once: rank 0 may have to serve it."""
     store, _, _ = next(rendezvous("env://"))
     store.set_timeout(PATIENCE)
-    return PrefixStore(f"normlab/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    return PrefixStore(f"normlab/{attempt}", store)
 
 
 @contextmanager
@@ -175,6 +181,7 @@ def follow(device: torch.device, kind: type[Group] = Group) -> Iterator[Alone]:
     # Never freed: the interpreter, while it frees a group, waits for gloo's threads, and one of them may be
     # waiting for the interpreter, to let go of the tensors of the latest exchange. Seen on a busy machine.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
+    ranks.met = True
     try:
         yield kind(device)
     finally:

@@ -136,14 +136,28 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_to_the_sweep_alone_has_its_jobs_save_themselves(tmp_path, launcher, at_once, number):
     sweep = start(tmp_path, "seed=4,5,6", "train.steps=1000000", *launcher)
-    folders = [wait_for(lambda seed=seed: job(tmp_path, seed), sweep) for seed in (4, 5)]
+    folders = [wait_for(lambda seed=seed: job(tmp_path, seed), sweep) for seed in (4, 5)[: at_once or 1]]
     sweep.send_signal(number)
     assert sweep.wait(100) == 128 + number
     out = (tmp_path / "out.txt").read_text()
-    assert "2 interrupted, 1 not started" in out and "Traceback" not in out, out
+    assert "interrupted, " in out and "not started" in out and "Traceback" not in out, out
     for folder in folders:
+        assert read_summary(folder)["status"] == "interrupted"
         assert len(read_rows(folder)) == read_summary(folder)["steps"] > 10
         assert any((folder / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(("launcher", "at_once"), LAUNCHERS)
+def test_a_job_trains_on_two_processes_there_too(tmp_path, launcher, at_once):
+    given = [word.replace("cpus_per_task=1", "cpus_per_task=2") for word in launcher]
+    sweep = start(tmp_path, "seed=4,5", "train.steps=20", "train.processes=2", *given)
+    assert sweep.wait(400) == 0, (tmp_path / "out.txt").read_text()
+    folders = list(tmp_path.glob("outputs/sweeps/s/*seed*"))
+    assert [read_summary(folder)["status"] for folder in folders] == ["finished"] * 2
+    for folder in folders:
+        environment = json.loads((folder / "environment.json").read_text())
+        assert environment["processes"] == 2 and environment["threads"] == 1
+        assert len(read_rows(folder)) == 20
 
 
 @pytest.mark.slurm

@@ -119,6 +119,7 @@ def test_a_checkpoint_is_whole_whoever_wrote_it(here):
 def test_what_cannot_be_shared_is_refused_once_and_leaves_nothing(here):
     for words, told in (
         (["train.batch_size=3"], "train.batch_size: 3 does not divide into 2 processes"),
+        (["train.processes=4"], "train.processes: torchrun has started 2; leave it at 1"),
         (["depth=x"], "depth: must be a whole number"),
         (["train.parallel=fsdp", "norm=dyt"], "train.parallel: fsdp cannot share out a single number"),
         (["-m", "seed=0,1"], "torchrun trains one run"),
