@@ -6,50 +6,42 @@ torchrun starts them from outside; then there is nothing to start here.
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
-from normlab import ranks, threads
+from normlab import processes, ranks, threads
 from normlab.config import RunConfig
 
-#: How processes are made. A fork of one that has imported everything starts in 0.05 s, an interpreter of its
-#: own in seconds; on macOS, and where there is no fork, only the latter is safe.
-METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 #: Seconds that the others have to end after the training.
 _PATIENCE = 20
 _HOST = "127.0.0.1"
-#: Signals that a terminal or SLURM gives every process: all stop when rank 0 says so.
-_RANK_0_S = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR2] if hasattr(signal, "SIGUSR2") else []))
 
 
 @contextmanager
 def gathered(config: RunConfig, checkpoint: Path | None) -> Iterator[None]:
     """Inside, this process is rank 0 of `train.processes`; the others train the same, from the checkpoint."""
-    processes = config.train.processes
-    if processes == 1 or ranks.size() > 1:
+    size = config.train.processes
+    if size == 1 or ranks.size() > 1:
         yield
         return
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=1))
     told = {
-        "WORLD_SIZE": str(processes),
+        "WORLD_SIZE": str(size),
         "MASTER_ADDR": _HOST,
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store above serves; no rank has to
-        threads.WISH: str(threads.share(threads.cores(), os.environ, processes)),
+        threads.WISH: str(threads.share(threads.cores(), os.environ, size)),
     }
-    context: Any = multiprocessing.get_context(METHOD)
-    context.set_forkserver_preload(["normlab.follower"])
+    started = processes.context(["normlab.follower"])
     others = [
-        context.Process(target=_follow, args=(told | _numbered(rank), config, checkpoint))
-        for rank in range(1, processes)
+        started.Process(target=_follow, args=(told | _numbered(rank), config, checkpoint))
+        for rank in range(1, size)
     ]
     with _environment(told | _numbered(0)):
         try:
@@ -81,8 +73,9 @@ def _environment(words: Mapping[str, str]) -> Iterator[None]:
 
 def _follow(told: Mapping[str, str], config: RunConfig, checkpoint: Path | None) -> None:
     os.environ.update(told)
-    for number in _RANK_0_S:
+    for number in processes.SIGNALS:  # all stop when rank 0 says so
         signal.signal(number, signal.SIG_IGN)
+    processes.awake()
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     from normlab import follower
 

@@ -15,10 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
+from normlab import processes
 from normlab.config import RunConfig
-from normlab.crew import METHOD
 from normlab.errors import HeldError, UserError
 from normlab.launch import messages, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
@@ -54,9 +53,8 @@ def apart(task: Task) -> int:
     Raises:
         Interrupted: this process was told to stop; the job was too, and has saved itself.
     """
-    context: Any = multiprocessing.get_context(METHOD)
     tracked = task.config.tracker.mode != "disabled"
-    context.set_forkserver_preload([*_PRELOAD, *(_PRELOAD_TRACKED if tracked else [])])
+    context = processes.context([*_PRELOAD, *(_PRELOAD_TRACKED if tracked else [])])
     process = context.Process(target=_child, args=(task,))
     noted: list[int] = []
     told = 0
@@ -86,7 +84,7 @@ def apart(task: Task) -> int:
 def _plain_method() -> Iterator[None]:
     """A new process is told the start method that is usual here; joblib's own it could not find."""
     before = multiprocessing.get_start_method(allow_none=True)
-    multiprocessing.set_start_method(METHOD, force=True)
+    multiprocessing.set_start_method(processes.METHOD, force=True)
     try:
         yield
     finally:
@@ -143,16 +141,19 @@ def _end_with_parent() -> None:
 
 def attempt(task: Task) -> int:
     """Begin the job or go on with it; returns the exit code. Errors are noted in its folder too."""
-    run, directory = import_run(), task.directory
+    directory = task.directory
     try:
-        with terminable(), hold(directory):  # what there is to do is decided by the one who holds it
-            if standing(task.config, directory) in ("finished", "failed"):
-                return OK
-            if has_begun(directory):
-                summary = run.resume(task.config, directory, plain=task.plain)
-            else:
-                clear(directory)
-                summary = run.run(task.config, directory, sweep=task.sweep, plain=task.plain)
+        with terminable():
+            processes.awake()
+            run = import_run()
+            with hold(directory):  # what there is to do is decided by the one who holds it
+                if standing(task.config, directory) in ("finished", "failed"):
+                    return OK
+                if has_begun(directory):
+                    summary = run.resume(task.config, directory, plain=task.plain)
+                else:
+                    clear(directory)
+                    summary = run.run(task.config, directory, sweep=task.sweep, plain=task.plain)
     except HeldError:
         return OK
     except (Interrupted, KeyboardInterrupt) as stop:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from normlab import threads
 from normlab.errors import UserError
 from normlab.launch import messages
+from normlab.launch.signals import Interrupted
 
 # Our files of launchers have the names of the packages' own schemas, so that these check what is typed.
 warnings.filterwarnings(
@@ -58,6 +59,8 @@ def start(config: DictConfig) -> None:
     try:
         _knock(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(**settings)
+    except SystemExit as end:  # what Ray makes of a SIGTERM while it starts
+        raise Interrupted(signal.SIGTERM) from end
     except Exception as error:
         given = f"hydra.launcher.ray.init.address={address}"
         raise UserError(f"{given}: Ray cannot be reached or started: {messages.describe(error)}") from error

@@ -93,7 +93,8 @@ class Session:
         for place, before in self.before.items():
             if place != whole and place not in self.failures:
                 began |= not remove_unstarted(place, before)
-        if whole in self.before and whole is not None and not began:
+        # Jobs that a launcher has sent off may yet begin: what tells them to stop must stay.
+        if whole in self.before and whole is not None and not began and not self.spread:
             _remove(whole, ("multirun.yaml", FILE, stopping.FILE), self.before[whole])
         return began
 
