@@ -42,7 +42,7 @@ class SpikeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplosionConfig:
-    """The loss above its start by `margin` nats for `steps` steps on end."""
+    """The loss above its start by `margin` nats for `steps` steps on end, or for half of a shorter run."""
 
     margin: float = 0.1
     steps: int = 50

@@ -8,6 +8,9 @@ from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
 from normlab.divergence.fold import Values, number
 
+#: Rows on end that say anything, however short the run.
+LEAST = 10
+
 
 @dataclass
 class State:
@@ -22,6 +25,8 @@ class State:
 class Explosion(Detector):
     """Opens when the loss has been above its start by `margin` for `steps` rows on end; over when back at the
     start. The margin between the two levels keeps noise from ending and opening it again and again.
+
+    A run too short for that is judged by half of its steps, 10 or more.
     """
 
     state: State
@@ -29,6 +34,7 @@ class Explosion(Detector):
     def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
         self.settings = config.explosion
+        self.steps = min(self.settings.steps, max(LEAST, facts.steps // 2))
         self.state = State()
 
     def update(self, row: Values) -> list[Event]:
@@ -44,7 +50,7 @@ class Explosion(Detector):
         limit = start + self.settings.margin
         state.above = state.above + 1 if loss > limit else 0
         state.since = row["step"] if state.above == 1 else state.since
-        if state.above < self.settings.steps:
+        if state.above < self.steps:
             return []
         state.event = Event(
             step=row["step"],

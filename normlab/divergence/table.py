@@ -58,7 +58,7 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="explosion",
         config=ExplosionConfig(),
         meaning="the loss above its start, for long",
-        equation="loss > loss_0 + 0.1 nat for 50 steps on end",
+        equation="loss > loss_0 + 0.1 nat for 50 steps on end, or half of a shorter run",
         detector=Explosion,
     ),
     DetectorRow(

@@ -52,6 +52,16 @@ def test_a_second_explosion_is_a_second_event(fold: Fold) -> None:
     assert [event.step for event in kinds(fold(losses), "explosion")] == [50, 111]
 
 
+@pytest.mark.parametrize(("steps", "first"), [(8, None), (24, 12), (90, 45), (3000, None)])
+def test_a_short_run_has_exploded_once_half_of_it_is_above_the_start(
+    fold: Fold, steps: int, first: int | None
+) -> None:
+    losses = [5.0, *[9.0] * 49][:steps]
+    assert [event.step for event in kinds(fold(losses, steps=steps), "explosion")] == [first] * (
+        first is not None
+    )
+
+
 @pytest.mark.parametrize("warmup", [0, 40])
 def test_a_stuck_loss_is_a_plateau_after_warmup_and_grace(fold: Fold, warmup: int) -> None:
     (event,) = kinds(fold(noisy([5.0] * 20 + [3.03] * 280), warmup=warmup), "plateau")
