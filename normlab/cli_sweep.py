@@ -91,7 +91,7 @@ def critical_lr(
     with _aside() if as_json else nullcontext():
         found = search([*flags, *(words or []), *context.args])
     if found.directory is not None:
-        print_critical(found.variants, found.record(), as_json=as_json)
+        print_critical(found.variants, found.record(), found.directory, as_json=as_json)
     if found.code and found.directory is not None:
         print(f"to go on: {found.again}", file=sys.stderr)
     raise typer.Exit(found.code)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,10 +11,13 @@ from normlab.analysis import formats, statistics
 from normlab.analysis.matching import label
 from normlab.analysis.sheet import Column, Sheet, interval, knob_columns
 from normlab.analysis.statistics import Estimate
+from normlab.disk import replace_file
 from normlab.stability import STABLE, UNTRAINED, Border, border
 from normlab.sweep.bisection import Variant
 
 DEPTH = "depth"
+#: Where a search leaves what it found, in the folder of its sweep.
+FILE = "critical.json"
 
 
 def critical(variants: Sequence[Variant]) -> Sheet:
@@ -133,14 +137,21 @@ def _slope_text(found: Estimate) -> str:
     return f"{found.value:+.2f}" + ("" if found.half is None else f" ± {found.half:.2f}")
 
 
-def print_critical(variants: Sequence[Variant], content: Mapping[str, Any], *, as_json: bool = False) -> None:
-    """Print both tables, the second where the depth varies; or as JSON, along with `content`."""
+def print_critical(
+    variants: Sequence[Variant], content: Mapping[str, Any], directory: Path, *, as_json: bool = False
+) -> None:
+    """Print both tables, the second where the depth varies; or as JSON, along with `content`.
+
+    The JSON is also left in `directory`.
+    """
     sheets = [critical(variants), *([scaling(variants)] if DEPTH in _keys(variants) else [])]
+    records = {sheet.name: sheet.records() for sheet in sheets}
+    notes = [note for sheet in sheets for note in sheet.notes]
+    more = {"knobs": _keys(variants), **records, "trials": _trials(variants), "notes": notes}
+    text = formats.as_json({**content, **more})
+    replace_file(directory / FILE, (text + "\n").encode())
     if as_json:
-        records = {sheet.name: sheet.records() for sheet in sheets}
-        notes = [note for sheet in sheets for note in sheet.notes]
-        more = {"knobs": _keys(variants), **records, "trials": _trials(variants), "notes": notes}
-        print(formats.as_json({**content, **more}))
+        print(text)
     else:
         formats.show([sheet.printable() for sheet in sheets], [], Console(highlight=False), everything=False)
 

@@ -81,6 +81,8 @@ def _try(
     trials = [[*job.overrides, f"{RATE}={rate!r}"] for place, rate in rates.items() for job in jobs[place]]
     session = main.attempt(words, trials)
     found.directory = session.sweep
+    if before := session.standings.count("finished"):
+        print(f"  {before} finished before", flush=True)
     done = iter(session.planned)
     for place, rate in rates.items():
         outcomes = [_outcome(next(done), rate) for _ in jobs[place]]

@@ -94,7 +94,8 @@ def attempt(argv: Sequence[str], jobs: list[list[str]]) -> preflight.Session:
         Interrupted: a signal ended one of them.
     """
     preflight.session = preflight.Session(raw=preflight.session.raw, trials=jobs)
-    _hydra(_of_sweep(argv))
+    with suppress(preflight.Dry):  # all are finished
+        _hydra(_of_sweep(argv))
     return preflight.session
 
 

@@ -47,7 +47,7 @@ class Refused(BaseException):
 
 
 class Dry(BaseException):
-    """The sweep was only to be planned, and is; no Exception, as `Refused`."""
+    """There is nothing to do once the sweep is planned; no Exception, as `Refused`."""
 
 
 @dataclass
@@ -143,6 +143,9 @@ class Preflight(Callback):
                 trials = session.trials
                 session.rows = rows.replace(config, trials) if trials else rows.lay_out(config)
                 session.planned = _check_jobs(config, directory, _jobs(config))
+            if session.trials and set(session.standings) == {"finished"}:
+                session.sweep = directory
+                raise Dry
             if session.dry:
                 raise Dry
             engines.start(config)

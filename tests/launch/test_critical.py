@@ -56,10 +56,17 @@ def test_every_variant_finds_its_rate_and_json_is_all_that_is_printed(edge):
     [folder] = Path("outputs/sweeps").iterdir()
     assert str(folder) == content["sweep"] and folder.name.startswith("critical-lr-")
     assert len(json.loads((folder / "sweep.json").read_text())["jobs"]) == 8
+    assert json.loads((folder / "critical.json").read_text()) == content
 
 
-def test_run_again_it_trains_nothing_and_enlarged_only_what_is_new(edge):
+def test_run_again_it_trains_nothing_and_enlarged_only_what_is_new(edge, monkeypatch, capsys):
     first = critical_lr(["depth=2", *GRID])
+    assert "finished before" not in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(edge, "run", None)
+        patched.setattr(edge, "resume", None)
+        assert critical_lr(["depth=2", *GRID]).variants == first.variants
+    assert capsys.readouterr().out.count("  1 finished before\n") == 2
     again = critical_lr(["depth=2", *GRID, "critical.check=1"])
     assert [rate for _, _, rate, _ in ran(edge)] == [0.016, 0.064, 0.004]
     assert first.variants[0].outcomes.items() < again.variants[0].outcomes.items()
