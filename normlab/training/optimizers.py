@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from normlab.config import OptimizerConfig
 from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
@@ -74,7 +75,8 @@ def sgd(named: Named, config: SGDConfig) -> torch.optim.Optimizer:
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov,
-        fused=True,
+        # torch has no such kernel for parts of parameters.
+        fused=not any(isinstance(parameter, DTensor) for parameter in named.values()),
     )
 
 

@@ -1,5 +1,8 @@
 """What is refused under `train.parallel=fsdp`, and what is left out; tests/launch/test_ranks.py trains it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from normlab.errors import ConfigError
@@ -51,3 +54,37 @@ def test_what_reads_whole_parameters_is_left_out_and_said():
     # One process has all of them, whatever it is called.
     assert build_instruments(config, model).left_out == ()
     assert OwnPasses(config).when["ablation"] == "end"
+
+
+#: One process with all parts, apart from this one: gloo's threads stay.
+_STEPS = """
+import sys, torch, torch.distributed as dist
+from normlab.launch import compose
+from normlab.model import GPT
+from normlab.training.optimizers import build_optimizer
+from normlab.training.sharding import Sharded
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+ids_BT = torch.arange(24).view(3, 8) % 11
+for optimizer in "adam", "sgd", "lion":
+    config = compose([*sys.argv[1:], f"optimizer={optimizer}"])
+    left = []
+    for world in None, Sharded(torch.device("cpu")):
+        torch.manual_seed(0)
+        model = GPT(config, 11)
+        forward = model if world is None else world.wrap(model)
+        steps = build_optimizer(model.named_parameters(), config.optimizer)
+        for _ in range(3):
+            forward(ids_BT).logsumexp(-1).mean().backward()
+            steps.step()
+            steps.zero_grad()
+        left.append([p.detach() if world is None else p.full_tensor() for p in model.parameters()])
+    torch.testing.assert_close(*left, rtol=1e-5, atol=1e-7)
+    print(optimizer, flush=True)
+dist.destroy_process_group()
+"""
+
+
+def test_every_optimizer_steps_parts_as_it_steps_the_whole():
+    done = subprocess.run([sys.executable, "-c", _STEPS, *SMALL], capture_output=True, text=True, check=False)
+    assert done.stdout == "adam\nsgd\nlion\n", done.stderr
