@@ -50,6 +50,9 @@ def _every(steps: int) -> dict[str, Any]:
     return dict.fromkeys(settings.MEASURED, steps)
 
 
+#: So many settings of a group are all named where none is near a mistyped one.
+_FEW = 6
+
 #: In the order of `RunConfig`'s fields.
 GROUPS: dict[str, Group] = {
     "norm": Group(base=settings.NormConfig, meaning="norm type", rows=NORMS),
@@ -227,10 +230,15 @@ def suggest(word: str) -> str:
     if same:
         return " Did you mean " + " or ".join(f"'{name}'" for name in same[:3]) + "?"
     siblings = [name for name in names if name.startswith(f"{group}.") or (not group and "." not in name)]
-    return _nearest_leaf(leaf, siblings) or nearest(word, names) or _nearest_leaf(leaf, names)
+    if near := nearest_leaf(leaf, siblings):
+        return near
+    if group and 0 < len(siblings) <= _FEW:
+        return f" There are {', '.join(siblings)}."
+    return nearest(word, names) or nearest_leaf(leaf, names)
 
 
-def _nearest_leaf(leaf: str, names: list[str]) -> str:
+def nearest_leaf(leaf: str, names: list[str]) -> str:
+    """` Did you mean ...?` for those of `names` whose last part is closest to `leaf`."""
     by_leaf = {name.rpartition(".")[2]: name for name in reversed(names)}
     found = nearest(leaf, by_leaf)
     return re.sub(r"'([^']+)'", lambda match: f"'{by_leaf[match[1]]}'", found)

@@ -279,6 +279,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
             console.warn(warning)
         if left_out := job.instruments.left_out:
             console.warn(f"left out {'; '.join(left_out)}")
+        if config.train.parallel == "fsdp" and job.world.size == 1:
+            console.warn("train.parallel=fsdp: one process shares nothing; train.processes=2 trains on two")
         with job.world.train():
             train(job, report, lambda: session.interrupt.signal is not None)
         signal = session.interrupt.signal

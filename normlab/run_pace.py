@@ -1,6 +1,7 @@
 """What a run will cost in time and disk, from a few of its steps."""
 
 import json
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ import torch
 
 from normlab.config import RunConfig
 from normlab.data import load_corpus
-from normlab.run import build
+from normlab.describe import counts
+from normlab.run import build, pick_device
 from normlab.training.job import Job
 from normlab.training.loop import take_step
 
@@ -29,8 +31,23 @@ class Pace:
 
 
 def pace(config: RunConfig) -> Pace:
-    """Build the model of `config` and take a few steps, none of which the instruments look at."""
-    job = build(config, load_corpus(config.data, config.model.context))
+    """Build the model of `config` and take a few steps, none of which the instruments look at.
+
+    Raises:
+        MemoryError: it does not fit.
+    """
+    try:
+        return _pace(config)
+    except RuntimeError as error:  # torch has a kind of its own for GPUs alone
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
+
+
+def _pace(config: RunConfig) -> Pace:
+    corpus = load_corpus(config.data, config.model.context)
+    _check_room(config, corpus.vocab)
+    job = build(config, corpus)
     job.step, times, row = 1, [], {}
     for _ in range(_STEPS):
         began = time.perf_counter()
@@ -47,6 +64,15 @@ def pace(config: RunConfig) -> Pace:
         seconds=each * (train.steps + forwards * _FORWARD),
         size=round(train.checkpoint.keep * _state(job) + copies * rows),
     )
+
+
+def _check_room(config: RunConfig, vocab: int) -> None:
+    """Linux promises more memory than there is, and kills the process that takes it."""
+    if pick_device(config.train.device).type != "cpu":
+        return
+    weights = sum(each.nbytes for each in counts.build(config, vocab, "meta").parameters())
+    if 2 * weights > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise MemoryError("weights and gradients are more than there is")
 
 
 def _state(job: Job) -> int:

@@ -66,15 +66,17 @@ class CheckpointConfig:
     """When the state of a run is saved; it always is at the end, on an interrupt and after an evaluation with
     the lowest loss so far."""
 
-    #: Steps between checkpoints.
-    every: int = 100
-    #: Minutes after which there is one at the latest; null for by steps alone.
+    #: Steps between checkpoints; null for none by steps.
+    every: int | None = 100
+    #: Minutes after which there is one at the latest; null for none by time.
     minutes: float | None = 10.0
     #: How many to keep, besides the best and the one before an event.
     keep: int = 2
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "train.checkpoint.every")
+        ok = self.every is None or self.every >= 1
+        problem = f"must be 1 or more, or null for no checkpoint by steps, got {self.every}"
+        require(ok, "train.checkpoint.every", problem)
         if self.minutes is not None:
             positive(self.minutes, "train.checkpoint.minutes")
         at_least(self.keep, 1, "train.checkpoint.keep")

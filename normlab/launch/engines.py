@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from normlab import threads
 from normlab.errors import UserError
-from normlab.launch import messages
+from normlab.launch import messages, plugins
 from normlab.launch.signals import Interrupted
 
 # Our files of launchers have the names of the packages' own schemas, so that these check what is typed.
@@ -33,24 +33,25 @@ _PATIENCE = 10
 
 
 def check(config: DictConfig) -> None:
-    """Raise a UserError where the launcher or the sweeper needs something that is not there."""
-    for kind in ("launcher", "sweeper"):
+    """Raise a UserError where the launcher or the sweeper lacks something it needs, or cannot work."""
+    for kind in plugins.KINDS:
         package, *rest = str(config.hydra[kind].get("_target_", "")).split(".")
         extra = _EXTRAS.get(rest[0]) if package == "hydra_plugins" and rest else None
         if extra and not (find_spec(package) and find_spec(f"{package}.{rest[0]}")):
             chosen = f"hydra/{kind}={config.hydra.runtime.choices[f'hydra/{kind}']}"
             raise UserError(f"{chosen}: its package is not installed; pip install 'normlab[{extra}]'")
-    if _kind(config.hydra.launcher) == "SlurmLauncher" and not shutil.which("srun"):
+    if plugins.kind(config.hydra.launcher) == "SlurmLauncher" and not shutil.which("srun"):
         raise UserError("there is no SLURM here (no srun); hydra/launcher=submitit_local does without")
+    plugins.check_values(config)
 
 
 def start(config: DictConfig) -> None:
     """Start Ray, or join one that runs, where that is the launcher: it would take SIGTERM from the command.
 
     Raises:
-        UserError: there is none to join, or it does not start.
+        UserError: there is none to join, it does not start, or has less than each job asks for.
     """
-    if _kind(config.hydra.launcher) != "RayLauncher":
+    if plugins.kind(config.hydra.launcher) != "RayLauncher":
         return
     import ray
 
@@ -66,6 +67,9 @@ def start(config: DictConfig) -> None:
         raise UserError(f"{given}: Ray cannot be reached or started: {messages.describe(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, ours)
+    if not (address or os.environ.get("RAY_ADDRESS")):  # a cluster may grow
+        there = ray.cluster_resources()
+        plugins.check_share(config.hydra.launcher, {name: there.get(name, 0) for name in ("CPU", "GPU")})
 
 
 def _knock(address: str) -> None:
@@ -88,7 +92,7 @@ def share_cores(config: DictConfig, jobs: int, processes: int) -> None:
     """
     there, hydra = threads.cores(), config.hydra
     with read_write(hydra), open_dict(hydra):
-        if _kind(hydra.launcher) == "LocalLauncher" and "n_jobs" not in hydra.sweeper:
+        if plugins.kind(hydra.launcher) == "LocalLauncher" and "n_jobs" not in hydra.sweeper:
             hydra.sweeper.max_batch_size = hydra.sweeper.get("max_batch_size") or max(1, there // processes)
         together = at_once(hydra.launcher, hydra.sweeper, jobs, there)
         if together > 1 and threads.WISH not in hydra.job.env_set:
@@ -104,12 +108,7 @@ def at_once(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], jobs: int, 
     """
     batch = sweeper.get("max_batch_size") or sweeper.get("n_jobs") or jobs or cores  # n_jobs is Optuna's
     every = {"JoblibLauncher": _joblib(launcher.get("n_jobs"), cores), "LocalLauncher": batch}
-    return min(every.get(_kind(launcher), 1), batch, jobs or batch)
-
-
-def _kind(launcher: Mapping[str, Any]) -> str:
-    """`JoblibLauncher`, say, whatever package it is in."""
-    return str(launcher.get("_target_", "")).rpartition(".")[2]
+    return min(every.get(plugins.kind(launcher), 1), batch, jobs or batch)
 
 
 def _joblib(jobs: int | None, cores: int) -> int:

@@ -24,9 +24,12 @@ from omegaconf.errors import (
 
 from normlab import groups
 from normlab.errors import ConfigError, UserError, nearest
+from normlab.launch import plugins
 
 #: Options that only their own package has a file of.
 _EXTRAS = {"hydra/sweeper=optuna": "optuna", "hydra/launcher=ray_aws": "ray"}
+#: Options that a package brings and we know nothing of.
+_FOREIGN = ("ray_aws",)
 #: Configs that begin a command: what they choose, the user has.
 MAIN = ("config", "probe", "hydra/config")
 #: What is wrong with words or files that a user wrote; anything else is a fault of ours.
@@ -40,6 +43,7 @@ _KINDS: dict[Any, str] = {
     list[float]: "a list of numbers such as [0.9,0.95]",
     list[str]: "a list such as [a,b]",
     dict[str, str]: "a mapping such as {a: b}",
+    list[dict[str, Any]]: "a list of rows such as '[{depth: 4, optimizer.lr: 1e-3},{depth: 8}]'",
 }
 
 
@@ -63,11 +67,15 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, ConfigCompositionException) and "--multirun" in str(error):
         swept = _swept(overrides)
         return f"{swept}: several values; add -m to run them all, or put [ ] around a list"
+    if str(error).startswith("Sweeping over Hydra's configuration"):
+        word = _swept(overrides, lambda key: key.startswith("hydra"))
+        return f"{_key(word)}: a sweep has one, got {word.partition('=')[2]}; give the command once for each"
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return _no_option(overrides)
     cause = _cause(error)
     where = re.match(r"In '([^']+)'", str(error))
-    prefix = f"in {where[1]}.yaml: " if where else ""
+    # A row is no file, though Hydra has it as one.
+    prefix = f"in {where[1]}.yaml: " if where and not where[1].startswith("row/") else ""
     if cause is not None:
         return prefix + _setting(cause, overrides)
     if isinstance(error, yaml.YAMLError):
@@ -134,6 +142,8 @@ def _setting(error: OmegaConfBaseException, overrides: Sequence[str]) -> str:
     words = [word for word in overrides if _key(word) == key]
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
         group = key.partition(".")[0]
+        if group == "hydra":
+            return str(plugins.unknown(error, key, overrides))
         if group in groups.RECIPES:
             return f"a file of {group}/ must begin with the line '# @package _global_'"
         return str(_unknown(key, overrides))
@@ -174,6 +184,7 @@ def _no_such_option(error: MissingConfigException) -> str:
     if extra := _EXTRAS.get(f"{group}={option}"):
         return f"{group}={option}: its package is not installed; pip install 'normlab[{extra}]'"
     known = list(error.options or (groups.options(group) if group in groups.GROUPS else []))
+    known = [each for each in known if each not in _FOREIGN]
     listed = f"There are: {', '.join(known)}." if known else "There is none."
     return f"{prefix}{group}={option}: there is no {name} '{option}'.{nearest(option, known)} {listed}"
 
@@ -196,11 +207,11 @@ def _not_yaml(error: yaml.YAMLError) -> str:
     return where + " ".join(str(getattr(error, "problem", None) or "cannot be read").split())
 
 
-def _swept(overrides: Sequence[str]) -> str:
+def _swept(overrides: Sequence[str], wanted: Callable[[str], bool] = bool) -> str:
     parser = OverridesParser.create()
     for word in overrides:
         try:
-            if parser.parse_override(word).is_sweep_override():
+            if wanted(_key(word)) and parser.parse_override(word).is_sweep_override():
                 return word
         except HydraException:
             continue

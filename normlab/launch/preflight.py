@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # its split
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -136,7 +137,7 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing(config), _hydra_config(config):
             engines.check(config)
-            naming.check_sweep_name(config.sweep.name)
+            _check_whole(config)
             directory = Path(str(config.hydra.sweep.dir))
             _check_parent(directory)
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
@@ -198,12 +199,32 @@ def _check(config: RunConfig) -> None:
     import_run().check(config)
 
 
+def _check_whole(config: DictConfig) -> None:
+    """Check the settings of the whole sweep, which no job has for itself."""
+    for override in _overrides(config):
+        key = override.key_or_group
+        if key.startswith("sweep.") and override.is_sweep_override():
+            raise ConfigError(key, f"is for the whole sweep, which has one; {override.input_line} gives more")
+    naming.check_sweep_name(config.sweep.name)
+    OmegaConf.to_object(config.sweep)
+
+
+def _overrides(config: DictConfig) -> list[Override]:
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    return parser.parse_overrides([*params, *config.hydra.overrides.task])
+
+
 def _jobs(config: DictConfig) -> list[list[str]]:
     """The overrides of each job, split as BasicSweeper will."""
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    loader = GlobalHydra.instance().config_loader()
-    parser = OverridesParser.create(config_loader=loader)
-    overrides = parser.parse_overrides([*params, *config.hydra.overrides.task])
+    overrides = _overrides(config)
+    for override in overrides:
+        if override.is_interval_sweep():
+            key = override.key_or_group
+            problem = (
+                f"only Optuna draws from an interval: hydra/sweeper=optuna_tpe; or list values, {key}=A,B"
+            )
+            raise ConfigError(key, problem)
     batches = BasicSweeper.split_arguments(overrides, None)
     jobs = [list(job) for batch in batches for job in batch]
     if not jobs:

@@ -26,7 +26,8 @@ def lay_out(config: DictConfig) -> list[Words]:
     """Make a multirun of `sweep.zip` or `sweep.rows` one over `row`, in place; returns the rows.
 
     Raises:
-        ConfigError: both are given, a key of the zip has no list, the lists differ in length.
+        ConfigError: both are given, a key of the zip has no list, the lists differ in length; a row has a key
+            that is not there, or one that is set or swept beside the rows too.
     """
     keys, listed = list(config.sweep.zip), OmegaConf.to_container(config.sweep.rows, resolve=True)
     typed = [word for word in config.hydra.overrides.task if _key(word) in ("sweep.zip", "sweep.rows")]
@@ -37,7 +38,9 @@ def lay_out(config: DictConfig) -> list[Words]:
     if keys and listed:
         raise ConfigError("sweep.zip", "goes without sweep.rows; put the values into the rows")
     assert isinstance(listed, list)
-    rows = _zipped(config, keys) if keys else [_row(row) for row in listed]
+    rows = _zipped(config, keys) if keys else [_row(number, row) for number, row in enumerate(listed, 1)]
+    if listed:
+        _check_apart(config, rows)
     params = config.hydra.sweeper.get("params") or {}
     task = [word for word in config.hydra.overrides.task if _key(word) not in keys]
     _sweep_over(config, rows, task, {key: value for key, value in params.items() if key not in keys})
@@ -98,10 +101,38 @@ def _column(config: DictConfig, key: str) -> Words:
     raise ConfigError("sweep.zip", f"{key} {what}; give it a list, {key}=A,B, or leave it out of the zip")
 
 
-def _row(row: Any) -> Words:
+def _row(number: int, row: Any) -> Words:
     if not isinstance(row, dict) or not row:
-        raise ConfigError("sweep.rows", f"a row must be a mapping, {{KEY: VALUE, ...}}, got {row}")
+        raise ConfigError("sweep.rows", f"row {number}: must be a mapping, {{KEY: VALUE, ...}}, got {row}")
+    for key, value in row.items():
+        if problem := _problem(str(key), value):
+            raise ConfigError("sweep.rows", f"row {number}: {problem}")
     return [f"{key}={_text(value)}" for key, value in row.items()]
+
+
+def _problem(key: str, value: Any) -> str:
+    """Why no row can have this key; whether its value is one, the job's own check says."""
+    known = groups.known_keys()
+    if key in (*groups.GROUPS, *groups.RECIPES):
+        name = isinstance(value, str)
+        return "" if name else f"{key}: an option is a name, not {value}; a setting of it is {key}.NAME"
+    if key.startswith("sweep."):
+        return f"{key}: is for the whole sweep, not for a row"
+    part = any(name.startswith(f"{key}.") for name in known)
+    if key in known or part or groups.mapping_of(key) or key.startswith("hydra."):
+        return ""
+    return str(groups.unknown_key(key))
+
+
+def _check_apart(config: DictConfig, rows: Sequence[Words]) -> None:
+    """What is typed, or swept by a file, lies over every row: a key of a row in it would lose its values."""
+    params = config.hydra.sweeper.get("params") or {}
+    beside = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    own = {_key(word) for words in rows for word in words}
+    for word in beside:
+        key = _key(word).lstrip("+~").partition("@")[0]
+        if key in own:
+            raise ConfigError("sweep.rows", f"sets {key}, and so does {word}; leave one of them out")
 
 
 def _text(value: Any) -> str:

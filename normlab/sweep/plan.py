@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab import naming
+from normlab.errors import UserError
 from normlab.sweep.jobs import Planned
 from normlab.sweep.table import cell, duration
 
@@ -30,7 +31,11 @@ class Pace(Protocol):
 
 
 def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Callable[[Any], Pace]) -> None:
-    """Print one row a job, and the sums over those that are to be trained. Times are of this machine, now."""
+    """Print one row a job, and the sums over those that are to be trained. Times are of this machine, now.
+
+    Raises:
+        UserError: a model does not fit in memory.
+    """
     known: dict[str, Pace] = {}
     knobs = naming.swept([job.config for job in planned])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
@@ -42,7 +47,7 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     seconds, size = 0.0, 0
     for job, standing in zip(planned, standings, strict=True):
         key = _key(job)
-        known[key] = known.get(key) or pace(job.settings)
+        known[key] = known.get(key) or _pace(job, knobs, pace)
         cost, todo = known[key], standing in ("new", "begun")
         seconds, size = seconds + todo * cost.seconds, size + todo * cost.size
         table.add_row(
@@ -60,6 +65,16 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
         Text(f"{len(planned)} jobs, {left} to train: about {duration(seconds)} one after another"), end=""
     )
     console.print(Text(f" on this machine as busy as it is now, up to {_bytes(size)} of disk"))
+
+
+def _pace(job: Planned, knobs: Sequence[str], pace: Callable[[Any], Pace]) -> Pace:
+    try:
+        return pace(job.settings)
+    except MemoryError:
+        which = " ".join(f"{knob}={cell(naming.knob(job.config, knob))}" for knob in knobs)
+        raise UserError(
+            f"{which or 'the model'}: does not fit in memory here; leave it out or make it smaller"
+        ) from None
 
 
 def _key(job: Planned) -> str:

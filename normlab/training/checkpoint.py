@@ -30,7 +30,7 @@ _SEAL_LENGTH = len(_SEAL) - len(b"%b") + 64
 
 
 class Cadence:
-    """When a checkpoint is due: every so many steps, and so many minutes by a clock that nobody sets."""
+    """When one is due: every so many steps, and so many minutes by a clock that nobody sets; or by neither."""
 
     def __init__(self, config: CheckpointConfig) -> None:
         self._every, self._last = config.every, time.monotonic()
@@ -38,7 +38,8 @@ class Cadence:
 
     def due(self, step: int) -> bool:
         now = time.monotonic()
-        if step % self._every and now - self._last < self._seconds:
+        by_steps = self._every is not None and step % self._every == 0
+        if not by_steps and now - self._last < self._seconds:
             return False
         self._last = now
         return True

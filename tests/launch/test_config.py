@@ -213,6 +213,7 @@ def test_lists_and_mappings_on_the_command_line_are_taken():
 
 
 _BAD = [
+    ("train.checkpoint.every=0", "must be 1 or more, or null for no checkpoint by steps, got 0"),
     (
         "placement.exceptions=[{wher: '1'}]",
         "placement.exceptions[0].wher: there is no such setting. Did you mean",

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 
 from normlab import groups, threads
-from normlab.launch import engines, launch
+from normlab.errors import ConfigError
+from normlab.launch import engines, launch, plugins
 from normlab.launch.codes import FAILED, REFUSED
 from normlab.sinks.run_directory import read_rows, read_summary
 
@@ -191,6 +193,56 @@ def test_a_launcher_that_is_not_installed_names_its_extra(fake, capsys, monkeypa
         f"error: hydra/launcher={launcher}: its package is not installed; pip install 'norml"
     )
     assert f"'normlab[{extra}]'" in err and list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["joblib", "n_jobs=0"], "n_jobs: must be 1 or more, or -1", marks=_JOBLIB),
+        pytest.param(["joblib", "batch_size=0"], "batch_size: must be 1 or more, got 0", marks=_JOBLIB),
+        pytest.param(
+            ["joblib", "njobs=2"], "njobs: there is no such setting. Did you mean 'hydra.l", marks=_JOBLIB
+        ),
+        pytest.param(["submitit_local", "timeout_min=0"], "timeout_min: must be 1", marks=_SUBMITIT),
+        pytest.param(
+            ["submitit_local", "n_jobs=2"], "the submitit_local launcher has no such", marks=_SUBMITIT
+        ),
+        pytest.param(
+            ["ray", "ray.remote.num_cpus=-1"],
+            "num_cpus: must be 0 or more, got -1",
+            marks=_needs("hydra_ray_launcher"),
+        ),
+        pytest.param(
+            ["ray", "ray.init.num_cpus=1", "hydra.launcher.ray.remote.num_cpus=2"],
+            "num_cpus: a job asks for 2, and Ray has 1 here",
+            marks=_needs("hydra_ray_launcher"),
+        ),
+    ],
+    ids=lambda given: given[-1] if isinstance(given, list) else None,
+)
+def test_values_with_which_a_launcher_cannot_work_are_refused_before_any_job(fake, capsys, words, message):
+    name, *settings = words
+    settings = [word if word.startswith("hydra.") else f"hydra.launcher.{word}" for word in settings]
+    assert launch(["-m", "seed=1,2", f"hydra/launcher={name}", *settings]) == REFUSED
+    out, err = capsys.readouterr()
+    assert err.startswith("error: hydra.launcher.") and message in err and err.count("\n") == 1
+    assert out == "" and list(Path().iterdir()) == []
+
+
+def test_a_share_that_ray_does_not_have_is_refused():
+    launcher = OmegaConf.create({"ray": {"remote": {"num_cpus": 4, "num_gpus": None}}})
+    plugins.check_share(launcher, {"CPU": 4.0, "GPU": 0.0})
+    with pytest.raises(ConfigError, match=r"ray.remote.num_cpus: a job asks for 4, and Ray has 2 here"):
+        plugins.check_share(launcher, {"CPU": 2.0, "GPU": 0.0})
+
+
+@pytest.mark.skipif(not find_spec("optuna"), reason="hydra_optuna_sweeper is not installed")
+@pytest.mark.parametrize("word", ["n_trials=0", "n_jobs=0", "max_failure_rate=2", "direction=up"])
+def test_values_with_which_optuna_cannot_work_are_refused(fake, capsys, word):
+    words = ["-m", "seed=1,2", "hydra/sweeper=optuna_tpe", f"hydra.sweeper.{word}"]
+    assert launch(words) == REFUSED
+    assert f"error: hydra.sweeper.{word.split('=')[0]}: " in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
 
 
 _FILES = [*groups.conf_dir().glob("hydra/launcher/*.yaml"), *groups.conf_dir().glob("hydra/sweeper/*.yaml")]

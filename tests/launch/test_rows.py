@@ -52,6 +52,11 @@ def test_rows_can_be_typed_and_a_zip_may_be_in_a_file(fake):
     assert [job[1::2] for job in jobs(fake)][2:] == [(2, 7), (3, 8)]
 
 
+def test_a_setting_beside_a_row_that_has_its_group_is_no_conflict(fake):
+    assert launch(["-m", "sweep.rows=[{norm: rmsnorm},{norm: layernorm}]", "norm.eps=1e-6"]) == OK
+    assert [(c.norm.name, c.norm.eps) for c, *_ in fake.ran] == [("rmsnorm", 1e-6), ("layernorm", 1e-6)]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -74,6 +79,26 @@ def test_rows_can_be_typed_and_a_zip_may_be_in_a_file(fake):
         (["-m", "sweep.rows=[{placement: prez},{depth: 3}]"], "Did you mean 'pre'"),
         (["-m", "sweep.rows=[{depth: x},{depth: 3}]"], "depth: must be a whole number"),
         (["-m", "sweep.rows=[{depth: 2},{depth: 2}]"], "the same job twice: depth=2"),
+        (
+            ["-m", "sweep.rows=3"],
+            "sweep.rows: must be a list of rows such as '[{depth: 4, optimizer.lr: 1e-3},",
+        ),
+        (
+            ["-m", "sweep.rows=[{depth: 2},{dept: 3}]"],
+            "error: sweep.rows: row 2: dept: there is no such setting. Did you mean 'depth'?",
+        ),
+        (["-m", "sweep.rows=[{model: {width: 8}}]"], "sweep.rows: row 1: model: an option is a name, not"),
+        (["-m", "sweep.rows=[{depth: 2},{sweep.retry: failed}]"], "row 2: sweep.retry: is for the whole"),
+        (
+            ["-m", "sweep.rows=[{depth: 3, seed: 1},{seed: 2}]", "depth=2"],
+            "error: sweep.rows: sets depth, and so does depth=2; leave one of them out\n",
+        ),
+        (["-m", "sweep.rows=[{seed: 1},{seed: 2}]", "seed=1,2"], "sets seed, and so does seed=1,2"),
+        (["-m", "sweep.rows=[{norm: rmsnorm},{depth: 2}]", "norm=dyt"], "sets norm, and so does norm=dyt"),
+        (
+            ["experiment=depth_of_post", "sweep.rows=[{depth: 1}]"],
+            "sets depth, and so does depth=2,4,8,12",
+        ),
         (["-m", "sweep.rows=[{depth: 2}]", "sweep.zip=[seed]", "seed=1,2"], "goes without sweep.rows"),
     ],
 )

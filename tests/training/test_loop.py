@@ -343,6 +343,13 @@ def test_minutes_bring_a_checkpoint_whatever_the_date_does(minutes, saved, small
     assert [step for step, _ in listener.saved] == saved
 
 
+@pytest.mark.parametrize(("every", "saved"), [(None, [6]), (4, [4, 6])])
+def test_without_a_cadence_there_is_a_checkpoint_at_the_end_alone(every, saved, small):
+    changes = {"train.checkpoint.every": every, "train.checkpoint.minutes": None, "train.eval_every": 6}
+    _, listener = trained(small(changes))
+    assert [step for step, _ in listener.saved] == saved
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on importing its compiler
 def test_compiled_model_gives_the_same_losses(small, monkeypatch):
     """Traced and differentiated as one graph; without the C++ step of the default backend, which is slow."""
