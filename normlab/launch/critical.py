@@ -48,7 +48,7 @@ def critical_lr(argv: Sequence[str]) -> Found:
     for place in dict(next(_rounds(found), {})):
         found.variants[place].stopped = "interrupted"
     if found.directory is not None:
-        sweep.write(found.directory, sweep.read_jobs(found.directory))
+        sweep.write(found.directory, sweep.read_jobs(found.directory), found.again)
     return found
 
 
@@ -79,7 +79,7 @@ def _try(
 ) -> None:
     """Train every seed of some variants, each at its rate, and note the outcomes."""
     trials = [[*job.overrides, f"{RATE}={rate!r}"] for place, rate in rates.items() for job in jobs[place]]
-    session = main.attempt(words, trials)
+    session = main.attempt(words, trials, found.again)
     found.directory = session.sweep
     done = iter(session.planned)
     for place, rate in rates.items():

@@ -1,7 +1,7 @@
 """Checks before the first step: every job's config is built and looked at before Hydra makes a folder."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,8 @@ class Session:
     dry: bool = False
     #: Jobs to run instead of those that the command's words make, each with all its words.
     trials: list[list[str]] = field(default_factory=list)
+    #: The command that goes on with the sweep in a folder.
+    again: Callable[[Path], str] | None = None
     #: Whether a launcher runs the jobs in processes of its own.
     spread: bool = False
     #: The words of each `row` of a zipped or listed sweep.
@@ -153,7 +155,7 @@ class Preflight(Callback):
                 config.hydra.runtime.choices["hydra/launcher"] != "basic",
             )
             stopping.forget(directory)
-            jobs = sum(found in ("new", "begun") for found in session.standings)
+            jobs = sum(found in standing.TO_TRAIN for found in session.standings)
             processes = [
                 config.train.processes,
                 *(job.config["train"]["processes"] for job in session.planned),
@@ -162,7 +164,8 @@ class Preflight(Callback):
             for place in (directory, *(job.directory for job in session.planned)):
                 session.watch(place)
             # From the start, so that `normlab sweep status` knows what is to come.
-            sweep.write(directory, sweep.read_jobs(directory, session.planned))
+            again = session.again(directory) if session.again else None
+            sweep.write(directory, sweep.read_jobs(directory, session.planned), again)
 
 
 @contextmanager

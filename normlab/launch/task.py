@@ -58,7 +58,7 @@ def train(config: DictConfig) -> float:
 def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
     """A sweep's job, unless it was done before, is being done or is not to be."""
     found = standing.standing(config, directory)
-    if found in ("new", "begun") and not standing.is_stopped(config, directory.parent):
+    if found in standing.TO_TRAIN and not standing.is_stopped(config, directory.parent):
         job = child.Task(
             config=config,
             directory=directory,

@@ -14,7 +14,17 @@ from normlab.sweep.table import cell, duration
 
 #: What a run's pace does not depend on, or is multiplied by afterwards.
 _SAME = ("seed", "warmup", "optimizer.lr", "schedule", "divergence", "tracker", "sweep")
-_TODO = {"finished": "done", "failed": "left", "running": "running", "begun": "go on", "new": "train"}
+_TODO = {
+    "finished": "done",
+    "failed": "left",
+    "running": "running",
+    "begun": "go on",
+    "again": "try again",
+    "new": "train",
+}
+_TRAINED = ("begun", "again", "new")
+#: Seconds that a sweep takes to start, whatever its jobs: it and its server import torch and Hydra.
+_START = 6.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -43,7 +53,7 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     for job, standing in zip(planned, standings, strict=True):
         key = _key(job)
         known[key] = known.get(key) or pace(job.settings)
-        cost, todo = known[key], standing in ("new", "begun")
+        cost, todo = known[key], standing in _TRAINED
         seconds, size = seconds + todo * cost.seconds, size + todo * cost.size
         table.add_row(
             *(cell(naming.knob(job.config, knob)) for knob in knobs),
@@ -55,11 +65,18 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
         )
     console = Console()
     console.print(table)
-    left = sum(standing in ("new", "begun") for standing in standings)
+    left = sum(standing in _TRAINED for standing in standings)
+    jobs = f"{len(planned)} job{'s' * (len(planned) != 1)}, {left} to train"
+    if not left:
+        console.print(Text(jobs))
+        return
+    order = " one after another" if left > 1 else ""
     console.print(
-        Text(f"{len(planned)} jobs, {left} to train: about {duration(seconds)} one after another"), end=""
+        Text(
+            f"{jobs}: about {duration(_START + seconds)}{order} on this machine as busy as it is now, "
+            f"up to {_bytes(size)} of disk"
+        )
     )
-    console.print(Text(f" on this machine as busy as it is now, up to {_bytes(size)} of disk"))
 
 
 def _key(job: Planned) -> str:
