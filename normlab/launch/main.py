@@ -209,7 +209,8 @@ def _again(words: flags.Words, directory: Path) -> str:
     typed = [word for word in words.overrides if not word.startswith(own)]
     if not any(word.startswith("hydra.sweep.dir=") for word in typed):
         typed.append(f"sweep.name={directory.name}")
-    return shlex.join(["normlab", "train", *words.flags, *typed])
+    flags = ["-m" if flag == "--multirun" else flag for flag in words.flags]
+    return shlex.join(["normlab", "train", *flags, *typed])
 
 
 def guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:

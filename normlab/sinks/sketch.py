@@ -185,8 +185,8 @@ def middle(text: str, room: int) -> str:
     """`text` with its middle left out where there is no room for it: the names of jobs differ at the end."""
     if len(text) <= room:
         return text
-    end = max(room - 1, 0) // 2
-    return f"{text[: max(room - 1 - end, 0)]}…{text[len(text) - end :]}"
+    end = max(room - 3, 0) // 2
+    return f"{text[: max(room - 3 - end, 0)]}...{text[len(text) - end :]}"
 
 
 def printable(text: str) -> str:
