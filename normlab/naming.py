@@ -21,6 +21,9 @@ ASIDE = (
     "train.parallel",
     "train.checkpoint",
 )
+#: In a slug what studies vary comes first, since the end may not fit; size, text and training come last.
+_FIRST = ("placement", "norm", "activation", "depth", "warmup", "optimizer", "seed", "init", "schedule")
+_LAST = ("model", "data", "train")
 #: Longest slug, so that a folder's name fits everywhere.
 _LONGEST = 80
 
@@ -57,11 +60,19 @@ def slug(config: Plain) -> str:
     A group's option is named where it is not the default one; of its settings, those that differ from that
     option's own. At most 80 characters: what does not fit is counted.
     """
-    items = [f"{_safe(key)}-{_safe(_text(value))}" for key, value in _differences(config)]
+    pairs = sorted(_differences(config), key=lambda pair: _rank(pair[0]))
+    items = [f"{_safe(key)}-{_safe(_text(value))}" for key, value in pairs]
     kept = len(items)
     while kept > 1 and len(_join(items, kept)) > _LONGEST:
         kept -= 1
     return _join(items, kept)[:_LONGEST] or "default"
+
+
+def _rank(key: str) -> tuple[int, bool]:
+    """Where a key stands in a slug: by its group, and a rate before the other settings of its optimizer."""
+    group = key.partition(".")[0]
+    order = [*_FIRST, "", *_LAST]
+    return order.index(group if group in order else ""), key not in (group, "optimizer.lr")
 
 
 def _join(items: Sequence[str], kept: int) -> str:

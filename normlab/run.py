@@ -266,6 +266,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         first_step=job.step,
         resumed=session.resumed,
         events=[event.record() for event in job.watch.events],
+        # The sweep tells it for all its jobs.
+        resume="" if sweep else f"{ranks.command()} resume",
     )
     console = ConsoleSink(plain=session.plain)
     files = RunDirectory(environment.describe(config, job.device))

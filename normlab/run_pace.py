@@ -19,11 +19,14 @@ from normlab.training.loop import take_step
 _STEPS, _COLD = 5, 2
 #: A forward pass, in steps.
 _FORWARD = 1 / 3
+#: Seconds of a job besides its steps, seen on two cores with the default model and with a tiny one: for its
+#: process, model and files; and for wandb's start, pictures and end.
+_BESIDE, _TRACKED = 1.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Of one run; `seconds` is training and evaluation, `size` what it leaves on disk, in bytes."""
+    """Of one job; `seconds` is all that its process takes, `size` what it leaves on disk, in bytes."""
 
     parameters: int
     seconds: float
@@ -58,10 +61,11 @@ def _pace(config: RunConfig) -> Pace:
     each = statistics.median(times[_COLD:])
     forwards = train.steps / train.eval_every * train.eval_batches
     rows = train.steps / train.log_every * len(json.dumps(row))
-    copies = 1 if config.tracker.mode == "disabled" else 2
+    tracked = config.tracker.mode != "disabled"
+    copies = 2 if tracked else 1
     return Pace(
         parameters=sum(job.layout.sizes.values()),
-        seconds=each * (train.steps + forwards * _FORWARD),
+        seconds=_BESIDE + tracked * _TRACKED + each * (train.steps + forwards * _FORWARD),
         size=round(train.checkpoint.keep * _state(job) + copies * rows),
     )
 

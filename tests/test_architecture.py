@@ -42,6 +42,7 @@ OWNERS = {
         "normlab.probe.session",
     ),
     "torch": (
+        "normlab.crew",
         "normlab.components",
         "normlab.model",
         "normlab.sites",

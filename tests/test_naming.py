@@ -36,6 +36,25 @@ def option(group, name):
         ({"optimizer": option("optimizer", "sgd")}, "optimizer-sgd"),
         ({"optimizer": option("optimizer", "sgd") | {"lr": 0.5}}, "optimizer-sgd_optimizer.lr-0.5"),
         ({"optimizer__betas": [0.9, 0.999]}, "optimizer.betas-0.9-0.999"),
+        (
+            {
+                "model__width": 16,
+                "seed": 3,
+                "optimizer__betas": [0, 1],
+                "optimizer__lr": 0.1,
+                "fault__step": 2,
+            },
+            "optimizer.lr-0.1_optimizer.betas-0-1_seed-3_fault.step-2_model.width-16",
+        ),
+        (
+            {
+                "train__steps": 9,
+                "model__width": 16,
+                "init__gain": 2.0,
+                "schedule": option("schedule", "cosine"),
+            },
+            "init.gain-2_schedule-cosine_model.width-16_train.steps-9",
+        ),
         ({"model__tie": True, "train__clip": 1.0}, "model.tie-true_train.clip-1"),
         ({"fault__kind": "lr_jump", "fault__step": 7}, "fault.kind-lr_jump_fault.step-7"),
         ({"init__embedding_std": 0.02}, "init.embedding_std-0.02"),

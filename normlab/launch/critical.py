@@ -15,12 +15,13 @@ from normlab import naming, sweep
 from normlab.analysis.quantities import measure
 from normlab.analysis.runs import load
 from normlab.errors import ConfigError
-from normlab.launch import main
+from normlab.launch import main, preflight
 from normlab.launch.codes import FAILED, OK
 from normlab.sweep import Planned
 from normlab.sweep.bisection import WORDS, CriticalConfig, Variant, next_rate
 
 RATE = "optimizer.lr"
+_RETRY = "sweep.retry="
 
 
 @dataclass(kw_only=True)
@@ -43,12 +44,18 @@ class Found:
 
 def critical_lr(argv: Sequence[str]) -> Found:
     """Find the largest stable rate of each variant that `normlab sweep critical-lr ARGV` means."""
-    found = Found(again=shlex.join(["normlab", "sweep", "critical-lr", *argv]))
+    typed = [word for word in argv if not word.startswith(_RETRY)]
+    found = Found(again=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
     found.code = main.guarded(lambda: _search(argv, found), argv)
     for place in dict(next(_rounds(found), {})):
         found.variants[place].stopped = "interrupted"
-    if found.directory is not None:
-        sweep.write(found.directory, sweep.read_jobs(found.directory))
+    if found.directory is not None and found.directory.is_dir():
+        jobs = sweep.read_jobs(found.directory)
+        sweep.write(found.directory, jobs, found.again)
+        if any(job.status == "failed" for job in jobs):
+            found.again += f" {_RETRY}failed"
+    else:  # a signal came before the first job began
+        found.directory = None
     return found
 
 
@@ -79,8 +86,10 @@ def _try(
 ) -> None:
     """Train every seed of some variants, each at its rate, and note the outcomes."""
     trials = [[*job.overrides, f"{RATE}={rate!r}"] for place, rate in rates.items() for job in jobs[place]]
-    session = main.attempt(words, trials)
-    found.directory = session.sweep
+    try:
+        session = main.attempt(words, trials, found.again)
+    finally:
+        found.directory = preflight.session.sweep
     if before := session.standings.count("finished"):
         print(f"  {before} finished before", flush=True)
     done = iter(session.planned)
@@ -117,7 +126,8 @@ def _own(argv: Sequence[str]) -> tuple[CriticalConfig, list[str]]:
         else:
             own[key.removeprefix("critical.")] = _number(key, value)
     if not any(word.startswith(("sweep.name=", "hydra.sweep.dir=")) for word in rest):
-        rest.append(f"sweep.name=critical-lr-{hashlib.sha256(repr(rest).encode()).hexdigest()[:8]}")
+        same = [word for word in rest if not word.startswith(_RETRY)]
+        rest.append(f"sweep.name=critical-lr-{hashlib.sha256(repr(same).encode()).hexdigest()[:8]}")
     return CriticalConfig(**own), rest
 
 

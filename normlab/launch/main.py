@@ -49,11 +49,12 @@ def _launch(argv: Sequence[str]) -> int:
         _check_ranks(words)
     except UserError as error:
         return _refuse(str(error))
-    code = _guarded(lambda: _hydra(words), words.overrides)
     session = preflight.session
+    session.again = lambda directory: _again(words, directory)
+    code = _guarded(lambda: _hydra(words), words.overrides)
     if session.sweep is not None and code != REFUSED:
         errors = {directory: messages.describe(error) for directory, error in session.failures.items()}
-        bad = sweep.finish(session.sweep, session.planned, errors, _again(words, session.sweep))
+        bad = sweep.finish(session.sweep, session.planned, errors, session.again(session.sweep))
         return code or (FAILED if bad else OK)
     if session.failures and code == OK:
         return REFUSED if all(isinstance(error, UserError) for error in session.failures.values()) else FAILED
@@ -87,13 +88,15 @@ def planned(argv: Sequence[str]) -> preflight.Session:
     return preflight.session
 
 
-def attempt(argv: Sequence[str], jobs: list[list[str]]) -> preflight.Session:
+def attempt(argv: Sequence[str], jobs: list[list[str]], again: str) -> preflight.Session:
     """Run these jobs, each given by all its words, as those of the sweep `normlab train -m ARGV`.
 
+    Args:
+        again: the command that goes on with the sweep.
     Raises:
         Interrupted: a signal ended one of them.
     """
-    preflight.session = preflight.Session(raw=preflight.session.raw, trials=jobs)
+    preflight.session = preflight.Session(raw=preflight.session.raw, trials=jobs, again=lambda _: again)
     with suppress(preflight.Dry):  # all are finished
         _hydra(_of_sweep(argv))
     return preflight.session
@@ -202,11 +205,13 @@ def _hydra(words: flags.Words) -> int:
 
 
 def _again(words: flags.Words, directory: Path) -> str:
-    """The command that goes on with a sweep: the same, with its folder."""
-    typed = [word for word in words.overrides if not word.startswith("sweep.name=")]
+    """The command that goes on with a sweep: the same, with its folder. What failed, it leaves."""
+    own = ("sweep.name=", "sweep.retry=")
+    typed = [word for word in words.overrides if not word.startswith(own)]
     if not any(word.startswith("hydra.sweep.dir=") for word in typed):
         typed.append(f"sweep.name={directory.name}")
-    return shlex.join(["normlab", "train", *words.flags, *typed])
+    flags = ["-m" if flag == "--multirun" else flag for flag in words.flags]
+    return shlex.join(["normlab", "train", *flags, *typed])
 
 
 def guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:

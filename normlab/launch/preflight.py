@@ -1,7 +1,7 @@
 """Checks before the first step: every job's config is built and looked at before Hydra makes a folder."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from normlab.sinks.run_directory import (
     SUMMARY,
     check_free,
 )
-from normlab.sweep import FILE, Planned
+from normlab.sweep import FILE, TO_TRAIN, Planned
 
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
@@ -64,6 +64,8 @@ class Session:
     dry: bool = False
     #: Jobs to run instead of those that the command's words make, each with all its words.
     trials: list[list[str]] = field(default_factory=list)
+    #: The command that goes on with the sweep in a folder.
+    again: Callable[[Path], str] | None = None
     #: Whether a launcher runs the jobs in processes of its own.
     spread: bool = False
     #: The words of each `row` of a zipped or listed sweep.
@@ -152,21 +154,22 @@ class Preflight(Callback):
             engines.start(config)
             if set(session.standings) - {"new"} and not session.trials:
                 print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
-            session.sweep, session.spread = (
-                directory,
-                config.hydra.runtime.choices["hydra/launcher"] != "basic",
-            )
-            stopping.forget(directory)
-            jobs = sum(found in ("new", "begun") for found in session.standings)
-            processes = [
-                config.train.processes,
-                *(job.config["train"]["processes"] for job in session.planned),
-            ]
-            engines.share_cores(config, jobs, max(processes))
-            for place in (directory, *(job.directory for job in session.planned)):
-                session.watch(place)
-            # From the start, so that `normlab sweep status` knows what is to come.
-            sweep.write(directory, sweep.read_jobs(directory, session.planned))
+            _begin(config, directory)
+
+
+def _begin(config: DictConfig, directory: Path) -> None:
+    """The sweep's folder, as Hydra and the jobs find it."""
+    session.sweep = directory
+    session.spread = config.hydra.runtime.choices["hydra/launcher"] != "basic"
+    stopping.forget(directory)
+    jobs = sum(found in TO_TRAIN for found in session.standings)
+    trains = [config.train, *(job.config["train"] for job in session.planned)]
+    engines.share_cores(config, jobs, max(train["processes"] for train in trains))
+    for place in (directory, *(job.directory for job in session.planned)):
+        session.watch(place)
+    # From the start, so that `normlab sweep status` knows what is to come.
+    again = session.again(directory) if session.again else None
+    sweep.write(directory, sweep.read_jobs(directory, session.planned), again)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from normlab.config import RunConfig
 from normlab.launch import stopping
 from normlab.resuming import check_own, check_same
 from normlab.sinks.run_directory import SUMMARY, has_begun
-from normlab.sweep import status_of
+from normlab.sweep import TO_TRAIN, status_of
 
 #: What Hydra writes into a sweep's folder when it begins.
 _BEGINNING = "multirun.yaml"
@@ -17,15 +17,18 @@ _WORDS = {
     "finished": "{} finished before",
     "failed": "{} failed before (sweep.retry=failed tries again)",
     "running": "{} being trained by another process",
+    "again": "{} failed before, tried again",
     "begun": "{} to go on with",
     "new": "{} new",
 }
 
 
 def standing(config: RunConfig, directory: Path) -> str:
-    """finished, failed (and not to be tried again), running (in another process), begun or new."""
+    """finished, failed (and left), again (failed, to be tried again), running (elsewhere), begun or new."""
     status = status_of(directory)
-    if status in ("finished", "running") or (status == "failed" and config.sweep.retry != "failed"):
+    if status == "failed" and config.sweep.retry == "failed":
+        return "again"
+    if status in ("finished", "running", "failed"):
         return status
     return "begun" if has_begun(directory) else "new"
 
@@ -39,7 +42,7 @@ def check(config: RunConfig, directory: Path) -> str:
     found = standing(config, directory)
     if found == "finished":
         check_own(config, directory)
-    elif found == "begun":
+    elif found in TO_TRAIN and has_begun(directory):
         check_same(config, directory)
     return found
 

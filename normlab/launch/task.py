@@ -19,6 +19,7 @@ from normlab.launch.codes import OK
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
 from normlab.sinks.run_directory import read_summary
+from normlab.sweep import TO_TRAIN
 
 log = logging.getLogger(__name__)
 resolvers.register()  # a worker process imports this module first
@@ -58,7 +59,7 @@ def train(config: DictConfig) -> float:
 def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
     """A sweep's job, unless it was done before, is being done or is not to be."""
     found = standing.standing(config, directory)
-    if found in ("new", "begun") and not standing.is_stopped(config, directory.parent):
+    if found in TO_TRAIN and not standing.is_stopped(config, directory.parent):
         job = child.Task(
             config=config,
             directory=directory,

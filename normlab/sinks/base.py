@@ -30,6 +30,8 @@ class Opening:
     resumed: bool = False
     #: The events up to `first_step`, of a run that goes on.
     events: Sequence[Mapping[str, Any]] = ()
+    #: The command that goes on with a stopped run, less its directory; empty where none is to be told.
+    resume: str = ""
 
 
 def event_key(event: Mapping[str, Any]) -> tuple[int, str, str]:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from normlab.sinks import sketch
 from normlab.sinks.base import Opening, Row, event_key
-from normlab.sinks.console_view import View, event_words
+from normlab.sinks.console_view import View, event_words, title
 from normlab.sinks.findings import findings
 from normlab.sinks.progress import Progress
 
@@ -141,13 +141,13 @@ def _summary_panel(run: Progress, summary: Mapping[str, Any], width: int) -> Pan
     table.add_column(overflow="fold")
     for name, value in _summary_rows(run, summary):
         table.add_row(name, value)
-    word = _outcome_word(summary)
+    word, width = _outcome_word(summary), min(width, 110)
     return Panel(
         table,
-        title=Text.assemble(("normlab ", "bold"), run.opening.name),
+        title=title(run, width),
         title_align="left",
         border_style=_COLOURS.get(word, "blue"),
-        width=min(width, 110),
+        width=width,
     )
 
 
@@ -233,6 +233,10 @@ def _where(run: Progress, summary: Mapping[str, Any]) -> Iterable[Text]:
         summary.get("outcome") != "stable" or not all(map(_is_over, run.events.values()))
     ):
         yield Text.assemble(("why: ", "dim"), f"normlab explain {shlex.quote(str(directory))}")
+    resume = run.opening.resume
+    # Without a step on file the run was not begun: there may not even be a config.
+    if resume and run.row and summary.get("status") in ("interrupted", "failed"):
+        yield Text.assemble(("to go on: ", "dim"), f"{resume} {shlex.quote(str(directory))}")
     known = summary.get("wandb") or {}
     if known.get("url"):
         yield Text.assemble(("wandb: ", "dim"), known["url"])

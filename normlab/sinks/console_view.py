@@ -50,11 +50,17 @@ class View:
             parts += [Text(), _last_event(events, width)]
         yield Panel(
             Group(*parts),
-            title=Text.assemble(("normlab ", "bold"), run.opening.name),
+            title=title(run, options.max_width),
             title_align="left",
             border_style="blue",
             width=options.max_width,
         )
+
+
+def title(run: Progress, width: int) -> Text:
+    """Of a panel that is so wide; its corners and the spaces beside the title take six columns."""
+    before = "normlab "
+    return Text.assemble((before, "bold"), sketch.middle(run.opening.name, width - 6 - len(before)))
 
 
 def _profiles(run: Progress, width: int) -> list[Profile]:

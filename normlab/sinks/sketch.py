@@ -181,6 +181,14 @@ def _braille(dots: int) -> str:
     return chr(0x2800 + dots) if dots else " "
 
 
+def middle(text: str, room: int) -> str:
+    """`text` with its middle left out where there is no room for it: the names of jobs differ at the end."""
+    if len(text) <= room:
+        return text
+    end = max(room - 3, 0) // 2
+    return f"{text[: max(room - 3 - end, 0)]}...{text[len(text) - end :]}"
+
+
 def printable(text: str) -> str:
     """`text` with `?` for each character that would move the cursor, colour the page or end the line."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

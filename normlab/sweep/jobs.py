@@ -24,6 +24,8 @@ from normlab.sinks.run_directory import (
 
 #: The table of a sweep.
 FILE = "sweep.json"
+#: What is to be trained, of what there can be to do for a job (`launch.standing`).
+TO_TRAIN = ("new", "begun", "again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ def read_jobs(
     """The planned jobs in their order, then those of `sweep.json`, then every other run in the folder."""
     errors = {path.absolute(): text for path, text in (failures or {}).items()}
     plans = {job.directory.absolute(): job for job in planned}
-    known = {(directory / str(record.get("dir"))).absolute(): record for record in _recorded(directory)}
+    known = {(directory / str(record.get("dir"))).absolute(): record for record in _records(directory)}
     found = sorted(path.parent.absolute() for path in directory.glob("*/summary.json"))
     jobs = [
         _read(path, plans.get(path), known.get(path, {}), errors.get(path))
@@ -101,12 +103,18 @@ def read_jobs(
     return [job for job in jobs if job.directory.is_dir() or job.status != "not started" or job.overrides]
 
 
-def _recorded(directory: Path) -> list[dict[str, Any]]:
+def recorded(directory: Path) -> dict[str, Any]:
+    """What `sweep.json` holds; empty where it cannot be read."""
     try:
         content = json.loads((directory / FILE).read_bytes())
-        return [record for record in content["jobs"] if isinstance(record, dict)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _records(directory: Path) -> list[dict[str, Any]]:
+    jobs = recorded(directory).get("jobs")
+    return [record for record in jobs if isinstance(record, dict)] if isinstance(jobs, list) else []
 
 
 def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> Job:

@@ -10,12 +10,21 @@ from rich.text import Text
 
 from normlab import naming
 from normlab.errors import UserError
-from normlab.sweep.jobs import Planned
+from normlab.sweep.jobs import TO_TRAIN, Planned
 from normlab.sweep.table import cell, duration
 
 #: What a run's pace does not depend on, or is multiplied by afterwards.
 _SAME = ("seed", "warmup", "optimizer.lr", "schedule", "divergence", "tracker", "sweep")
-_TODO = {"finished": "done", "failed": "left", "running": "running", "begun": "go on", "new": "train"}
+_TODO = {
+    "finished": "done",
+    "failed": "left",
+    "running": "running",
+    "begun": "go on",
+    "again": "try again",
+    "new": "train",
+}
+#: Seconds that a sweep takes to start, whatever its jobs: it and its server import torch and Hydra.
+_START = 6.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -48,7 +57,7 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     for job, standing in zip(planned, standings, strict=True):
         key = _key(job)
         known[key] = known.get(key) or _pace(job, knobs, pace)
-        cost, todo = known[key], standing in ("new", "begun")
+        cost, todo = known[key], standing in TO_TRAIN
         seconds, size = seconds + todo * cost.seconds, size + todo * cost.size
         table.add_row(
             *(cell(naming.knob(job.config, knob)) for knob in knobs),
@@ -60,11 +69,18 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
         )
     console = Console()
     console.print(table)
-    left = sum(standing in ("new", "begun") for standing in standings)
+    left = sum(standing in TO_TRAIN for standing in standings)
+    jobs = f"{len(planned)} job{'s' * (len(planned) != 1)}, {left} to train"
+    if not left:
+        console.print(Text(jobs))
+        return
+    order = " one after another" if left > 1 else ""
     console.print(
-        Text(f"{len(planned)} jobs, {left} to train: about {duration(seconds)} one after another"), end=""
+        Text(
+            f"{jobs}: about {duration(_START + seconds)}{order} on this machine as busy as it is now, "
+            f"up to {_bytes(size)} of disk"
+        )
     )
-    console.print(Text(f" on this machine as busy as it is now, up to {_bytes(size)} of disk"))
 
 
 def _pace(job: Planned, knobs: Sequence[str], pace: Callable[[Any], Pace]) -> Pace:

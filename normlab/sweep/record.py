@@ -7,7 +7,7 @@ from typing import Any
 from normlab import naming
 from normlab.disk import replace_file
 from normlab.sinks.run_directory import document
-from normlab.sweep.jobs import FILE, Job
+from normlab.sweep.jobs import FILE, Job, recorded
 
 #: What it has of each job's summary.
 _FIGURES = (
@@ -25,18 +25,30 @@ _FIGURES = (
 )
 
 
-def write(directory: Path, jobs: Sequence[Job]) -> Path:
-    """Replace `sweep.json` as a whole; a reader sees the old one or the new one."""
+def write(directory: Path, jobs: Sequence[Job], command: str | None = None) -> Path:
+    """Replace `sweep.json` as a whole; a reader sees the old one or the new one.
+
+    Args:
+        command: what goes on with the sweep; without it, what was recorded stays.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    replace_file(directory / FILE, document(content(directory, jobs)))
+    replace_file(directory / FILE, document(content(directory, jobs, command)))
     return directory / FILE
 
 
-def content(directory: Path, jobs: Sequence[Job]) -> dict[str, Any]:
+def content(directory: Path, jobs: Sequence[Job], command: str | None = None) -> dict[str, Any]:
     """What `sweep.json` holds."""
+    command = command or recorded_command(directory)
     names = swept(jobs)
     records = [_record(directory, job, names) for job in jobs]
-    return {"sweep": directory.name, "knobs": names, "jobs": records}
+    return {"sweep": directory.name, "command": command, "knobs": names, "jobs": records}
+
+
+def recorded_command(directory: Path) -> str | None:
+    """The command that goes on with the sweep; None where none is known, or the folder was renamed."""
+    told = recorded(directory)
+    command = told.get("command") if told.get("sweep") == directory.absolute().name else None
+    return command if isinstance(command, str) else None
 
 
 def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:

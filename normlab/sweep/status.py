@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.errors import RunDirectoryError
+from normlab.sinks import sketch
 from normlab.sinks.run_directory import plain
+from normlab.sweep.advice import reasons, way_on
 from normlab.sweep.jobs import FILE, Job, read_jobs
-from normlab.sweep.record import content, swept, values
+from normlab.sweep.record import content, recorded_command, swept, values
 from normlab.sweep.table import STYLES, cell, duration, outcome
 
 #: Seconds from one look to the next on a terminal, and how many looks may find no job running before the end.
@@ -36,15 +38,25 @@ def print_status(directory: Path, *, as_json: bool = False) -> None:
         return
     console = Console()
     if not console.is_terminal or not any(job.status == "running" for job in jobs):
-        console.print(view(directory, jobs))
+        console.print(view(directory, jobs, console.width))
+        _print_advice(console, directory, jobs)
         return
     idle = 0
-    with Live(view(directory, jobs), console=console, auto_refresh=False) as live:
+    with Live(view(directory, jobs, console.width), console=console, auto_refresh=False) as live:
         while idle < _IDLE and any(job.status in ("running", "not started") for job in jobs):
             time.sleep(_EVERY)
             jobs = _jobs(directory)
             idle = 0 if any(job.status == "running" for job in jobs) else idle + 1
-            live.update(view(directory, jobs), refresh=True)
+            live.update(view(directory, jobs, console.width), refresh=True)
+    _print_advice(console, directory, jobs)
+
+
+def _print_advice(console: Console, directory: Path, jobs: Sequence[Job]) -> None:
+    """Below the view, uncut, so that it can be copied whole; while jobs run there is nothing to do yet."""
+    over = not any(job.status == "running" for job in jobs)
+    lines = way_on(jobs, recorded_command(directory)) if over else ()
+    for line in (*reasons(jobs), *lines):
+        console.print(line, soft_wrap=True)
 
 
 def _jobs(directory: Path) -> list[Job]:
@@ -55,7 +67,7 @@ def _jobs(directory: Path) -> list[Job]:
     return jobs
 
 
-def view(directory: Path, jobs: Sequence[Job]) -> Group:
+def view(directory: Path, jobs: Sequence[Job], width: int = 80) -> Group:
     """Counts and time left, the jobs that run, the grid."""
     counts = Counter(job.status for job in jobs)
     left = eta(jobs)
@@ -63,15 +75,15 @@ def view(directory: Path, jobs: Sequence[Job]) -> Group:
     head.append(", ".join(f"{count} {status}" for status, count in counts.items()), style="not bold")
     if left is not None:
         head.append(f"; about {duration(left)} left", style="not bold")
-    running = [_running(job) for job in jobs if job.status == "running"]
+    running = [_running(job, width) for job in jobs if job.status == "running"]
     return Group(head, *running, grid(jobs))
 
 
-def _running(job: Job) -> Text:
+def _running(job: Job, width: int) -> Text:
     done, steps = job.summary.get("steps") or 0, _steps(job)
     pace = _left(job)
-    words = f"  {job.directory.name}  step {done}/{steps or '?'}"
-    return Text(words + (f"  {duration(pace)} left" if pace is not None else ""), style="cyan")
+    words = f"  step {done}/{steps or '?'}" + (f"  {duration(pace)} left" if pace is not None else "")
+    return Text(f"  {sketch.middle(job.directory.name, width - 2 - len(words))}{words}", style="cyan")
 
 
 def _steps(job: Job) -> int | None:

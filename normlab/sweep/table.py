@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from normlab.sinks import sketch
 from normlab.sweep.jobs import Job
 from normlab.sweep.record import swept, values
 
-#: The table from the fullest layout to the barest: whether with borders and whole keys, and the columns.
+#: The columns from the fullest table to the barest.
 _LAYOUTS = (
-    (True, ("outcome", "best loss", "final loss", "first event", "time")),
-    (False, ("outcome", "best", "final", "first event", "time")),
-    (False, ("outcome", "best", "final", "first event")),
-    (False, ("outcome", "final", "first event")),
-    (False, ("outcome", "final")),
+    ("outcome", "best", "final", "first event", "time"),
+    ("outcome", "best", "final", "first event"),
+    ("outcome", "final", "first event"),
+    ("outcome", "final"),
 )
 STYLES = {
     "stable": "green",
@@ -34,24 +34,24 @@ STYLES = {
 
 
 def table(jobs: Sequence[Job], width: int = 80) -> Table:
-    """One row a job: swept knobs, outcome, losses, first event, time; the fullest layout that fits."""
+    """One row a job: swept knobs, outcome, losses, first event, time; as many columns as fit."""
     ruler = Console(width=10_000)
-    for bordered, columns in _LAYOUTS:
-        result = _table(jobs, bordered, columns)
+    for columns in _LAYOUTS:
+        result = _table(jobs, columns)
         if ruler.measure(result).maximum <= width:
             break
+    if left_out := [column for column in _LAYOUTS[0] if column not in columns]:
+        result.caption, result.caption_justify = f"no room for: {', '.join(left_out)}", "left"
     return result
 
 
-def _table(jobs: Sequence[Job], bordered: bool, columns: Sequence[str]) -> Table:
+def _table(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
     knobs = swept(jobs)
     leaves = Counter(knob.rpartition(".")[2] for knob in knobs)
-    result = Table(header_style="bold")
-    if not bordered:
-        result.box, result.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for knob in knobs:
         leaf = knob.rpartition(".")[2]
-        result.add_column(knob if bordered or leaves[leaf] > 1 else leaf, overflow="fold")
+        result.add_column(knob if leaves[leaf] > 1 else leaf, overflow="fold")
     for column in columns:
         result.add_column(
             column, justify="left" if column in ("outcome", "first event") else "right", no_wrap=True
@@ -69,26 +69,27 @@ def outcome(job: Job) -> str:
 
 def _cells(job: Job) -> dict[str, str | Text]:
     word = outcome(job)
-    best, final = (cell(job.summary.get(f"loss/{name}"), 3) for name in ("best", "final"))
     return {
         "outcome": Text(word, style=STYLES.get(word, "bold red")),
-        "best loss": best,
-        "best": best,
-        "final loss": final,
-        "final": final,
+        "best": _loss(job.summary.get("loss/best")),
+        "final": _loss(job.summary.get("loss/final")),
         "first event": first_event(job.summary.get("first_event")),
         "time": duration(job.summary.get("seconds")),
     }
 
 
-def cell(value: Any, digits: int | None = None) -> str:
+def _loss(value: Any) -> str:
+    return sketch.fixed(value, 3) if isinstance(value, int | float) else "-"
+
+
+def cell(value: Any) -> str:
     """A value in a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.{digits}f}" if digits is not None else f"{value:.6g}"
+        return f"{value:.6g}"
     return str(value)
 
 

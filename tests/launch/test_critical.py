@@ -84,6 +84,34 @@ def test_an_interrupt_ends_it_and_the_same_command_goes_on(edge, monkeypatch):
     assert [config.seed for config, _ in edge.resumed] == [92] and len(edge.ran) == 4
 
 
+def test_an_interrupt_in_the_first_round_leaves_the_way_on_too(edge):
+    words = [f"seed={edge.INTERRUPTED}", "depth=2", *GRID]
+    done = CliRunner().invoke(app, ["sweep", "critical-lr", *words])
+    command = f"normlab sweep critical-lr {' '.join(words)}"
+    assert done.exit_code == 143 and "not at its end, interrupted" in done.stdout
+    assert done.stderr.splitlines()[-1] == f"to go on: {command}"
+    [path] = Path("outputs/sweeps").glob("*/sweep.json")
+    assert json.loads(path.read_text())["command"] == command
+
+
+def test_after_a_failure_the_way_on_tries_it_again_in_the_same_sweep(edge):
+    words = [f"seed={edge.FULL_DISK}", "depth=2", *GRID]
+    found = critical_lr(words)
+    assert found.code == FAILED and found.again.endswith(" critical.check=0 sweep.retry=failed")
+    again = critical_lr([*words, "sweep.retry=failed"])
+    assert again.directory == found.directory and again.again == found.again and len(edge.resumed) == 1
+
+
+def test_before_the_first_run_there_is_nothing_to_go_on_with(edge, monkeypatch, capsys):
+    def stop(config, directory, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edge, "run", stop)
+    found = critical_lr(["depth=2", *GRID])
+    assert found.code == 130 and found.directory is None
+    assert "interrupted before the first step" in capsys.readouterr().err
+
+
 def test_a_lost_run_leaves_its_variant_undecided_and_the_others_go_on(edge, capsys):
     found = critical_lr([f"sweep.rows=[{{depth: 2, seed: 0}},{{depth: 4, seed: {edge.LOST}}}]", *GRID])
     assert found.code == FAILED

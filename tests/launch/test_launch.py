@@ -195,8 +195,26 @@ def test_a_failed_job_is_tried_again_only_where_wanted(fake, capsys):
     out = capsys.readouterr().out
     assert "1 failed before (sweep.retry=failed tries again)" in out and "OSError: disk full" in out
     assert fake.resumed == []
-    assert launch(["-m", "sweep.name=s", "seed=1", "sweep.retry=failed"]) == OK
+    assert out.endswith("what failed:\nnormlab train -m seed=1 sweep.name=s sweep.retry=failed\n")
+    assert launch(["-m", "sweep.name=s", "seed=1,2", "sweep.retry=failed"]) == OK
+    assert "sweep s: 1 failed before, tried again, 1 new\n" in capsys.readouterr().out
     assert len(fake.resumed) == 1
+
+
+def test_the_command_that_goes_on_is_on_record_from_the_first_job_on(fake):
+    ran, seen = fake.run, []
+
+    def run(config, directory, **rest):
+        seen.append(json.loads((directory.parent / "sweep.json").read_text())["command"])
+        return ran(config, directory, **rest)
+
+    fake.run = run
+    words = ["-m", "sweep.name=s", "warmup=0", "seed=range(2)"]
+    assert launch([*words, "sweep.retry=failed"]) == OK
+    assert seen == ["normlab train -m warmup=0 'seed=range(2)' sweep.name=s"] * 2
+    assert launch(["-m", "seed=5"]) == OK and re.fullmatch(
+        r"normlab train -m seed=5 sweep\.name=[\d_-]+", seen[2]
+    )
 
 
 def test_a_job_that_another_process_trains_is_left_to_it(fake, capsys):
@@ -311,8 +329,8 @@ def test_an_interrupt_ends_the_sweep_with_its_table(fake, capsys):
     out = capsys.readouterr().out
     assert "1 interrupted, 1 not started" in out
     assert json.loads(Path("outputs/sweeps/s/sweep.json").read_text())["jobs"][0]["outcome"] is None
-    pattern = r"to go on with seed-92-[0-9a-f]{8}, seed-2-[0-9a-f]{8}: normlab train --multirun seed=92,2 "
-    assert re.search(pattern + r"sweep\.name=s\n", out)
+    told = "1 interrupted, 1 not started; the same command goes on:\n"
+    assert out.endswith(f"{told}normlab train -m seed=92,2 sweep.name=s\n")
 
 
 def test_a_signal_between_jobs_ends_the_sweep(fake, capsys):

@@ -272,7 +272,7 @@ def test_a_launcher_that_breaks_still_leaves_a_table(fake, capsys, monkeypatch):
     assert launch(["-m", "sweep.name=s", "seed=1,2"]) == FAILED
     out, err = capsys.readouterr()
     assert err == "error: the launcher stopped: RuntimeError: a worker was killed\n"
-    assert "sweep s: 2 not started" in out and "to go on with" in out
+    assert "sweep s: 2 not started" in out and "2 not started; the same command goes on:" in out
 
 
 @pytest.mark.filterwarnings("ignore")  # Optuna's own

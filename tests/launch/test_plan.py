@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from normlab.launch import launch, plan
-from normlab.launch.main import OK, REFUSED
+from normlab.launch.main import FAILED, OK, REFUSED
 
 WORDS = ["model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
 
@@ -31,6 +31,23 @@ def test_a_plan_tells_the_jobs_and_does_nothing(fake, monkeypatch, tmp_path, cap
     ]
     assert re.search(r"4 jobs, 3 to train: about \d.* one after another", out)
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_plan_counts_the_start_of_each_job_and_of_the_sweep(fake, monkeypatch, tmp_path, capsys):
+    words = [*WORDS, "depth=2", "train.steps=1", "tracker.mode=disabled", "train.threads=1", "sweep.name=s"]
+    assert launch(["-m", *words, f"seed={fake.FULL_DISK}"]) == FAILED
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert plan([*words, f"seed={fake.FULL_DISK},1", "sweep.retry=failed"]) == OK
+    out = capsys.readouterr().out
+    assert "try again" in out
+    seconds = float(re.search(r"2 jobs, 2 to train: about ([\d.]+) s one after another", out)[1])
+    assert 8 <= seconds < 12  # the steps of such a model take no time
+    assert plan([*words, "seed=1"]) == OK
+    assert re.search(r"1 job, 1 to train: about [\d.]+ s on this machine", capsys.readouterr().out)
+    assert plan([*words, f"seed={fake.FULL_DISK}"]) == OK
+    assert capsys.readouterr().out.endswith("1 job, 0 to train\n")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from normlab import ranks
 from normlab.launch import launch, resume
 from normlab.sinks.run_directory import read_rows, read_summary
 
@@ -143,6 +144,30 @@ def test_a_process_that_dies_ends_the_run_as_failed_with_a_checkpoint(here):
     assert code != 0 and summary["status"] == "failed", output
     assert "has lost another process of this run" in summary["error"]
     assert list((here / "run" / "checkpoints").glob("step_*.pt"))
+    assert "to go on: torchrun --nproc-per-node=2 -m normlab resume run\n" in output
+
+
+@pytest.mark.parametrize(
+    ("told", "command"),
+    [
+        ({}, "normlab"),
+        ({"WORLD_SIZE": "2"}, "normlab"),  # train.processes=2
+        (
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
+            "torchrun --nproc-per-node=2 -m normlab",
+        ),
+        (
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"},
+            "torchrun ... -m normlab",  # on two machines
+        ),
+    ],
+)
+def test_what_started_a_process_is_told_with_its_number_of_processes(monkeypatch, told, command):
+    for name in ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert ranks.command() == command
 
 
 def children(pid):

@@ -319,6 +319,41 @@ def test_a_stable_run_points_to_why_unless_it_only_spiked_and_came_back(opening_
 
 
 @pytest.mark.parametrize(
+    ("resume", "status", "steps", "shown"),
+    [
+        ("normlab resume", "interrupted", 1, True),
+        ("torchrun --nproc-per-node=2 -m normlab resume", "failed", 1, True),
+        ("normlab resume", "failed", 0, False),  # it failed before its first step
+        ("normlab resume", "finished", 1, False),
+        ("", "interrupted", 1, False),  # the sweep tells it
+    ],
+)
+def test_a_stopped_run_ends_with_the_command_that_goes_on(opening_of, made, resume, status, steps, shown):
+    console = pipe()
+    sink = ConsoleSink(console)
+    opening = opening_of(resume=resume)
+    sink.open(opening)
+    for step in range(steps):
+        sink.row(made.row(step))
+    sink.close(made.summary(status=status))
+    lines = [line for line in told(console).splitlines() if line.startswith("to go on: ")]
+    assert lines == [f"to go on: {resume} {opening.directory}"] * shown
+
+
+def test_a_long_name_is_cut_in_the_middle_so_that_its_hash_is_seen(opening_of, made):
+    name = "placement-post_" + "x" * 70 + "-f3c7407e"
+    run = Progress(opening_of(name=name), Clock())
+    console = pipe()
+    sink = ConsoleSink(console)
+    sink.open(opening_of(name=name))
+    sink.close(made.summary())
+    for text in (drawn(run), told(console)):
+        [line] = [line for line in text.splitlines() if line.startswith("╭")]
+        assert line.startswith("╭─ normlab placement-post_x") and line.endswith("-f3c7407e ─╮")
+        assert len(line) == 80 and line.count("...") == 1 and "…" not in line
+
+
+@pytest.mark.parametrize(
     ("summary", "words"),
     [
         ({"status": "interrupted", "outcome": "stable"}, "interrupted at step 10 of 30, stable so far"),

@@ -70,6 +70,13 @@ def test_the_view_says_what_runs_and_how_long(jobs, tmp_path):
     assert "r  step 100/300  40.0 s left" in text
 
 
+def test_the_name_of_a_running_job_is_cut_in_the_middle(jobs, tmp_path):
+    name = "placement-post_" + "x" * 70 + "-f3c7407e"
+    long = job(tmp_path, name, "running", None, 100, 20.0, depth=8, seed=1, warmup=0)
+    [line] = [line for line in lines(view(tmp_path, [*jobs[:5], long])) if "step 100" in line]
+    assert line.startswith("  placement-post_x") and "-f3c7407e  step 100/300  40.0 s left" in line
+
+
 def test_a_sweep_without_knobs_has_a_grid_of_one(jobs):
     assert ["stable"] in [line.split() for line in lines(grid(jobs[:1]))]
 
@@ -88,6 +95,30 @@ def test_status_reads_the_folder_whoever_writes_it(tmp_path, capsys):
     content = json.loads(capsys.readouterr().out)
     assert [each["status"] for each in content["jobs"]] == ["lost", "not started"]
     assert [each["knobs"]["seed"] for each in content["jobs"]] == [1, 2] and content["eta"] is None
+
+
+def test_status_tells_why_jobs_failed_and_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine"
+    for name, status in (("a", "failed"), ("b", "lost")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "summary.json").write_text(json.dumps({"status": status, "error": f"of {name}"}))
+    (folder / "a" / "train.log").touch()
+    command = "normlab train -m " + "seed=1,2 " * 12 + "sweep.name=mine"
+    write(folder, read_jobs(folder), command)
+    print_status(folder)
+    out = capsys.readouterr().out.splitlines()
+    assert out[-5:-2] == ["failed: a: of a", "  the trace is in mine/a/train.log", "lost: b: of b"]
+    assert out[-2].startswith("1 failed, 1 lost; ") and out[-1] == f"{command} sweep.retry=failed"
+    with hold(folder / "b"):  # while a job runs, the sweep goes on by itself
+        (folder / "b" / "summary.json").write_text('{"status": "running"}')
+        print_status(folder)
+        out = capsys.readouterr().out
+        assert "of a" in out and command not in out
+    print_status(folder, as_json=True)
+    assert json.loads(capsys.readouterr().out)["command"] == command
+    print_status(folder.rename(tmp_path / "other"))  # which the command would not find
+    assert command not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "why"), [("no", "no such folder"), ("empty", "no sweep.json in it")])

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 
 import pytest
 import yaml
@@ -110,11 +111,68 @@ def test_a_job_that_did_not_end_has_no_outcome(folder):
     assert outcomes == {"a": "stuck", "b": "nonfinite", "c": None, "d": None, "f": None}
 
 
-def test_jobs_that_have_not_ended_are_told_on_one_line(folder, capsys):
-    jobs = [Planned(directory=folder / f"x{n}", overrides=(f"seed={n}",)) for n in range(5)]
-    sweep.finish(folder, jobs, {}, "normlab train -m seed='range(5)'")
-    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("to go on")]
-    assert line == "to go on with x0, x1, x2 and 3 more: normlab train -m seed='range(5)'"
+AGAIN = "normlab train -m " + "placement=post,pre " * 5 + "sweep.name=mine"
+
+
+def test_the_command_that_goes_on_has_a_line_of_its_own_and_names_no_folder(folder, capsys):
+    (folder / "c" / "metrics.jsonl").unlink()
+    write_job(folder / "f", {"status": "interrupted"})
+    jobs = [Planned(directory=folder / name, overrides=(f"seed={name}",)) for name in ("c", "f", "x", "y")]
+    sweep.finish(folder, jobs, {}, AGAIN)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["1 interrupted, 1 lost, 2 not started; the same command goes on:", AGAIN]
+    sweep.finish(folder, planned(folder)[4:], {}, AGAIN)  # of this command's jobs none is left
+    assert AGAIN not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("d", "1 failed; sweep.retry=failed tries again what failed:"),
+        (
+            "dce",
+            "1 failed, 1 lost, 1 not started; sweep.retry=failed tries again what failed, and goes on with ",
+        ),
+    ],
+)
+def test_a_failure_comes_with_its_trace_and_the_command_that_tries_again(
+    folder, capsys, monkeypatch, names, told
+):
+    monkeypatch.chdir(folder.parent)
+    (folder / "d" / "train.log").touch()
+    jobs = [job for job in planned(folder) if job.directory.name in names]
+    sweep.finish(folder, jobs, {}, AGAIN)
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("failed: d: OSError: disk full")
+    assert lines[place + 1] == "  the trace is in mine/d/train.log"
+    assert lines[-2].startswith(told) and lines[-1] == f"{AGAIN} sweep.retry=failed"
+    (folder / "d" / "train.log").unlink()
+    sweep.finish(folder, jobs, {}, AGAIN)
+    assert "train.log" not in capsys.readouterr().out
+
+
+def test_of_many_failures_some_are_told_and_the_others_counted(folder, capsys):
+    for n in range(7):
+        write_job(folder / f"x{n}", {"status": "failed", "error": "OSError: disk full"})
+    sweep.finish(folder, [], {}, AGAIN)
+    out = capsys.readouterr().out
+    assert out.count("OSError") == 4 and "and 4 more, in sweep.json\n" in out  # c was lost
+
+
+def test_sweep_json_keeps_the_command_where_none_is_given(folder):
+    def told():
+        return json.loads((folder / sweep.FILE).read_text())["command"]
+
+    sweep.write(folder, sweep.read_jobs(folder))
+    assert told() is None
+    sweep.write(folder, sweep.read_jobs(folder), AGAIN)
+    sweep.write(folder, sweep.read_jobs(folder))
+    assert told() == AGAIN
+    sweep.write(folder, sweep.read_jobs(folder), "another")
+    assert told() == "another"
+    (folder / sweep.FILE).write_text("[]")
+    sweep.write(folder, sweep.read_jobs(folder))
+    assert told() is None
 
 
 def render(jobs, width):
@@ -125,15 +183,23 @@ def render(jobs, width):
 
 
 def test_the_table_has_a_row_a_job(folder):
-    text = render(sweep.read_jobs(folder, planned(folder)), 120)
-    lines = [line.replace("┃", "│").split("│")[1:-1] for line in text.splitlines()]
-    rows = [[cell.strip() for cell in line] for line in lines if line]
-    header = ["placement", "warmup", "outcome", "best loss", "final loss", "first event", "time"]
-    assert rows[0] == header
+    write_job(folder / "f", finished("exploded", 37971624.8), warmup=40)
+    jobs = sweep.read_jobs(folder, planned(folder))
+    text = render(jobs, 120)
+    rows = [re.split(r"  +", line.strip()) for line in text.splitlines()]
+    assert rows[1] == ["placement", "warmup", "outcome", "best", "final", "first event", "time"]
     assert ["post", "0", "stuck", "2.251", "3.149", "plateau @ 171", "27.4 s"] in rows
-    assert ["pre", "10", "nonfinite", "2.251", "nan", "-", "11 m 40 s"] in rows
+    assert ["pre", "10", "nonfinite", "2.251", "NaN", "-", "11 m 40 s"] in rows
     assert ["pre", "20", "lost", "-", "-", "-", "1.5 s"] in rows
     assert ["-", "0", "not started", "-", "-", "-", "-"] in rows
+    assert ["pre", "40", "exploded", "2.251", "3.7972e+07", "-", "27.4 s"] in rows
+    assert render(jobs, 80) == text
+
+
+def test_the_table_says_what_it_has_no_room_for(folder):
+    text = render(sweep.read_jobs(folder, planned(folder)), 66)
+    assert "no room for: time" in text and " best " in text.splitlines()[1]
+    assert "no room" not in render(sweep.read_jobs(folder), 80)
 
 
 @pytest.mark.parametrize("knobs", range(1, 8))
