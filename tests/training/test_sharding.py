@@ -2,6 +2,7 @@
 
 import pytest
 
+from normlab import run as composition
 from normlab.errors import ConfigError
 from normlab.instruments import build_instruments
 from normlab.launch import compose
@@ -51,3 +52,9 @@ def test_what_reads_whole_parameters_is_left_out_and_said():
     # One process has all of them, whatever it is called.
     assert build_instruments(config, model).left_out == ()
     assert OwnPasses(config).when["ablation"] == "end"
+
+
+def test_one_process_is_told_that_it_shares_nothing(small, tmp_path, capsys):
+    composition.run(small({"train.parallel": "fsdp"}), tmp_path / "run", plain=True)
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("train.parallel=fsdp: one process shares nothing") == 1
