@@ -64,8 +64,8 @@ def test_the_study_on_the_page_on_configs_runs(fake):
     assert launch(command.split()[1:]) == OK
     assert [(c.placement.name, c.warmup, c.optimizer.lr, c.seed) for c, *_ in fake.ran] == [
         (*row, seed)
-        for row in [("post", 100, 2.5e-3), ("post", 0, 1e-3), ("pre", 0, 2.5e-3)]
         for seed in (0, 1)
+        for row in [("post", 100, 2.5e-3), ("post", 0, 1e-3), ("pre", 0, 2.5e-3)]
     ]
 
 
