@@ -209,7 +209,15 @@ def probe(
     raise typer.Exit(run_probe([*flags, *(words or [])], out, as_json=as_json))
 
 
-@app.command()
+def _show_resume_help(wanted: bool) -> None:
+    if wanted:
+        from normlab.pages_runs import resume_page
+
+        draw(resume_page())
+        raise typer.Exit
+
+
+@app.command(add_help_option=False)
 def resume(
     run_dir: Annotated[
         Path, typer.Argument(metavar="RUN_DIR", help="The run's folder, for instance outputs/runs/...")
@@ -218,6 +226,9 @@ def resume(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="What is to change, for instance train.steps=600"),
     ] = None,
+    help_: Annotated[
+        bool, typer.Option("--help", "-h", is_eager=True, callback=_show_resume_help, hidden=True)
+    ] = False,
 ) -> None:
     """Continue a run from its last checkpoint, as if it had never stopped."""
     from normlab.launch import resume as resume_run

@@ -12,7 +12,25 @@ import typer
 from normlab.cli_page import draw
 from normlab.errors import UserError
 
-app = typer.Typer(rich_markup_mode="rich", no_args_is_help=True)
+app = typer.Typer(rich_markup_mode="rich")
+
+
+def _show_help(wanted: bool) -> None:
+    if wanted:
+        from normlab.pages_runs import sweep_page
+
+        draw(sweep_page())
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, add_help_option=False)
+def _sweep(
+    context: typer.Context,
+    help_: Annotated[
+        bool, typer.Option("--help", "-h", is_eager=True, callback=_show_help, hidden=True)
+    ] = False,
+) -> None:
+    _show_help(context.invoked_subcommand is None)
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:

@@ -74,7 +74,20 @@ def _file(group: str, option: str, path: Path) -> Entry:
     source = next((line.removeprefix("Source: ") for line in comments if line.startswith("Source: ")), "")
     if group == "data":
         source = f"huggingface.co/datasets/{groups.values(group)[option]['name']}"
-    return Entry(name=option, meaning=next(iter(comments), ""), source=source)
+    return Entry(name=option, meaning=_heading(path), source=source)
+
+
+def _heading(path: Path) -> str:
+    """The first paragraph of a YAML file's comments, up to its source."""
+    lines: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if line.startswith("# @"):
+            continue
+        if not line.startswith("#") or not text or text.startswith(("Source: ", "Departures: ")):
+            break
+        lines.append(text)
+    return " ".join(lines)
 
 
 def _comments(path: Path) -> list[str]:

@@ -289,6 +289,7 @@ _SWEEPS: tuple[Line, ...] = (
     ("'seed=range(8)'", "a range: 0 to 7"),
     ("'placement=glob(p*)'", "the options of a group by a pattern; glob(*) is every one"),
     ("sweep.zip=[depth,seed]", "lists of these keys go together, first with first, not crossed"),
+    ("sweep.rows=[{...},{...}]", "settings that go together, a job a row: conf/README.md has a study so"),
     ("sweep.name=NAME", "the folder outputs/sweeps/NAME, else the time; run again, it goes on"),
     ("sweep.retry=failed", "tries failed jobs again too; lost and interrupted ones always are"),
     ("sweep.fail_fast=true", "start no further job once one has failed or was lost"),

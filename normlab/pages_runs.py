@@ -135,3 +135,79 @@ def report_page() -> Page:
         ),
         closing="Runs that were cut short are drawn as far as they go. Exit code: 0 done, 2 bad input.",
     )
+
+
+def resume_page() -> Page:
+    """`normlab resume --help`."""
+    return Page(
+        usage="normlab resume RUN_DIR [KEY=VALUE] ...",
+        summary="Continue a run from its last checkpoint, as if it had never stopped: after Ctrl-C, a kill "
+        "or a crash of the machine, or for more steps.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    ("normlab resume outputs/runs/2026-...", "Up to the steps it was to have"),
+                    ("normlab resume outputs/runs/2026-... train.steps=600", "For longer"),
+                    (
+                        "torchrun --nproc-per-node=2 -m normlab resume outputs/runs/2026-...",
+                        "On several processes, however many there were before",
+                    ),
+                ),
+            ),
+            Panel(
+                title="What may change",
+                lines=(
+                    ("train.steps", "more of them; a schedule that ends with the last is laid out anew"),
+                    ("train.checkpoint.KEY", "every, minutes, keep"),
+                    ("train.threads, device", "the machine; so train.processes and train.parallel"),
+                    ("tracker.KEY", "wandb"),
+                ),
+            ),
+        ),
+        closing="A job of a sweep goes on with the command of the sweep. "
+        "Exit code: 0 done, 1 it failed, 2 bad input, 130 or 143 interrupted.",
+    )
+
+
+def sweep_page() -> Page:
+    """`normlab sweep --help`."""
+    return Page(
+        usage="normlab sweep COMMAND ...",
+        summary="Plan a sweep, see how far one has come, or search for critical learning rates. "
+        "normlab train -m runs a sweep.",
+        panels=(
+            Panel(
+                title="Examples",
+                stacked=True,
+                lines=(
+                    (
+                        "normlab sweep plan placement=post,pre depth=4,8 sweep.name=mine",
+                        "What there is to do: jobs, parameters, time, disk; nothing is trained",
+                    ),
+                    (
+                        "normlab train -m placement=post,pre depth=4,8 sweep.name=mine",
+                        "Do it; the same command again goes on where it stopped",
+                    ),
+                    ("normlab sweep status outputs/sweeps/mine", "How far it is, while it runs or later"),
+                    (
+                        "normlab sweep critical-lr placement=post,pre depth=4,8",
+                        "The largest rate at which each of them trains",
+                    ),
+                ),
+            ),
+            Panel(
+                title="Commands: normlab sweep COMMAND --help",
+                lines=(
+                    ("plan", "What normlab train -m with these words would do and cost"),
+                    (
+                        "status DIR",
+                        "Jobs, time left, outcomes; on a terminal it goes on while the sweep does",
+                    ),
+                    ("critical-lr", "The largest learning rate at which each variant trains, by bisection"),
+                ),
+            ),
+        ),
+        closing="normlab train --help tells how sweeps are typed.",
+    )

@@ -10,7 +10,7 @@ import torch
 
 from normlab.config import RunConfig
 from normlab.data import load_corpus
-from normlab.describe import counts
+from normlab.model import GPT
 from normlab.run import build, pick_device
 from normlab.training.job import Job
 from normlab.training.loop import take_step
@@ -74,7 +74,8 @@ def _check_room(config: RunConfig, vocab: int) -> None:
     """Linux promises more memory than there is, and kills the process that takes it."""
     if pick_device(config.train.device).type != "cpu":
         return
-    weights = sum(each.nbytes for each in counts.build(config, vocab, "meta").parameters())
+    with torch.device("meta"):
+        weights = sum(each.nbytes for each in GPT(config, vocab).parameters())
     if 2 * weights > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         raise MemoryError("weights and gradients are more than there is")
 

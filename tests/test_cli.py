@@ -93,7 +93,9 @@ def test_every_setting_that_the_train_page_names_is_there():
 
 
 def test_other_commands_have_help(run):
-    assert "RUN_DIR" in run("resume", "--help").stdout
+    assert "normlab resume outputs/runs/2026-... train.steps=600" in run("resume", "--help").stdout
+    helped = [run("sweep", "--help").stdout, run("sweep", "-h").stdout, run("sweep").stdout]
+    assert "normlab sweep status outputs/sweeps/mine" in helped[0] and len(set(helped)) == 1
     assert "--json" in run("list", "-h").stdout
 
 

@@ -91,3 +91,13 @@ def test_a_group_is_as_good_as_its_table(word, table, capsys):
 def test_an_unknown_table_gets_the_nearest():
     with pytest.raises(UserError, match=r"no table 'placments'\. Did you mean 'placements'"):
         listing.print_list("placments", as_json=False)
+
+
+def test_the_question_of_a_study_is_told_to_its_end(capsys):
+    for entry in as_json(capsys, "experiments"):
+        assert (
+            entry["meaning"].count("(") == entry["meaning"].count(")") and "normlab" not in entry["meaning"]
+        )
+        assert "?" in entry["meaning"]
+    [norms] = [entry for entry in as_json(capsys, "experiments") if entry["name"] == "norm_types"]
+    assert norms["meaning"].endswith("Zhu et al. 2025, DyT, arXiv 2503.10622)")

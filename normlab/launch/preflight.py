@@ -194,8 +194,9 @@ def _hydra_config(config: DictConfig) -> Iterator[None]:
 
 
 def _check_single(config: RunConfig) -> None:
+    makes = "goes with -m, which makes a sweep; in a file of yours, hydra: {mode: MULTIRUN} does"
     for key in ("zip", "rows"):
-        require(not getattr(config.sweep, key), f"sweep.{key}", "goes with -m, which makes a sweep")
+        require(not getattr(config.sweep, key), f"sweep.{key}", makes)
 
 
 def _check(config: RunConfig) -> None:

@@ -30,7 +30,7 @@ _SEAL_LENGTH = len(_SEAL) - len(b"%b") + 64
 
 
 class Cadence:
-    """When one is due: every so many steps, and so many minutes by a clock that nobody sets; or by neither."""
+    """When one is due: every so many steps, so many minutes by a clock that nobody sets, or neither."""
 
     def __init__(self, config: CheckpointConfig) -> None:
         self._every, self._last = config.every, time.monotonic()

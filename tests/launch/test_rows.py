@@ -1,9 +1,11 @@
 """Zipped and listed sweeps, with a stand-in for the training."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from normlab import groups
 from normlab.launch import launch
 from normlab.launch.main import OK, REFUSED
 
@@ -52,6 +54,21 @@ def test_rows_can_be_typed_and_a_zip_may_be_in_a_file(fake):
     assert [job[1::2] for job in jobs(fake)][2:] == [(2, 7), (3, 8)]
 
 
+def test_the_study_on_the_page_on_configs_runs(fake):
+    text = (groups.conf_dir() / "README.md").read_text()
+    [(file, study)] = re.findall(r"`(mine/experiment/\w+\.yaml)`[^`]*```yaml\n(.*?)```", text, re.DOTALL)
+    Path(file).parent.mkdir(parents=True)
+    Path(file).write_text(study)
+    own = text.split("## Your own study")[1].split("\n## ")[0]
+    command = re.findall(r"`normlab (train --config-dir mine .*?)`", own)[0]
+    assert launch(command.split()[1:]) == OK
+    assert [(c.placement.name, c.warmup, c.optimizer.lr, c.seed) for c, *_ in fake.ran] == [
+        (*row, seed)
+        for seed in (0, 1)
+        for row in [("post", 100, 2.5e-3), ("post", 0, 1e-3), ("pre", 0, 2.5e-3)]
+    ]
+
+
 def test_a_setting_beside_a_row_that_has_its_group_is_no_conflict(fake):
     assert launch(["-m", "sweep.rows=[{norm: rmsnorm},{norm: layernorm}]", "norm.eps=1e-6"]) == OK
     assert [(c.norm.name, c.norm.eps) for c, *_ in fake.ran] == [("rmsnorm", 1e-6), ("layernorm", 1e-6)]
@@ -66,7 +83,10 @@ def test_a_setting_beside_a_row_that_has_its_group_is_no_conflict(fake):
         ),
         (["-m", "sweep.zip=[depth,seed]", "depth=2,3"], "sweep.zip: seed has no values; give it a list"),
         (["-m", "sweep.zip=[depth]", "depth=2"], "sweep.zip: depth has one value, depth=2"),
-        (["sweep.zip=[depth]", "depth=2"], "sweep.zip: goes with -m"),
+        (
+            ["sweep.zip=[depth]", "depth=2"],
+            "sweep.zip: goes with -m, which makes a sweep; in a file of yours, hydra: {mode: MULTIRUN} does",
+        ),
         (
             ["-m", "sweep.zip=[seed]", "seed=range(0)"],
             "sweep.zip: there is no job to run: there are no values of seed",

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from normlab import run as composition
 from normlab.errors import ConfigError
 from normlab.instruments import build_instruments
 from normlab.launch import compose
@@ -88,3 +89,9 @@ dist.destroy_process_group()
 def test_every_optimizer_steps_parts_as_it_steps_the_whole():
     done = subprocess.run([sys.executable, "-c", _STEPS, *SMALL], capture_output=True, text=True, check=False)
     assert done.stdout == "adam\nsgd\nlion\n", done.stderr
+
+
+def test_one_process_is_told_that_it_shares_nothing(small, tmp_path, capsys):
+    composition.run(small({"train.parallel": "fsdp"}), tmp_path / "run", plain=True)
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("train.parallel=fsdp: one process shares nothing") == 1
