@@ -17,6 +17,7 @@ from normlab import groups, ranks, sweep
 from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, stopping, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
+from normlab.launch.folders import check_directory
 from normlab.launch.load import from_plain, load_config
 from normlab.launch.signals import (
     Interrupted,
@@ -158,7 +159,7 @@ def _probe(argv: Sequence[str], directory: Path | None, as_json: bool) -> int:
     folder = words.value("--config-dir")
     plan = probe_plan.plan(words.overrides, Path(folder) if folder else None)
     directory = directory or probe_plan.default_directory(plan, datetime.now())
-    preflight.check_directory(directory)
+    check_directory(directory)
     stopped_by = import_probe().run(plan, directory, as_json=as_json)
     return OK if stopped_by is None else SIGNALLED + int(stopped_by)
 

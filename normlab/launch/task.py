@@ -16,6 +16,7 @@ from normlab.config import RunConfig
 from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import child, messages, preflight, resolvers, standing
 from normlab.launch.codes import OK
+from normlab.launch.folders import remove_unstarted
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
 from normlab.sinks.run_directory import read_summary
@@ -90,13 +91,9 @@ def _note(error: Exception, directory: Path) -> None:
     before = preflight.session.before.get(directory, frozenset())
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
-        preflight.remove_unstarted(directory, before)
+        remove_unstarted(directory, before)
         return
-    if (
-        isinstance(error, OSError)
-        and messages.is_full(error)
-        and preflight.remove_unstarted(directory, before)
-    ):
+    if isinstance(error, OSError) and messages.is_full(error) and remove_unstarted(directory, before):
         print(f"error: {messages.of_disk(error, directory)}", file=sys.stderr)
         return
     log.error("the run failed", exc_info=error)

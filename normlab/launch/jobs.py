@@ -1,0 +1,146 @@
+"""The jobs of a sweep: each composed, checked and placed before any begins."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # its splitting has no public name
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from normlab import naming
+from normlab.config import RunConfig
+from normlab.errors import ConfigError, RunDirectoryError, UserError
+from normlab.launch import messages, rows, standing
+from normlab.launch.folders import check_parent
+from normlab.launch.schema import to_run_config
+from normlab.launch.signals import import_run
+from normlab.sweep import Planned
+
+#: How many different problems of a sweep's jobs are shown, and jobs of each.
+_SHOWN = 5
+_TWICE = "the same job twice"
+
+
+def check_whole(config: DictConfig) -> None:
+    """Check the settings of the whole sweep, which no job has for itself."""
+    for override in _overrides(config):
+        key = override.key_or_group
+        if key.startswith("sweep.") and override.is_sweep_override():
+            raise ConfigError(key, f"is for the whole sweep, which has one; {override.input_line} gives more")
+    naming.check_sweep_name(config.sweep.name)
+    OmegaConf.to_object(config.sweep)
+
+
+def check_jobs(
+    config: DictConfig, directory: Path, options: Sequence[rows.Words]
+) -> tuple[list[Planned], list[str]]:
+    """The jobs of a sweep in `directory`, each composed and checked, and what there is to do for each.
+
+    Args:
+        options: the rows of a zipped or listed sweep.
+    Raises:
+        UserError: some cannot run; tells which, and why.
+    """
+    jobs = _jobs(config)
+    planned: list[Planned] = []
+    standings: list[str] = []
+    problems: dict[str, list[str]] = {}
+    built: list[tuple[RunConfig, str]] = []
+    for number, overrides in enumerate(jobs):
+        spelt = rows.spelt(overrides, options)
+        words = " ".join(spelt)
+        try:
+            run_config, folder = _compose_job(config, directory, overrides, number)
+            _check_twins(folder, spelt, planned)
+            check_parent(folder)
+            planned.append(Planned(directory=folder, overrides=tuple(spelt), settings=run_config))
+            built.append((run_config, words))
+        except (*messages.KNOWN, ValueError) as error:
+            if not messages.is_known(error):
+                raise
+            problems.setdefault(messages.explain(error, spelt), []).append(words)
+    for (run_config, words), job in zip(built, planned, strict=True) if not problems else []:
+        try:
+            import_run().check(run_config)
+            standings.append(standing.check(run_config, job.directory))
+        except UserError as error:
+            problems.setdefault(messages.explain(error, words.split()), []).append(words)
+    if problems:
+        raise UserError(_report(problems, len(jobs)))
+    return planned, standings
+
+
+def _jobs(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job, split as BasicSweeper will."""
+    overrides = _overrides(config)
+    for override in overrides:
+        if override.is_interval_sweep():
+            key = override.key_or_group
+            problem = (
+                f"only Optuna draws from an interval: hydra/sweeper=optuna_tpe; or list values, {key}=A,B"
+            )
+            raise ConfigError(key, problem)
+    batches = BasicSweeper.split_arguments(overrides, None)
+    jobs = [list(job) for batch in batches for job in batch]
+    if not jobs:
+        empty = [each.input_line for each in overrides if each.is_sweep_override()]
+        raise ConfigError("sweep", f"there is no job to run: nothing matches {' '.join(map(str, empty))}")
+    return jobs
+
+
+def _overrides(config: DictConfig) -> list[Override]:
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    return parser.parse_overrides([*params, *config.hydra.overrides.task])
+
+
+def _compose_job(
+    config: DictConfig, directory: Path, overrides: list[str], number: int
+) -> tuple[RunConfig, Path]:
+    job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    with open_dict(job):
+        job.hydra.job.id = job.hydra.job.num = number
+    run_config = to_run_config(job)
+    with hydra_config(job):
+        return run_config, directory / str(OmegaConf.select(job, "hydra.sweep.subdir"))
+
+
+@contextmanager
+def hydra_config(config: DictConfig) -> Iterator[None]:
+    """`${hydra:...}` means this config, as it will when Hydra runs the job."""
+    holder: Any = HydraConfig.instance()
+    before, holder.cfg = holder.cfg, config
+    try:
+        yield
+    finally:
+        holder.cfg = before
+
+
+def _check_twins(folder: Path, overrides: Sequence[str], planned: Sequence[Planned]) -> None:
+    for other in planned:
+        if other.directory == folder and list(other.overrides) == list(overrides):
+            raise RunDirectoryError(f"{_TWICE}: {' '.join(overrides)}")
+        if other.directory == folder:
+            raise RunDirectoryError(
+                f"two jobs would share the folder {folder.name}; the other is {' '.join(other.overrides)}"
+            )
+
+
+def _report(problems: dict[str, list[str]], jobs: int) -> str:
+    if jobs == 1:
+        return next(iter(problems))
+    if all(problem.startswith(_TWICE) for problem in problems):
+        return "\n".join(problems)
+    bad = sum(map(len, problems.values()))
+    lines = [f"{bad} of {jobs} jobs cannot run, so none was started:"]
+    for problem, where in list(problems.items())[:_SHOWN]:
+        lines += [f"  {line}" for line in problem.splitlines()]
+        lines += [f"    in {words}" for words in where[:_SHOWN]]
+        lines += [f"    and in {len(where) - _SHOWN} more"] if len(where) > _SHOWN else []
+    lines += [f"  and {len(problems) - _SHOWN} other problems"] if len(problems) > _SHOWN else []
+    return "\n".join(lines)
