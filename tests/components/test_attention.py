@@ -5,7 +5,8 @@ import torch
 
 from normlab.components.attention import Attention
 from normlab.components.positions import Rotary, alibi, alibi_slopes, sinusoids
-from normlab.config import ConfigError, ModelConfig, SublayerConfig
+from normlab.config import ModelConfig, SublayerConfig
+from normlab.errors import ConfigError
 from normlab.model import GPT
 
 CONFIG = ModelConfig(width=16, heads=2, context=8)

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from normlab import ranks
-from normlab.launch import launch, resume
+from normlab.errors import ConfigError
+from normlab.launch import compose, launch, resume
+from normlab.run import check_model
 from normlab.sinks.run_directory import read_rows, read_summary
 
 SMALL = [
@@ -120,14 +122,26 @@ def test_a_checkpoint_is_whole_whoever_wrote_it(here):
 def test_what_cannot_be_shared_is_refused_once_and_leaves_nothing(here):
     for words, told in (
         (["train.batch_size=3"], "train.batch_size: 3 does not divide into 2 processes"),
-        (["train.processes=4"], "train.processes: torchrun has started 2; leave it at 1"),
-        (["depth=x"], "depth: must be a whole number"),
-        (["train.parallel=fsdp", "norm=dyt"], "train.parallel: fsdp cannot share out a single number"),
         (["-m", "seed=0,1"], "torchrun trains one run"),
     ):
         code, output = done(torchrun(here, "train", *SMALL, *words))
         assert code != 0 and output.count("error: ") == 1 and told in output, output
         assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train.batch_size=3"], "train.batch_size: 3 does not divide into 2 processes"),
+        (["train.processes=4"], "train.processes: torchrun has started 2; leave it at 1"),
+        (["train.parallel=fsdp", "norm=dyt"], "train.parallel: fsdp cannot share out a single number"),
+    ],
+)
+def test_the_model_and_the_batch_must_suit_the_processes(monkeypatch, words, told):
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    with pytest.raises(ConfigError) as refusal:
+        check_model(compose([*SMALL, *words]))
+    assert str(refusal.value).startswith(told)
 
 
 def test_a_process_that_dies_ends_the_run_as_failed_with_a_checkpoint(here):
