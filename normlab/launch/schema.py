@@ -15,6 +15,9 @@ from normlab.errors import ConfigError
 
 def register() -> None:
     """Put the schema and every row of every table into Hydra's ConfigStore; twice is as good as once."""
+    # Hydra copies all of it for every config that it composes, and each node once more when it is read:
+    # half of the time that a job of a sweep takes to compose.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     store = ConfigStore.instance()
     store.store(name="schema", node=open_run())
     for name, group in groups.GROUPS.items():
