@@ -27,6 +27,14 @@ from normlab.tables.schedules import SCHEDULES
 #: Test processes share the cores; two threads each would wait for one another. Torch has not begun yet.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: Files of tests that take long: they come first, so that no process waits for another's at the end.
+LONG = ("test_readme.py", "test_child.py", "test_ranks.py", "test_sweep_faults.py", "test_launchers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 TABLES: dict[str, Any] = {
     "norm": NORMS,
     "placement": PLACEMENTS,

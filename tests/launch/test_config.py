@@ -1,10 +1,13 @@
 """From words and files to a RunConfig: `compose`, `load_config`, `to_run_config`."""
 
+import copy
 import dataclasses
 import re
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from normlab import groups, laws
 from normlab.config import RunConfig
@@ -379,3 +382,13 @@ def test_the_page_on_configs_has_placements_that_are_what_it_says(tmp_path):
         for layer in (1, 2, 3, 4)
     ]
     assert posts == [[True, True], [False, False], [False, False], [False, False]]
+
+
+def test_composing_leaves_the_store_of_options_as_it_was():
+    """Hydra is kept from copying it each time."""
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    before = OmegaConf.to_yaml(store.load("norm/rmsnorm.yaml").node)
+    assert compose(["norm=rmsnorm", "norm.eps=0.5"]).norm.eps == 0.5
+    assert OmegaConf.to_yaml(store.load("norm/rmsnorm.yaml").node) == before
+    assert compose(["norm=rmsnorm"]).norm.eps == 1e-5
