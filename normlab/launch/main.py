@@ -211,8 +211,8 @@ def _again(words: flags.Words, directory: Path) -> str:
     typed = [word for word in words.overrides if not word.startswith(own)]
     if not any(word.startswith("hydra.sweep.dir=") for word in typed):
         typed.append(f"sweep.name={directory.name}")
-    flags = ["-m" if flag == "--multirun" else flag for flag in words.flags]
-    return shlex.join(["normlab", "train", *flags, *typed])
+    given = ["-m" if flag == "--multirun" else flag for flag in words.flags]
+    return shlex.join(["normlab", "train", *given, *typed])
 
 
 def guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
