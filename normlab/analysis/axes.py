@@ -56,7 +56,7 @@ def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
 
 
 def sensitivity(study: Study) -> Sheet:
-    """LR sensitivity (Wortsman 2309.14322), S = mean over rates of [min(loss, loss at init) - best loss].
+    """LR sensitivity (Wortsman 2309.14322), S = mean over rates of [min(loss, ln V) - best loss].
 
     The loss is the final validation loss, the best one the lowest over the same seed's rates. A seed counts
     if it ran at every rate. The critical rate is the largest one below which, it included, at least `STABLE`
@@ -96,7 +96,7 @@ def sensitivity(study: Study) -> Sheet:
     return Sheet(
         name="sensitivity",
         title="Learning rate",
-        caption="S: mean over the rates of min(final val loss, loss at initialization) - lowest over the "
+        caption="S: mean over the rates of min(final val loss, ln V) - lowest over the "
         f"rates, nats (Wortsman 2309.14322). critical rate: the largest at and below which {STABLE:.0%} of "
         "the seeds train. ± half of Student's 95 % interval over n seeds",
         columns=[*study.knob_columns(without=[RATE]), *columns],

@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -14,8 +13,9 @@ from normlab.stability import DIVERGED, UNTRAINED
 from normlab.summary import SPAN
 
 CAP = (
-    "a loss counts as at most the run's loss at initialization, and as just that where it is not finite or "
-    "the run stopped before its last step (Wortsman 2309.14322): such runs are marked *, none is dropped"
+    "a loss counts as at most ln V, that of a uniform guess at the text's tokens, and as just that where it "
+    "is not finite or the run stopped before its last step (as in Wortsman 2309.14322, but one cap for all: "
+    "a run's own loss at initialization differs by placement): such runs are marked *, none is dropped"
 )
 
 
@@ -27,12 +27,14 @@ class Facts:
         # All of them take long to parse, and only the way to a target needs them.
         self.rows = run.read_ends(SPAN) if target is None else run.read_rows()
 
-    @cached_property
-    def start(self) -> float | None:
-        """The loss at initialization; where that is not finite or not on record, ln V."""
-        first = self.rows[0] if self.rows and self.rows[0]["step"] == 0 else {}
-        loss = first.get("loss", math.nan)
-        return loss if math.isfinite(loss) else self.floor("uniform")
+    @property
+    def cap(self) -> float | None:
+        """What a loss counts as at most: ln V, a uniform guess; None where the floors are not on record.
+
+        Not the run's own loss at initialization: that is 5.5 without a norm before the head and 6.0 with one,
+        so that of two variants that both diverge one would be the better.
+        """
+        return self.floor("uniform")
 
     @property
     def stopped(self) -> bool:
@@ -42,9 +44,9 @@ class Facts:
 
     @property
     def capped(self) -> bool:
-        """Whether the loss at the end is the one at initialization, by the rule `CAP`."""
+        """Whether the loss at the end is not one that was measured, by the rule `CAP`."""
         final = self.figure("val/final")
-        return self.stopped or (final is not None and not (final <= (self.start or math.inf)))
+        return self.stopped or (final is not None and not (final <= (self.cap or math.inf)))
 
     def figure(self, key: str) -> float | None:
         """A number of the summary, which may be NaN; None where it has none."""
@@ -57,14 +59,14 @@ class Facts:
 
     def at_end(self, key: str) -> float | None:
         """A loss at the end, by the rule `CAP`."""
-        return self.start if self.stopped else self.at_best(key)
+        return self.cap if self.stopped else self.at_best(key)
 
     def at_best(self, key: str) -> float | None:
         """A loss, by the rule `CAP` but for runs that stopped: what was reached was reached."""
         loss = self.figure(key)
-        if loss is None or self.start is None:
+        if loss is None or self.cap is None:
             return loss if loss is not None and math.isfinite(loss) else None
-        return min(loss, self.start) if math.isfinite(loss) else self.start
+        return min(loss, self.cap) if math.isfinite(loss) else self.cap
 
     def excess(self, floor: str) -> float | None:
         """Final validation loss less an entropy of the text."""
@@ -209,7 +211,7 @@ class Figures:
     """A run's figures by quantity, None where it has none."""
 
     values: dict[str, float | None]
-    #: Whether its final loss is the one at initialization.
+    #: Whether its final loss is the cap: see `CAP`.
     capped: bool
     outcome: str
 

@@ -110,13 +110,14 @@ def test_some_unmatched_seeds_are_left_out_and_said(sweep, compared):
         (2.5, {"outcome": "nonfinite", "steps": 12}, 12),
     ],
 )
-def test_a_diverged_run_counts_with_its_loss_at_initialization(
-    tmp_path, write, compared, loss, summary, steps
+@pytest.mark.parametrize("start", [5.2, 6.0, math.nan])
+def test_a_diverged_run_counts_with_ln_v_wherever_its_loss_began(
+    tmp_path, write, compared, loss, summary, steps, start
 ):
-    write(tmp_path / "a", loss, summary=summary, steps=steps, start=6.0)
+    write(tmp_path / "a", loss, summary=summary, steps=steps, start=start)
     write(tmp_path / "b", 2.0, seed=1)
     found = compared(tmp_path)
-    assert found["loss"][0]["val/final"]["value"] == pytest.approx((6.0 + 2.0) / 2)
+    assert found["loss"][0]["val/final"]["value"] == pytest.approx((5.5 + 2.0) / 2)
     assert (found["loss"][0]["val/final"]["n"], found["loss"][0]["val/final"]["capped"]) == (2, 1)
     assert any("Wortsman" in note for note in found["notes"])
     assert found["outcomes"][0]["diverged"] == 0.5
@@ -125,11 +126,6 @@ def test_a_diverged_run_counts_with_its_loss_at_initialization(
 def test_what_a_run_reached_before_it_stopped_was_reached(tmp_path, write, compared):
     write(tmp_path / "a", 2.5, summary={"outcome": "nonfinite", "steps": 12}, steps=12)
     assert compared(tmp_path)["loss"][0]["val/best"]["value"] == 2.5
-
-
-def test_a_first_loss_that_is_not_finite_is_ln_v(tmp_path, write, compared):
-    write(tmp_path / "a", "NaN", start=math.nan)
-    assert compared(tmp_path)["loss"][0]["val/final"]["value"] == 5.5
 
 
 def test_outcomes_are_counted_and_tested(tmp_path, write, compared):
@@ -263,8 +259,8 @@ def rates(tmp_path, write):
 def test_sensitivity_to_the_rate_is_wortsmans(rates, compared):
     found = by(compared(rates)["sensitivity"], "placement")
     assert found["pre"]["sensitivity"]["value"] == pytest.approx((0.3 + 0 + 0.1) / 3)
-    # What is not finite counts as the loss at initialization, 6: for seed 0, then for seed 1.
-    expected = [((2.9 - 2.7) + 0 + (6 - 2.7 - shift)) / 3 for shift in (0, 0.1)]
+    # What is not finite counts as ln V, 5.5: for seed 0, then for seed 1.
+    expected = [((2.9 - 2.7) + 0 + (5.5 - 2.7 - shift)) / 3 for shift in (0, 0.1)]
     assert found["post"]["sensitivity"]["value"] == pytest.approx(sum(expected) / 2)
     assert found["post"]["sensitivity"]["n"] == 2
     assert (found["pre"]["best_rate"], found["pre"]["best_loss"]["value"]) == (1e-2, pytest.approx(2.55))

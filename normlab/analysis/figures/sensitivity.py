@@ -31,8 +31,8 @@ _SPARE, _NEAR = 0.08, 0.4
 
 
 class Point(NamedTuple):
-    """A variant at one value: its runs' final validation losses, and how many of them are the loss at
-    initialization because the run diverged."""
+    """A variant at one value: its runs' final validation losses, and how many of them are ln V
+    because the run diverged."""
 
     value: float
     losses: Sequence[float]
@@ -67,8 +67,8 @@ def sensitivity_curves(
     title: str = "",
     kind: str = "range",
 ) -> "Figure":
-    """Means over seeds with their band, each run a dot; a run that diverged counts as its loss at
-    initialization, and its point has a ring."""
+    """Means over seeds with their band, each run a dot; a run that diverged counts as ln V,
+    and its point has a ring."""
     figure = new_figure(title)
     axes = figure.add_subplot()
     entries: dict[str, Any] = {}
@@ -135,5 +135,5 @@ def _signs(curves: Sequence[Sensitivity], kind: str) -> dict[str, Any]:
         signs[BANDS[kind]] = Patch(color="#AAAAAA", alpha=0.5)
     if any(point.capped for point in points):
         look = {"marker": "o", "color": "black", "fillstyle": "none", "markersize": 8, "linestyle": ""}
-        signs["a run diverged: counts as its loss at initialization"] = Line2D([], [], **look)  # type: ignore[arg-type]
+        signs["a run diverged: counts as ln V, a uniform guess"] = Line2D([], [], **look)  # type: ignore[arg-type]
     return signs
