@@ -108,17 +108,20 @@ class OneStream(nn.Module):
 
 
 class TwoStreams(nn.Module):
-    """Where there are two: x_0 = embedding, y_0 = rho * x_0, out = x + N(y) (ResiDual, 2304.14802)."""
+    """Where there are two: x_0 = N_first(e), y_0 = rho * e, out = N_joint(x + N(y)), e the embedding.
 
-    def __init__(self, rho: float) -> None:
+    ResiDual (2304.14802) has neither N_first nor N_joint, SiameseNorm (2602.08064) has both.
+    """
+
+    def __init__(self, rho: float, first_norm: nn.Module, joint_norm: nn.Module) -> None:
         super().__init__()
-        self.rho = rho
+        self.rho, self.first_norm, self.joint_norm = rho, first_norm, joint_norm
 
     def start(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
-        return x_BTD, self.rho * x_BTD
+        return cast(Tensor, self.first_norm(x_BTD)), self.rho * x_BTD
 
     def end(self, norm: nn.Module, x_BTD: Tensor, y_BTD: Tensor | None) -> Tensor:
-        return x_BTD + cast(Tensor, norm(y_BTD))
+        return cast(Tensor, self.joint_norm(x_BTD + norm(y_BTD)))
 
 
 def once(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -130,6 +133,19 @@ def again(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | N
     """As `once`, with only the streams kept: the layer runs again for its backward pass (1604.06174)."""
     passed = checkpoint(layer, *streams, use_reentrant=False)
     return cast(tuple[Tensor, Tensor | None], passed)
+
+
+def build_streams(config: RunConfig) -> OneStream | TwoStreams:
+    """How the streams begin and end."""
+    placement, width = config.placement, config.model.width
+    if not placement.second_stream:
+        return OneStream()
+    first, joint = (norm_maker(config, site) for site in ("embedding", "final"))
+    return TwoStreams(
+        laws.value(placement.second_scale, _at(config)),
+        first_norm=first(width) if placement.first_norm else nn.Identity(),
+        joint_norm=joint(width) if placement.joint_norm else nn.Identity(),
+    )
 
 
 def build_carry(config: RunConfig) -> nn.Module:
@@ -173,8 +189,7 @@ class GPT(nn.Module):
         norm = norm_maker(config, "final")
         self.final_norm = norm(model.width) if config.placement.final_norm else nn.Identity()
         self.head_shift = shift(config.placement.scalar_biases)
-        rho = laws.value(config.placement.second_scale, _at(config))
-        self.streams = TwoStreams(rho) if config.placement.second_stream else OneStream()
+        self.streams = build_streams(config)
         self.head = nn.Linear(model.width, vocab, bias=model.head_bias)
         gain = config.placement.head_gain
         self.head_gain = HeadGain(vocab, model.width) if gain else nn.Identity()
@@ -288,6 +303,8 @@ def site(parameter: str) -> tuple[str, str]:
     biases and what an activation learns).
     """
     match = re.match(r"layers\.(\d+)\.(attn|ffn)\.(.*)$", parameter)
+    if parameter.startswith("streams."):
+        return _ENDS[parameter.split(".")[1]], ""
     if not match:
         return re.sub("_(gain|shift)$", "", parameter.split(".")[0]), ""
     place, rest = f"layer_{int(match[1]):02d}", match[3]
@@ -299,3 +316,7 @@ def site(parameter: str) -> tuple[str, str]:
             return place, "norm" if kind.endswith("norm") else "scale"
         return place, f"{match[2]}.{kind}"
     return place, "norm" if "norm" in rest else "scale"
+
+
+#: Where the norms of two streams' ends are reported.
+_ENDS = {"first_norm": "embedding", "joint_norm": "final_norm"}

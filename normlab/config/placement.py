@@ -41,8 +41,12 @@ class PlacementConfig(SublayerConfig, _Named):
     final_norm: bool = False
     #: Carry a second stream y' = y + rho * f beside x, and end with x + N(y).
     second_stream: bool = False
-    #: rho, a law of depth; the second stream starts as rho times the first.
+    #: rho, a law of depth; the second stream starts as rho times the embedding.
     second_scale: str = "1"
+    #: With a second stream: a norm on the embedding where the first stream starts, and not the second.
+    first_norm: bool = False
+    #: With a second stream: a norm of their sum at the end, N(x + N(y)).
+    joint_norm: bool = False
     #: Set the learned skip_scale from the variances that a first batch gives (Admin).
     profile: bool = False
     #: How matrices are kept: `free`, `sigma_reparam` (in the blocks, gamma / sigma(W) * W), or `unit`
@@ -89,6 +93,12 @@ class PlacementConfig(SublayerConfig, _Named):
             "placement.second_scale",
             "is rho of the second stream; set placement.second_stream=true",
         )
+        for name in ("first_norm", "joint_norm"):
+            require(
+                self.second_stream or not getattr(self, name),
+                f"placement.{name}",
+                "is for two streams; set placement.second_stream=true",
+            )
 
     def _check_parameters_are_used(self) -> None:
         used = {name for _, law in self._laws() for name in laws.names(law)}

@@ -30,6 +30,8 @@ _ORDER = (
     *("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.mix", "attn.out", "ffn.in", "ffn.out", "norm", "scale"),
     *("final norm", "head"),
 )
+#: What the parts of the place `embedding` are called; others keep their names.
+_EMBEDDING = {"tokens": "embedding", "norm": "embedding norm", "first_norm": "embedding norm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +150,7 @@ def _parts(model: GPT, name: str, parameter: Tensor) -> Iterator[tuple[str, int]
     place, kind = site(name)
     if place == "embedding":
         yield (
-            {"tokens": "embedding", "norm": "embedding norm"}.get(second := name.split(".")[1], second),
+            _EMBEDDING.get(second := name.split(".")[1], second),
             (parameter.numel()),
         )
     elif kind == "attn.qkv" and parameter.ndim:

@@ -224,11 +224,14 @@ def ends(config: RunConfig) -> Equations:
     start += {"learned": " + P[t]", "sinusoidal": " + sin/cos[t]"}.get(model.positions, "")
     start = f"N({start})" if placement.embedding_norm else start
     lines = [f"x_0 = {start}"]
+    if placement.first_norm:
+        lines = [f"e = {start}", "x_0 = N(e)"]
     final = "N(x)" if placement.final_norm else "x"
     final = f"({final} + c)" if placement.scalar_biases else final
     if placement.second_stream:
-        lines.append(f"y_0 = {_times(_number_text(rho(config)), 'x_0')}")
-        final = "(x + N(y))"
+        first = "e" if placement.first_norm else "x_0"
+        lines.append(f"y_0 = {_times(_number_text(rho(config)), first)}")
+        final = "N(x + N(y))" if placement.joint_norm else "(x + N(y))"
     head = "E" if model.tie else "W_head"
     logits = _times("s_token" if placement.head_gain else "", f"{head} {final}")
     logits = _times(out_scale, logits)

@@ -66,7 +66,7 @@ def _learned(record: SublayerConfig, place: int) -> list[tuple[str, int]]:
 
 def norms(config: PlacementConfig, depth: int) -> int:
     """Norm modules on the stream and in the branches of a whole model."""
-    total = config.embedding_norm + config.final_norm
+    total = config.embedding_norm + config.final_norm + config.first_norm + config.joint_norm
     for layer in range(1, depth + 1):
         for place in (0, 1):
             total += _norms(config, laws.variables(depth, 64, layer, place), place)

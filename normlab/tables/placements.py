@@ -304,11 +304,29 @@ PLACEMENTS: dict[str, PlacementRow] = table(
     ),
     PlacementRow(
         config=PlacementConfig(
-            name="siamese", norm_post=True, reads="both", second_stream=True, final_norm=True
+            name="siamese",
+            norm_in=True,
+            norm_post=True,
+            reads="both",
+            branch_scale=ScaleConfig(value="(2*layer)**(-1/2)"),
+            second_stream=True,
+            first_norm=True,
+            final_norm=True,
+            joint_norm=True,
         ),
-        meaning="SiameseNorm: a post and a pre stream side by side; branches read the sum of both",
-        equation="o = f(x + N_y(y)), x' = N_x(x + o), y' = y + o, out = x + N(y)",
-        source="Li et al. 2026, arXiv 2602.08064",
+        meaning="SiameseNorm: a post and a pre stream side by side; branches read a norm of both, and the "
+        "post stream takes less of the upper ones. As the released models have it",
+        equation="o = f(N_in(x + N_y(y))), x' = N_x(x + o / sqrt(2 l)), y' = y + o, x_0 = N_x(y_0), "
+        "out = N_f(x + N_y(y))",
+        source="Li et al. 2026, arXiv 2602.08064; Qwen-Applications/SiameseNorm",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="siamese_bare", norm_post=True, reads="both", second_stream=True, final_norm=True
+        ),
+        meaning="siamese without its norm before the branch, its factor and its last norm: not the method",
+        equation="o = f(x + N_y(y)), x' = N_x(x + o), y' = y + o, out = x + N_y(y)",
+        source="the two streams of Li et al. 2026, arXiv 2602.08064, by themselves",
     ),
     PlacementRow(
         config=PlacementConfig(

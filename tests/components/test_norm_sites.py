@@ -29,6 +29,7 @@ def test_a_slope_is_that_of_its_site(norm, placement, small):
     """Norms inside a branch, of queries and keys too, are of that branch's site."""
     by_site, named = slopes(small(SLOPES, norm=norm, placement=placement))
     wanted = {"attn": 0.8, "ffn": 0.2, "final_norm": 0.3, "embedding.norm": 0.5}
+    wanted |= {"streams.first_norm": 0.5, "streams.joint_norm": 0.3}
     assert by_site == pytest.approx({place: wanted[place] for place in by_site})
     assert {"attn", "ffn", "final_norm"} <= by_site.keys()
     assert all(

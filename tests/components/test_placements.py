@@ -166,6 +166,12 @@ def residual_dual(x, f, n, at):
 
 
 def siamese(x, f, n, at):
+    o = f(n.norm_in(x + n.read.norm(at.y)))
+    at.y = at.y + o
+    return n.norm_post(x + o / math.sqrt(2 * at.layer))
+
+
+def siamese_bare(x, f, n, at):
     o = f(x + n.read.norm(at.y))
     at.y = at.y + o
     return n.norm_post(x + o)
@@ -203,7 +209,7 @@ HOOKS = {
     "fixup": ({"biases": True}, {"biases": True}),
     "sigma_reparam": ({"linear": "sigma"}, {"linear": "sigma"}),
 }
-TWO = {"residual_dual", "siamese"}
+TWO = {"residual_dual", "siamese", "siamese_bare"}
 EMBEDDING_NORM = {"peri", "pre_embnorm"}
 NO_FINAL_NORM = {
     "post",
@@ -250,7 +256,8 @@ NORMS = {
     "ngpt": (6, 0),
     "gpas": (2, 1),
     "residual_dual": (2, 1),
-    "siamese": (4, 1),
+    "siamese": (6, 3),
+    "siamese_bare": (4, 1),
     "hybridnorm_star": (4, 2),  # one more in the first block
 }
 
@@ -281,6 +288,7 @@ def test_placement_equals_its_equation(name, small):
     x = model.embedding.positions(model.embedding.tokens(ids))
     x = model.embedding.norm(x) if name in EMBEDDING_NORM else x
     hooks, y = HOOKS.get(name, ({}, {})), x
+    x = model.streams.first_norm(x) if name == "siamese" else x
     for layer, block in enumerate(model.layers, 1):
         at = SimpleNamespace(layer=layer, start=x, block=block, y=y)
         for kind, branch, inside in zip(("attn", "ffn"), (attention, feed_forward), hooks, strict=True):
@@ -288,6 +296,7 @@ def test_placement_equals_its_equation(name, small):
             x = EQUATIONS[name](x, partial(branch, sub.branch, **inside), sub, at)
         y = at.y
     x = x if name in NO_FINAL_NORM else x + model.final_norm(y) if name in TWO else model.final_norm(x)
+    x = model.streams.joint_norm(x) if name == "siamese" else x
     x = x + model.head_shift.bias if name == "fixup" else x
     logits = 4 * model.head_gain.weight * model.head(x) if name == "ngpt" else model.head(x)
     torch.testing.assert_close(model(ids), logits)

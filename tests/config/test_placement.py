@@ -46,6 +46,8 @@ _WRONG = [
     ({"second_stream": True, "final_norm": True}, "placement.second_stream: .*set placement.norm_post=true"),
     ({"second_scale": "0.5"}, "placement.second_scale: .*set placement.second_stream=true"),
     ({"second_scale": "rho"}, "placement.second_scale: 'rho': unknown name"),
+    ({"first_norm": True}, "placement.first_norm: .*set placement.second_stream=true"),
+    ({"joint_norm": True}, "placement.joint_norm: .*set placement.second_stream=true"),
     ({"profile": True}, "placement.profile: .*use placement.skip_scale.learn=vector"),
     ({"profile": True, "skip_scale": LEARNED}, "placement.profile: .*set placement.norm_post=true"),
     ({"branch_scale": ScaleConfig(tie=True)}, "placement.branch_scale.tie: only skip_scale"),

@@ -128,7 +128,8 @@ def text_of(config):
                 "logits = s_token * W_head x",
             ],
         ),
-        ({}, {"placement": "siamese"}, ["y_0 = x_0", "logits = W_head (x + N(y))"]),
+        ({}, {"placement": "siamese"}, ["x_0 = N(e)", "y_0 = e", "logits = W_head N(x + N(y))"]),
+        ({}, {"placement": "siamese_bare"}, ["y_0 = x_0", "logits = W_head (x + N(y))"]),
         ({}, {"placement": "peri"}, ["x_0 = N(E[token] + P[t])", "logits = W_head N(x)"]),
         (
             {"model.positions": "rope", "model.rope_fraction": 0.5},

@@ -35,6 +35,8 @@ NEEDS = {
     "placement.skip_scale.tie": {"placement.branch_scale.learn": "scalar"},
     "placement.second_stream": {"placement.norm_post": True},
     "placement.second_scale": {"placement.second_stream": True, "placement.norm_post": True},
+    "placement.first_norm": {"placement.second_stream": True, "placement.norm_post": True},
+    "placement.joint_norm": {"placement.second_stream": True, "placement.norm_post": True},
     "placement.profile": {"placement.skip_scale.learn": "scalar", "placement.norm_post": True},
     "placement.norm_out_gain": {"placement.norm_out": True},
     "placement.qk_scale": {"placement.qk_norm": "head"},
