@@ -173,6 +173,22 @@ def _check_ends(config: RunConfig) -> None:
         except laws.LawError as error:
             raise ConfigError(f"model.{key}", str(error)) from None
         require(learned or value != 0, f"model.{key}", "0 hides the tokens from the loss; use another number")
+    _check_unit_embedding(config)
+
+
+def _check_unit_embedding(config: RunConfig) -> None:
+    """One of the two says how large the embedding enters; they may agree."""
+    factor = inits.embedding_factor(config)
+    drawn = inits.std(
+        config.init, inits.Gains(name="none"), "embedding", laws.variables(config.depth, config.model.width)
+    )
+    require(
+        not config.placement.unit_embedding or math.isclose(abs(factor) * drawn, 1, rel_tol=1e-6),
+        "model.embedding_scale",
+        f"gives the embedding the standard deviation {abs(factor) * drawn:.4g}, and placement="
+        f"{config.placement.name} counts on 1; use model.embedding_scale=1, which is then brought to 1, or "
+        "placement.unit_embedding=false",
+    )
 
 
 def _check_starts(config: RunConfig, record: SublayerConfig, place: str, at: Mapping[str, float]) -> None:

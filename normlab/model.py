@@ -55,7 +55,7 @@ class Embedding(nn.Module):
         model = config.model
         self.tokens = nn.Embedding(vocab, model.width)
         learn = "scalar" if model.embedding_scale_learn else "none"
-        scale = ScaleConfig(value=model.embedding_scale, learn=learn)
+        scale = ScaleConfig(value=repr(inits.embedding_factor(config)), learn=learn)
         self.scale = build_scale(scale, model.width, _at(config))
         kinds: dict[str, type[nn.Module]] = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions}
         kind = kinds.get(model.positions)  # the others act inside attention

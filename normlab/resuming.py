@@ -74,6 +74,35 @@ def _before(directory: Path) -> dict[str, Any]:
 
 
 def _changed(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Settings that both have, with what they were and are."""
-    now = flat(dataclasses.asdict(config))
-    return [(key, before[key], value) for key, value in now if value != before.get(key, value)]
+    """Settings with what they were and are.
+
+    A setting that normlab did not have when the run was started was what it is by default. The laws that a
+    placement names itself, gains and constants, have no default: there or not is a difference.
+    """
+    now, known = dict(flat(dataclasses.asdict(config))), {**dict(flat(_defaults(config))), **before}
+    changed = [
+        (key, known.get(key, _NOTHING), value)
+        for key, value in now.items()
+        if value != known.get(key, _NOTHING)
+    ]
+    gone = [key for key in before if key.startswith(_NAMED) and key not in now]
+    return changed + [(key, before[key], _NOTHING) for key in gone]
+
+
+#: Stands for a law that is not there.
+_NOTHING = "not there"
+_NAMED = ("placement.gains.", "placement.parameters.")
+
+
+def _defaults(settings: Any) -> dict[str, Any]:
+    """The defaults of a config of this kind, those of its parts nested; what has none is left out."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            found[item.name] = _defaults(value)
+        elif item.default is not dataclasses.MISSING:
+            found[item.name] = item.default
+        elif item.default_factory is not dataclasses.MISSING:
+            found[item.name] = item.default_factory()
+    return found

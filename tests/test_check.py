@@ -104,6 +104,12 @@ _WRONG = [
         "model.tie: .* and init.gains sets the head's own size; use model.tie=false",
     ),
     ({"model.embedding_scale": "0"}, {}, "model.embedding_scale: 0 hides the tokens from the loss"),
+    (
+        {"model.embedding_scale": "2"},
+        {"placement": "admin"},
+        "model.embedding_scale: .*deviation 0.5, and placement=admin counts on 1; use .*_scale=1",
+    ),
+    ({"init.embedding_std": 0.0}, {"placement": "none"}, "init.embedding_std: 0 cannot be brought to 1"),
     ({"model.logit_scale": "depth - 2"}, {}, "model.logit_scale: 0 hides the tokens from the loss"),
     ({"depth": 3, "model.logit_scale": "1/(depth - 3)"}, {}, "model.logit_scale: .*has no value here"),
     # Branches that would never wake up.

@@ -38,6 +38,8 @@ class PlacementConfig(SublayerConfig, _Named):
     """Where norms and scales sit: a record of every sub-layer, exceptions from it, the model's ends."""
 
     embedding_norm: bool = False
+    #: Let the token embedding enter with standard deviation 1: times one over that which `init` gives it.
+    unit_embedding: bool = False
     final_norm: bool = False
     #: Carry a second stream y' = y + rho * f beside x, and end with x + N(y).
     second_stream: bool = False
@@ -79,6 +81,11 @@ class PlacementConfig(SublayerConfig, _Named):
             follows = key.endswith(".value")
             self._value(law, key, laws.variables(depth=2, width=64) | ({laws.STEP: 0} if follows else {}))
         self._check_parameters_are_used()
+        require(
+            not self.unit_embedding or self.weights != "unit",
+            "placement.unit_embedding",
+            "sets the size of the embedding, and so does placement.weights=unit; use one of them",
+        )
         self._check_streams()
 
     def _check_streams(self) -> None:

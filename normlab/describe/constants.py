@@ -71,6 +71,9 @@ def _model(config: RunConfig) -> Iterator[Constant]:
         value = laws.value(law, blocks.at(config, 1, 0))
         if value != 1:
             yield Constant(name=f"model.{name}", law=law, value=blocks.number(value))
+    if config.placement.unit_embedding:
+        factor = blocks.number(inits.embedding_factor(config))
+        yield Constant(name="factor on E (unit_embedding)", law="1 / std of E", value=factor)
 
 
 def _gains(config: RunConfig, matrices: Sequence[Matrix]) -> Iterator[Constant]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from normlab import laws
 from normlab.config import RunConfig, SublayerConfig
 from normlab.describe.blocks import Group, Part, at, number
+from normlab.tables import inits
 from normlab.tables.activations import ACTIVATIONS
 
 #: The branches by place.
@@ -217,9 +218,8 @@ def ends(config: RunConfig) -> Equations:
     """How the streams begin, and the logits."""
     model, placement = config.model, config.placement
     where = at(config, 1, 0)
-    scale, out_scale = (
-        _number_text(laws.value(law, where)) for law in (model.embedding_scale, model.logit_scale)
-    )
+    scale = _number_text(inits.embedding_factor(config))
+    out_scale = _number_text(laws.value(model.logit_scale, where))
     start = _times("s" if model.embedding_scale_learn else scale, "E[token]")
     start += {"learned": " + P[t]", "sinusoidal": " + sin/cos[t]"}.get(model.positions, "")
     start = f"N({start})" if placement.embedding_norm else start

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from normlab import laws
-from normlab.config import InitConfig
+from normlab.config import InitConfig, RunConfig
 from normlab.errors import require
 from normlab.tables.row import Row, table
 
@@ -244,6 +244,28 @@ def std(config: InitConfig, gains: Gains, projection: str, at: Mapping[str, floa
         row = INITS[config.name]
         own = laws.value(row.edge if projection in set_to else row.matrix, {**at, **_settings(config)})
     return own * (laws.value(gains.gain[part], at) if part in gains.gain else 1.0)
+
+
+def embedding_factor(config: RunConfig) -> float:
+    """What multiplies the token embedding, at the start where it is learned.
+
+    `model.embedding_scale`; or, where that is 1 and the placement has `unit_embedding`, one over the standard
+    deviation that the distribution gives the embedding (a gain of the placement on it acts all the same).
+
+    Raises:
+        ConfigError: `unit_embedding`, and the embedding starts at 0.
+    """
+    at = laws.variables(config.depth, config.model.width)
+    scale = laws.value(config.model.embedding_scale, at)
+    if scale != 1 or not config.placement.unit_embedding:
+        return scale
+    drawn = std(config.init, Gains(name="none"), "embedding", at)
+    require(
+        drawn > 0,
+        "init.embedding_std",
+        "0 cannot be brought to 1, which placement.unit_embedding does; use placement.unit_embedding=false",
+    )
+    return 1 / drawn
 
 
 def _settings(config: InitConfig) -> dict[str, float]:

@@ -334,10 +334,12 @@ PLACEMENTS: dict[str, PlacementRow] = table(
             norm_post=True,
             skip_scale=ScaleConfig(learn="vector"),
             profile=True,
+            unit_embedding=True,
         ),
         meaning="post whose skips grow with the variance that the branches before have added, then learn",
-        equation="x' = N(w_s * x + f(x)), w_1 = 1, w_(s+1)^2 = Var(w_s x) + Var(f_s) on the first batch",
-        source="Liu et al. 2020, arXiv 2004.08249",
+        equation="x' = N(w_s * x + f(x)), w_1 = 1, w_(s+1)^2 = Var(w_s x) + Var(f_s) on the first batch; "
+        "x_0 = E / std(E) + P",
+        source="Liu et al. 2020, arXiv 2004.08249; LiyuanLucasLiu/Transformer-Clinic",
         warmup="no",
     ),
     PlacementRow(
@@ -367,17 +369,21 @@ PLACEMENTS: dict[str, PlacementRow] = table(
     ),
     PlacementRow(
         config=PlacementConfig(
-            name="rezero", branch_scale=ScaleConfig(value="0", learn="scalar", share="block")
+            name="rezero",
+            branch_scale=ScaleConfig(value="0", learn="scalar", share="block"),
+            unit_embedding=True,
         ),
         meaning="no norm; each block's branches start at zero behind one learned scalar",
-        equation="x' = x + b * f(x), b = 0 at the start",
+        equation="x' = x + b * f(x), b = 0 at the start; x_0 = E / std(E) + P",
         source="Bachlechner et al. 2020, arXiv 2003.04887",
         warmup="no",
     ),
     PlacementRow(
-        config=PlacementConfig(name="skipinit", branch_scale=ScaleConfig(value="0", learn="scalar")),
+        config=PlacementConfig(
+            name="skipinit", branch_scale=ScaleConfig(value="0", learn="scalar"), unit_embedding=True
+        ),
         meaning="no norm; each branch starts at zero behind a learned scalar of its own",
-        equation="x' = x + b_s * f(x), b_s = 0 at the start",
+        equation="x' = x + b_s * f(x), b_s = 0 at the start; x_0 = E / std(E) + P",
         source="De, Smith 2020, arXiv 2002.10444",
         warmup="no",
     ),
@@ -400,11 +406,12 @@ PLACEMENTS: dict[str, PlacementRow] = table(
             branch_scale=ScaleConfig(learn="scalar"),
             scalar_biases=True,
             gains=_own("fixup"),
+            unit_embedding=True,
         ),
         meaning="no norm; branches start at zero by their last matrix, with a scalar bias before each linear "
         "layer and activation. Its released transformer has none before attention's output projection",
         equation="x' = x + b_s * f(x), b_s = 1 at the start; gains 0 on out and head, S^(-1/6) on q, k, v, "
-        "S^(-1/2) on ffn.in, S = 2 depth",
+        "S^(-1/2) on ffn.in, S = 2 depth; x_0 = E / std(E) + P",
         source="Zhang et al. 2019, arXiv 1901.09321; hongyi-zhang/Fixup",
         warmup="no",
     ),
@@ -412,10 +419,12 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         config=PlacementConfig(
             name="tfixup",
             gains=_own("tfixup"),
+            unit_embedding=True,
         ),
         meaning="no norm, no warm-up: only smaller weights (the encoder's rule: two sub-layers a block)",
-        equation="x' = x + f(x), gains 0.67 depth^(-1/4) on v, out, ffn and (9 depth)^(-1/4) on embeddings",
-        source="Huang et al. 2020 (T-Fixup, ICML)",
+        equation="x' = x + f(x), gains 0.67 depth^(-1/4) on v, out, ffn and (9 depth)^(-1/4) on embeddings; "
+        "E at std 1 before that gain",
+        source="Huang et al. 2020 (T-Fixup, ICML); layer6ai-labs/T-Fixup",
         warmup="no",
     ),
     PlacementRow(
@@ -433,8 +442,8 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         source="Hayou et al. 2021, arXiv 2010.12859; Yang et al. 2023, arXiv 2310.02244",
     ),
     PlacementRow(
-        config=PlacementConfig(name="none"),
-        meaning="bare residual sub-layers without any norm: the control",
-        equation="x' = x + f(x)",
+        config=PlacementConfig(name="none", unit_embedding=True),
+        meaning="bare residual sub-layers without any norm: the control, its embedding as large as theirs",
+        equation="x' = x + f(x); x_0 = E / std(E) + P",
     ),
 )

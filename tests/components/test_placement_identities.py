@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from normlab import laws
+from normlab.check import check_parts
 from normlab.components.residual import Shift
 from normlab.components.weights import SigmaLinear
 from normlab.errors import ConfigError
@@ -310,7 +311,8 @@ def test_gpas_scales_the_forward_and_leaves_the_gradient(small):
 
 
 def test_admin_before_its_profile_is_post(small):
-    assert_same(output(small(placement="admin")), output(small(placement="post")))
+    as_drawn = {"placement.unit_embedding": False}
+    assert_same(output(small(as_drawn, placement="admin")), output(small(placement="post")))
 
 
 def test_admin_s_profile_follows_its_recurrence(small):
@@ -332,6 +334,41 @@ def test_admin_s_profile_follows_its_recurrence(small):
     again = GPT(small({"model.dropout": 0.5}, placement="admin"), VOCAB).double()
     again.profile(ids)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("depth", [2, 8])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_admin_s_skips_are_1_or_more_and_grow_by_the_variance_of_a_branch(depth, seed, config_of):
+    """x is normed everywhere but at the start: a skip under 1 there means an embedding of another size."""
+    model = GPT(config_of({"depth": depth, "seed": seed, "model.context": 32}, placement="admin"), 64)
+    model.profile(torch.randint(64, (8, 32)))
+    omegas = [sub.skip_scale.weight[0].item() for block in model.layers for sub in (block.attn, block.ffn)]
+    assert omegas[0] == 1 and omegas == sorted(omegas) and omegas[-1] < 2
+
+
+@pytest.mark.parametrize("placement", ["admin", "rezero", "skipinit", "fixup", "none"])
+@pytest.mark.parametrize(
+    ("init", "changes"),
+    [
+        ("fan_in", {}),
+        ("normal", {}),
+        ("fan_in", {"init.embedding_std": 1.0}),
+        ("fan_in", {"model.embedding_scale": "sqrt(width)"}),  # as presets have it
+        ("fan_in", {"model.embedding_scale_learn": True}),
+        ("fan_in", {"model.tie": True, "init.gains": "none"}),
+    ],
+)
+def test_tokens_enter_at_variance_1_where_the_placement_counts_on_it(placement, init, changes, config_of):
+    config = config_of({"depth": 1, "model.positions": "none"} | changes, placement=placement, init=init)
+    check_parts(config)
+    model = GPT(config, 256)
+    assert model.embedding(torch.arange(64).view(1, 64)).std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_t_fixup_s_gain_on_the_embedding_acts_on_variance_1(config_of):
+    model = GPT(config_of({"depth": 4, "model.positions": "none"}, placement="tfixup"), 256)
+    std = model.embedding(torch.arange(64).view(1, 64)).std().item()
+    assert std == pytest.approx((9 * 4) ** -0.25, rel=0.05)
 
 
 def test_sigma_reparam_starts_at_spectral_norm_one_and_follows_the_matrix(small):

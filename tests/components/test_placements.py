@@ -211,6 +211,8 @@ HOOKS = {
 }
 TWO = {"residual_dual", "siamese", "siamese_bare"}
 EMBEDDING_NORM = {"peri", "pre_embnorm"}
+#: E times one over its initial standard deviation, width^-0.5.
+UNIT_EMBEDDING = {"admin", "rezero", "skipinit", "fixup", "tfixup", "none"}
 NO_FINAL_NORM = {
     "post",
     "pre_nofinal",
@@ -285,7 +287,8 @@ def test_every_placement_has_its_equation_here():
 def test_placement_equals_its_equation(name, small):
     model, ids = model_of(small({"depth": DEPTH}, placement=name)), torch.randint(VOCAB, (3, 8))
     settle(model)
-    x = model.embedding.positions(model.embedding.tokens(ids))
+    tokens = model.embedding.tokens(ids)
+    x = model.embedding.positions(4 * tokens if name in UNIT_EMBEDDING else tokens)
     x = model.embedding.norm(x) if name in EMBEDDING_NORM else x
     hooks, y = HOOKS.get(name, ({}, {})), x
     x = model.streams.first_norm(x) if name == "siamese" else x

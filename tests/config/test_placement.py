@@ -37,6 +37,7 @@ _WRONG = [
     ({"shared_norm": True}, "placement.shared_norm: needs placement.norm_in=true and placement.reads=block"),
     ({"gpas": "stream", "norm_post": True}, "placement.gpas: .*use placement.gpas=skip"),
     ({"gpas": "skip", "weights": "unit"}, "placement.gpas: .*nGPT.*use placement.gpas=none"),
+    ({"unit_embedding": True, "weights": "unit"}, "placement.unit_embedding: .*use one of them"),
     ({"weights": "units"}, "placement.weights: .*Did you mean 'unit'"),
     ({"reads": "both"}, "placement.reads: both needs placement.second_stream=true"),
     ({"reads": "block", "norm_post": True}, "placement.norm_post: parallel .*use norm_out, or reads=x"),
