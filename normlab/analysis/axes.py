@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normlab.analysis import statistics
-from normlab.analysis.critical import DEPTH, bounded, scaling
+from normlab.analysis.border import fit_border
+from normlab.analysis.critical import DEPTH, border_interval, bounded, scaling
 from normlab.analysis.matching import Group, label
 from normlab.analysis.sheet import Column, Marked, Sheet, number
 from normlab.analysis.statistics import Estimate
 from normlab.analysis.study import Study
-from normlab.stability import STABLE, Border, border, is_stable
 from normlab.sweep.bisection import Variant
 
 RATE = "optimizer.lr"
@@ -35,14 +35,15 @@ def sheets(study: Study) -> list[Sheet]:
 
 
 def _variants(study: Study) -> list[Variant]:
-    return [
-        Variant(knobs=rest, outcomes={rate: _outcomes(study, group) for rate, group in axis.items()})
-        for rest, axis in along(study, RATE)
-    ]
+    return [Variant(knobs=rest, outcomes=_trials(study, axis)) for rest, axis in along(study, RATE)]
 
 
-def _outcomes(study: Study, group: Group) -> list[str]:
-    return [figures.word for figures in study.of(group)]
+def _trials(study: Study, axis: Axis) -> dict[float, dict[Any, str]]:
+    """What became of each run along an axis, by value and seed."""
+    return {
+        value: {seed: study.figures(run).word for seed, run in group.runs.items()}
+        for value, group in axis.items()
+    }
 
 
 def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
@@ -56,33 +57,36 @@ def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
 
 
 def sensitivity(study: Study) -> Sheet:
-    """LR sensitivity (Wortsman 2309.14322), S = mean over rates of [min(loss, ln V) - best loss].
+    """LR sensitivity (Wortsman 2309.14322): S = mean over rates of min(loss, ln V) - loss at the best rate.
 
-    The loss is the final validation loss, the best one the lowest over the same seed's rates. A seed counts
-    if it ran at every rate. The critical rate is the largest one below which, it included, at least `STABLE`
-    of the seeds train at every rate.
+    The loss is the final validation loss. The lowest of several noisy losses is below any rate's mean, so a
+    seed's best rate is chosen by the mean of the *other* seeds, and its own loss there is subtracted
+    (cross-fitting); the loss at the best rate likewise. A seed counts if it ran at every rate.
     """
     rows, notes = [], []
     if any(key != RATE and key.partition(".")[0] == "optimizer" for key in study.grouping.knobs):
         notes.append("optimizers differ: a rate does not mean the same to them, nor does S")
     for rest, axis in along(study, RATE):
         curves, lost = _curves(study, axis)
-        notes += [f"{label(rest)}: {lost} seeds did not run at every rate and are left out of S"] * (lost > 0)
-        notes += [f"{label(rest)}: the rates are not evenly spaced; S weighs each alike"] * _uneven(
-            list(axis)
-        )
-        best = {rate: statistics.mean([curve[rate] for curve in curves]) for rate in axis}
-        lowest = min((rate for rate in axis if best[rate]), key=lambda rate: best[rate].value, default=None)  # type: ignore[union-attr]
+        if lost:
+            notes.append(f"{label(rest)}: {lost} seeds did not run at every rate and are left out of S")
+        if _uneven(list(axis)):
+            notes.append(f"{label(rest)}: the rates are not evenly spaced; S weighs each alike")
+        if len(curves) == 1 and len(axis) > 1:
+            notes.append(f"{label(rest)}: one seed: its best rate is chosen by itself, which flatters it")
+        best = at_best_rate(curves)
+        border = fit_border(_trials(study, axis))
         rows.append(
             {
                 **rest,
                 "rates": {"low": min(axis), "high": max(axis), "count": len(axis)},
                 "n": len(curves),
                 # Of one rate there is nothing to be sensitive to.
-                "sensitivity": statistics.mean([_sensitivity(curve) for curve in curves if len(curve) > 1]),
-                "best_rate": lowest,
-                "best_loss": best.get(lowest) if lowest is not None else None,
-                "critical": critical(study, axis),
+                "sensitivity": statistics.mean(lr_sensitivity(curves)) if len(axis) > 1 else None,
+                "best_rate": _best_rate(curves),
+                "best_loss": statistics.mean(best),
+                "critical": border,
+                "interval": border,
             }
         )
     columns = [
@@ -92,13 +96,14 @@ def sensitivity(study: Study) -> Sheet:
         Column(name="best_rate", title="best rate", text=number("g")),
         Column(name="best_loss", title="loss there", text=_plus_minus, rank=1),
         Column(name="critical", title="critical rate", text=bounded),
+        Column(name="interval", title="95 % interval", text=border_interval, rank=1),
     ]
     return Sheet(
         name="sensitivity",
         title="Learning rate",
-        caption="S: mean over the rates of min(final val loss, ln V) - lowest over the "
-        f"rates, nats (Wortsman 2309.14322). critical rate: the largest at and below which {STABLE:.0%} of "
-        "the seeds train. ± half of Student's 95 % interval over n seeds",
+        caption="S: mean over the rates of min(final val loss, ln V) - loss at the best rate, nats "
+        "(Wortsman 2309.14322); a seed's best rate is the other seeds'. ± half of Student's 95 % interval "
+        "over n seeds. critical rate: at which half of the runs train, by a logistic fit to all",
         columns=[*study.knob_columns(without=[RATE]), *columns],
         rows=rows,
         notes=notes,
@@ -117,19 +122,32 @@ def _curves(study: Study, axis: Axis) -> tuple[list[dict[float, float]], int]:
     return curves, len(seeds) - len(curves)
 
 
-def _sensitivity(curve: Mapping[float, float]) -> float:
-    best = min(curve.values())
-    return sum(loss - best for loss in curve.values()) / len(curve)
+def lr_sensitivity(curves: Sequence[Mapping[float, float]]) -> list[float]:
+    """S of each seed, from its losses by rate: their mean less its loss at the best rate of the others."""
+    means = [sum(curve.values()) / len(curve) for curve in curves]
+    return [mean - best for mean, best in zip(means, at_best_rate(curves), strict=True)]
+
+
+def at_best_rate(curves: Sequence[Mapping[float, float]]) -> list[float]:
+    """Each seed's loss at the rate that is best on average over the other seeds; its own best of one seed."""
+    found = []
+    for place, curve in enumerate(curves):
+        others = [*curves[:place], *curves[place + 1 :]] or [curve]
+        rate = _best_rate(others)
+        found += [] if rate is None else [curve[rate]]
+    return found
+
+
+def _best_rate(curves: Sequence[Mapping[float, float]]) -> float | None:
+    """The rate with the lowest mean loss; None without a curve."""
+    if not curves:
+        return None
+    return min(curves[0], key=lambda rate: sum(curve[rate] for curve in curves))
 
 
 def _uneven(rates: Sequence[float]) -> bool:
     steps = [math.log(high / low) for low, high in itertools.pairwise(rates) if low > 0]
     return bool(steps) and max(steps) > _UNEVEN * sum(steps) / len(steps)
-
-
-def critical(study: Study, axis: Axis) -> Border:
-    """Where stability ends along an axis."""
-    return border({value: is_stable(_outcomes(study, group)) for value, group in axis.items()})
 
 
 def _range(rates: dict[str, Any]) -> str:
@@ -145,6 +163,7 @@ def slopes(study: Study) -> Sheet:
     rows = []
     for rest, axis in along(study, DEPTH):
         depths = list(axis)
+        border = fit_border(_trials(study, axis))
         rows.append(
             {
                 **rest,
@@ -152,7 +171,8 @@ def slopes(study: Study) -> Sheet:
                 "loss": _loss_slope(study, axis),
                 "start": _slope(study, axis, "first_to_last/start", logarithmic=True),
                 "end": _slope(study, axis, "first_to_last/end", logarithmic=True),
-                "critical": critical(study, axis),
+                "critical": border,
+                "interval": border,
             }
         )
     columns = [
@@ -161,13 +181,14 @@ def slopes(study: Study) -> Sheet:
         Column(name="start", title="g1/gL start", text=_plus_minus_n),
         Column(name="end", title="g1/gL end", text=_plus_minus_n, rank=1),
         Column(name="critical", title="trains to", text=bounded),
+        Column(name="interval", title="95 % interval", text=border_interval, rank=1),
     ]
     return Sheet(
         name="depth",
         title="Depth",
         caption="loss a doubling: nats of final val loss for each doubling of depth. g1/gL: log-log slope. "
         "One slope a seed that ran at every depth, ± half of Student's 95 % interval (seeds). trains to: the "
-        f"largest depth to which {STABLE:.0%} of the seeds train",
+        "depth at which half of the runs train, by a logistic fit to all, with its interval",
         columns=[*study.knob_columns(without=[DEPTH]), *columns],
         rows=rows,
     )

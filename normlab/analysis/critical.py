@@ -7,12 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
-from normlab.analysis import formats, statistics
+from normlab.analysis import formats
+from normlab.analysis.border import Border, Slope, fit_border, slope_of_borders
 from normlab.analysis.matching import label
-from normlab.analysis.sheet import Column, Sheet, interval, knob_columns
-from normlab.analysis.statistics import Estimate
+from normlab.analysis.sheet import Column, Sheet, knob_columns, number
 from normlab.disk import replace_file
-from normlab.stability import STABLE, UNTRAINED, Border, border
 from normlab.sweep.bisection import Variant
 
 DEPTH = "depth"
@@ -21,22 +20,26 @@ FILE = "critical.json"
 
 
 def critical(variants: Sequence[Variant]) -> Sheet:
-    """The largest stable rate of each variant, and what became of the runs beyond."""
-    tried = [variant for variant in variants if variant.outcomes]
-    rows = [_row(variant, border(variant.stable)) for variant in tried]
+    """The rate at which half of each variant's runs train, and what became of the runs beyond."""
+    tried = [(variant, fit_border(variant.outcomes)) for variant in variants if variant.outcomes]
     columns = [
-        *knob_columns(_keys(tried)),
+        *knob_columns(_keys(variants)),
         Column(name="critical", title="critical rate", text=bounded),
+        Column(name="interval", title="95 % interval", text=border_interval),
+        Column(name="runs", title="runs", rank=1),
+        Column(name="trains", title="trains at", text=lambda rate: f"{rate:g}", rank=1),
         Column(name="fails", title="fails at", text=lambda rate: f"{rate:g}"),
         Column(name="outcomes", title="with", text=_counts, right=False, least=12),
     ]
     return Sheet(
         name="critical",
         title="Critical learning rate",
-        caption=f"the largest rate at and below which {STABLE:.0%} of the seeds train at every rate tried: "
-        "end below the unigram entropy of the text, and neither nonfinite nor exploded nor stuck",
+        caption="the rate at which half of the runs train: end below the unigram entropy of the text, and "
+        "neither nonfinite nor exploded nor stuck. A logistic fit to all runs with its profile interval, "
+        "from three seeds on no narrower than Student's over the seeds. trains at, fails at: the highest "
+        "rate at which at least half do, the lowest above at which not",
         columns=columns,
-        rows=rows,
+        rows=[_row(variant, found) for variant, found in tried],
         notes=[note for variant in variants for note in _notes(variant)],
     )
 
@@ -46,42 +49,47 @@ def _row(variant: Variant, found: Border) -> dict[str, Any]:
     return {
         **variant.knobs,
         "critical": found,
+        "interval": found,
+        "runs": found.runs,
+        "trains": found.trains,
         "fails": fails,
-        "outcomes": None if fails is None else Counter(variant.outcomes[fails]),
+        "outcomes": None if fails is None else Counter(variant.outcomes[fails].values()),
     }
 
 
 def _notes(variant: Variant) -> list[str]:
     name = label(variant.knobs)
-    notes = [f"{name}: not at its end, {variant.stopped}"] * bool(variant.stopped)
-    found = border(variant.stable) if variant.outcomes else None
-    if found and found.above:
-        rates = _listed(found.above)
-        notes.append(f"{name}: not monotone: it fails at {found.fails:g}, and is stable again at {rates}")
-    if found and found.bound == "<" and set(variant.outcomes[found.at]) & {UNTRAINED, "stuck"}:
-        notes.append(
-            f"{name}: {found.at:g} may be too low to learn in so few steps, and a search that begins so "
-            "finds no stable rate above: give a higher critical.lowest, or more train.steps"
-        )
+    notes = [f"{name}: not at its end, {variant.stopped}"] if variant.stopped else []
+    if not variant.outcomes:
+        return notes
+    found = fit_border(variant.outcomes)
+    if found.gaps:
+        gaps = _listed(found.gaps)
+        notes.append(f"{name}: not monotone: it fails at {gaps}, and trains again at {found.trains:g}")
+    if found.slow:
+        notes.append(f"{name}: {_listed(found.slow)} too low to learn in so few steps: left out of the fit")
+    if found.trains is None and "nonfinite" not in (words := _all_words(variant)) and "exploded" not in words:
+        notes.append(f"{name}: no rate tried trains, and none breaks: give more train.steps")
+    if found.seeds == 1:
+        notes.append(f"{name}: one seed: its interval does not hold how far seeds differ")
     return notes
 
 
-def scaling(variants: Sequence[Variant]) -> Sheet:
-    """The log-log slope of the critical rate against depth, of the variants that differ in depth alone.
+def _all_words(variant: Variant) -> set[str]:
+    return {word for words in variant.outcomes.values() for word in words.values()}
 
-    Each rate is only known to lie between the last stable and the first unstable one; the slope is that of
-    their geometric middles, its bounds are the least and the largest that rates within these can give: a
-    slope is the sum of w_i log(rate_i), w_i = (x_i - mean x) / sum (x - mean x)^2, x = log depth.
-    """
+
+def scaling(variants: Sequence[Variant]) -> Sheet:
+    """The log-log slope of the critical rate against depth, of the variants that differ in depth alone."""
     series: dict[str, tuple[dict[str, Any], dict[float, Border]]] = {}
     for variant in variants:
         rest = {key: value for key, value in variant.knobs.items() if key != DEPTH}
         if variant.outcomes:
             borders = series.setdefault(label(rest), (rest, {}))[1]
-            borders[float(variant.knobs[DEPTH])] = border(variant.stable)
+            borders[float(variant.knobs[DEPTH])] = fit_border(variant.outcomes)
     rows = [{**rest, **_slope(dict(sorted(borders.items())))} for rest, borders in series.values()]
     unbounded = {
-        name: [depth for depth, each in borders.items() if each.bound != "="]
+        name: [depth for depth, each in borders.items() if each.value is None]
         for name, (_, borders) in series.items()
     }
     notes = [
@@ -92,15 +100,14 @@ def scaling(variants: Sequence[Variant]) -> Sheet:
     columns = [
         *knob_columns([key for key in _keys(variants) if key != DEPTH]),
         Column(name="depths", title="depths", text=_listed),
-        Column(name="slope", title="slope", text=_slope_text),
-        Column(name="bounds", title="bounds by the grid", text=interval("+.2f")),
+        Column(name="slope", title="slope", text=number("+.2f")),
+        Column(name="interval", title="95 % interval", text=_slope_interval),
     ]
     return Sheet(
         name="critical_depth",
         title="Critical learning rate against depth",
-        caption="slope of log rate against log depth: -1 halves the rate with twice the depth. bounds by the "
-        "grid: of all slopes that the rates tried leave open. ± half of Student's 95 % interval, of three "
-        "depths or more",
+        caption="slope of log rate against log depth: -1 halves the rate with twice the depth. Its interval "
+        "holds those of the rates",
         columns=columns,
         rows=rows,
         notes=notes,
@@ -108,11 +115,8 @@ def scaling(variants: Sequence[Variant]) -> Sheet:
 
 
 def _slope(borders: Mapping[float, Border]) -> dict[str, Any]:
-    depths = list(borders)
-    if len(depths) < 2 or any(each.bound != "=" for each in borders.values()):
-        return {"depths": depths, "slope": None, "bounds": None}
-    edges = [(each.at, float(each.fails or each.at)) for each in borders.values()]
-    return {"depths": depths, **statistics.bracketed_power(depths, edges)}
+    found = slope_of_borders(list(borders), list(borders.values()))
+    return {"depths": list(borders), "slope": found, "interval": found}
 
 
 def _keys(variants: Sequence[Variant]) -> list[str]:
@@ -120,9 +124,23 @@ def _keys(variants: Sequence[Variant]) -> list[str]:
 
 
 def bounded(found: Border) -> str:
-    """`0.01`, `≥ 0.1`, `< 0.0001`."""
-    sign = {"=": "", "<": "< ", ">=": "≥ "}[found.bound]
-    return f"{sign}{found.at:g}"
+    """`0.013`; `≥ 0.1` and `< 0.0001` where the values tried do not enclose it."""
+    if found.value is not None:
+        return f"{found.value:.2g}"
+    return f"≥ {found.trains:g}" if found.trains is not None else f"< {found.fails:g}"
+
+
+def border_interval(found: Border) -> str:
+    """`[0.0098, 0.016]`; `-` for an end that the trials leave open."""
+    return _ends(found.low, found.high, ".2g")
+
+
+def _slope_interval(found: Slope) -> str:
+    return _ends(found.low, found.high, "+.2f")
+
+
+def _ends(low: float | None, high: float | None, form: str) -> str:
+    return f"[{'-' if low is None else f'{low:{form}}'}, {'-' if high is None else f'{high:{form}}'}]"
 
 
 def _listed(values: Sequence[float]) -> str:
@@ -131,10 +149,6 @@ def _listed(values: Sequence[float]) -> str:
 
 def _counts(words: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in words.items())
-
-
-def _slope_text(found: Estimate) -> str:
-    return f"{found.value:+.2f}" + ("" if found.half is None else f" ± {found.half:.2f}")
 
 
 def print_critical(
@@ -158,7 +172,7 @@ def print_critical(
 
 def _trials(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     return [
-        {**variant.knobs, "rate": rate, "stable": variant.stable[rate], "outcomes": words}
+        {**variant.knobs, "rate": rate, "trained": variant.shares[rate], "outcomes": list(words.values())}
         for variant in variants
         for rate, words in sorted(variant.outcomes.items())
     ]

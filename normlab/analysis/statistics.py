@@ -154,24 +154,3 @@ def fisher(count: int, n: int, other: int, m: int) -> float:
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """The least-squares slope of y against x."""
     return float(stats.linregress(x, y).slope)
-
-
-def bracketed_power(x: Sequence[float], edges: Sequence[tuple[float, float]]) -> dict[str, Estimate]:
-    """The log-log slope of what is only known to lie between two edges, both above 0, at each x.
-
-    `slope` is that of the geometric middles, with Student's t interval of the fit from three x on; `bounds`
-    the least and the largest slope of any values between the edges.
-    """
-    logs, n = np.log(x), len(x)
-    low, high = np.log(edges).T
-    fit = stats.linregress(logs, (low + high) / 2)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 2) * fit.stderr) if n > 2 else None
-    value = float(fit.slope)
-    # A least-squares slope is a weighted sum of the values, whose middles may each be off by half a bracket.
-    weights = (logs - logs.mean()) / np.square(logs - logs.mean()).sum()
-    slack = float(np.abs(weights) @ (high - low) / 2)
-    ends = {} if half is None else {"low": value - half, "high": value + half}
-    return {
-        "slope": Estimate(value=value, n=n, **ends),
-        "bounds": Estimate(value=value, n=n, low=value - slack, high=value + slack),
-    }

@@ -43,7 +43,7 @@ class Found:
 
 
 def critical_lr(argv: Sequence[str]) -> Found:
-    """Find the largest stable rate of each variant that `normlab sweep critical-lr ARGV` means."""
+    """Find the critical rate of each variant that `normlab sweep critical-lr ARGV` means."""
     typed = [word for word in argv if not word.startswith(_RETRY)]
     found = Found(again=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
     found.code = main.guarded(lambda: _search(argv, found), argv)
@@ -74,7 +74,7 @@ def _rounds(found: Found) -> Iterator[dict[int, float]]:
     grid, check = found.settings.grid(), found.settings.check
     while True:
         open_ = {place: each for place, each in enumerate(found.variants) if not each.stopped}
-        rates = {place: next_rate(grid, each.stable, check) for place, each in open_.items()}
+        rates = {place: next_rate(grid, each.shares, check) for place, each in open_.items()}
         wanted = {place: rate for place, rate in rates.items() if rate is not None}
         if not wanted:
             return
@@ -94,7 +94,8 @@ def _try(
         print(f"  {before} finished before", flush=True)
     done = iter(session.planned)
     for place, rate in rates.items():
-        outcomes = [_outcome(next(done), rate) for _ in jobs[place]]
+        members = [next(done) for _ in jobs[place]]
+        outcomes = [_outcome(job, rate) for job in members]
         lost = [status for outcome, status in outcomes if not outcome]
         variant = found.variants[place]
         if lost:
@@ -102,7 +103,10 @@ def _try(
                 f"at {rate:g}, {len(lost)} of {len(outcomes)} runs: {', '.join(sorted(set(lost)))}"
             )
         else:
-            variant.outcomes[rate] = [outcome for outcome, _ in outcomes]
+            words = [outcome for outcome, _ in outcomes]
+            variant.outcomes[rate] = dict(
+                zip([naming.knob(job.config, "seed") for job in members], words, strict=True)
+            )
 
 
 def _outcome(job: Planned, rate: float) -> tuple[str, str]:

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from normlab.errors import require
-from normlab.stability import is_stable
+from normlab.stability import trained
 
 #: More rates than that are a mistake.
 _MOST = 1000
+#: The ratio of the rates that are tried first.
+_COARSE = 8.0
+#: How far outward from a border seeds that disagree are followed, in units of critical.check.
+_REACH = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class CriticalConfig:
     lowest: float = 1e-4
     highest: float = 1.0
     factor: float = 2.0
-    #: So many steps to either side of a border every rate is tried, for what is not monotone.
+    #: Rates on either side of the border at which all seeds must agree, for what is not monotone.
     check: int = 1
 
     def __post_init__(self) -> None:
@@ -54,31 +58,57 @@ WORDS: dict[str, type] = {
 
 @dataclass(kw_only=True)
 class Variant:
-    """A variant, and what became of its runs, one a seed, at each rate tried."""
+    """A variant, and what became of its runs at each rate tried, by seed."""
 
     #: What is swept besides the rate and the seed.
     knobs: Mapping[str, Any]
-    outcomes: dict[float, list[str]] = field(default_factory=dict)
+    outcomes: dict[float, dict[Any, str]] = field(default_factory=dict)
     #: Why the search for it ended before its end.
     stopped: str = ""
 
     @property
-    def stable(self) -> dict[float, bool]:
-        """Whether each rate tried is stable."""
-        return {rate: is_stable(words) for rate, words in self.outcomes.items()}
+    def shares(self) -> dict[float, float]:
+        """The share of the runs that trained, at each rate tried."""
+        return {rate: sum(map(trained, words.values())) / len(words) for rate, words in self.outcomes.items()}
 
 
-def next_rate(grid: Sequence[float], stable: Mapping[float, bool], check: int) -> float | None:
-    """The rate to try next; None once the border is found, and looked at on either side.
+def next_rate(grid: Sequence[float], shares: Mapping[float, float], check: int) -> float | None:
+    """The rate to try next, from the shares of runs that trained; None once the border is found.
 
-    The border lies between the lowest unstable rate and the highest stable one below; the middle of the rates
-    between is tried; then all that are up to `check` steps beyond. An unstable one below moves the border
-    down, and the search goes on there; a stable one above is told, and the border stays.
+    First a coarse grid from the top down, in steps of `_COARSE`, until at a rate at least half of the runs
+    train: rates that do are found wherever they lie, unless their range is narrower than a step. Then the
+    middle between the highest that trains and the lowest above, which fails. Then outward from the two,
+    until at `check` rates in a row all runs train below, and none does above.
     """
-    known = {place: stable[rate] for place, rate in enumerate(grid) if rate in stable}
-    high = min((place for place, trains in known.items() if not trains), default=len(grid))
-    low = max((place for place, trains in known.items() if trains and place < high), default=-1)
-    if high - low > 1:
-        return grid[(low + high) // 2]
-    near = [low - 1 - step for step in range(check)] + [high + 1 + step for step in range(check)]
-    return next((grid[place] for place in near if 0 <= place < len(grid) and place not in known), None)
+    known: dict[int, float] = {place: shares[rate] for place, rate in enumerate(grid) if rate in shares}
+    high = max((place for place, share in known.items() if share >= 0.5), default=None)
+    if high is None:
+        place = _coarse(grid, known)
+    else:
+        above = min((place for place in known if place > high), default=len(grid))
+        place = (high + above) // 2 if above - high > 1 else _beyond(len(grid), known, high, check)
+    return None if place is None else grid[place]
+
+
+def _coarse(grid: Sequence[float], known: Mapping[int, float]) -> int | None:
+    """The next place from the top down while no rate trains: by coarse steps, then by finer ones."""
+    ratio = grid[1] / grid[0] if len(grid) > 1 else _COARSE
+    for wanted in (_COARSE, _COARSE ** (1 / 3)):
+        step = max(1, round(math.log(wanted) / math.log(ratio)))
+        places: list[int] = [*range(len(grid) - 1, -1, -step), 0]
+        if untried := [place for place in places if place not in known]:
+            return untried[0]
+    return None
+
+
+def _beyond(count: int, known: Mapping[int, float], high: int, check: int) -> int | None:
+    """The next place outward from a border between `high` and the one above."""
+    for first, sign, agreed in ((high + 2, 1, 0.0), (high - 1, -1, 1.0)):
+        alike = 0
+        for place in (first + sign * step for step in range(_REACH * check)):
+            if alike == check or not 0 <= place < count:
+                break
+            if place not in known:
+                return place
+            alike = alike + 1 if known[place] == agreed else 0
+    return None

@@ -11,8 +11,9 @@ from normlab.cli import app
 from normlab.launch import critical_lr
 from normlab.launch.main import FAILED, OK, REFUSED
 
-#: Three rates; a search tries two of them, or with critical.check=1 all. Composing a job takes a while.
-GRID = ["critical.lowest=0.004", "critical.highest=0.064", "critical.factor=4", "critical.check=0"]
+#: Three rates, of which a search tries those from the highest to the first that trains, or with
+#: critical.check=1 all. Composing a job takes a while.
+GRID = ["critical.lowest=0.004", "critical.highest=0.256", "critical.factor=8", "critical.check=0"]
 
 
 @pytest.fixture
@@ -43,20 +44,24 @@ def test_every_variant_finds_its_rate_and_json_is_all_that_is_printed(edge):
     done = CliRunner().invoke(app, ["sweep", "critical-lr", *words, "--json"])
     assert done.exit_code == OK
     content = json.loads(done.stdout)
-    assert [(row["placement"], row["critical"]) for row in content["critical"]] == [
-        ("post", {"bound": "=", "at": 0.004}),
-        ("pre", {"bound": "=", "at": 0.016}),
+    found = [(row["placement"], row["critical"]) for row in content["critical"]]
+    assert [(name, border["trains"], border["fails"]) for name, border in found] == [
+        ("post", 0.004, 0.032),
+        ("pre", 0.032, 0.256),
     ]
-    trial = {"placement": "post", "rate": 0.016, "stable": False, "outcomes": ["nonfinite"] * 2}
-    assert trial in content["trials"] and len(content["trials"]) == 4
+    trial = {"placement": "post", "rate": 0.032, "trained": 0.0, "outcomes": ["nonfinite"] * 2}
+    assert trial in content["trials"] and len(content["trials"]) == 5
     assert sorted(ran(edge)) == [
         (*variant, seed)
-        for variant in (("post", 2, 0.004), ("post", 2, 0.016), ("pre", 2, 0.016), ("pre", 2, 0.064))
+        for variant in (
+            *(("post", 2, rate) for rate in (0.004, 0.032, 0.256)),
+            *(("pre", 2, rate) for rate in (0.032, 0.256)),
+        )
         for seed in (0, 1)
     ]
     [folder] = Path("outputs/sweeps").iterdir()
     assert str(folder) == content["sweep"] and folder.name.startswith("critical-lr-")
-    assert len(json.loads((folder / "sweep.json").read_text())["jobs"]) == 8
+    assert len(json.loads((folder / "sweep.json").read_text())["jobs"]) == 10
     assert json.loads((folder / "critical.json").read_text()) == content
 
 
@@ -70,20 +75,20 @@ def test_run_again_it_trains_nothing_and_enlarged_only_what_is_new(edge, monkeyp
     out, err = capsys.readouterr()
     assert out.count("  1 finished before\n") == 2 and err == ""
     again = critical_lr(["depth=2", *GRID, "critical.check=1"])
-    assert [rate for _, _, rate, _ in ran(edge)] == [0.016, 0.064, 0.004]
+    assert [rate for _, _, rate, _ in ran(edge)] == [0.256, 0.032, 0.004]
     assert first.variants[0].outcomes.items() < again.variants[0].outcomes.items()
     assert len(list(Path("outputs/sweeps").iterdir())) == 1
 
 
 def test_an_interrupt_ends_it_and_the_same_command_goes_on(edge, monkeypatch):
-    words = [f"seed=0,{edge.INTERRUPTED}", "depth=2", *GRID]
+    words = [f"seed=0,1,{edge.INTERRUPTED}", "depth=2", *GRID]
     found = critical_lr(words)
-    assert found.code == 143 and len(edge.ran) == 2
+    assert found.code == 143 and len(edge.ran) == 3
     assert [variant.stopped for variant in found.variants] == ["interrupted"]
     monkeypatch.setattr(edge, "INTERRUPTED", -1)
     found = critical_lr(words)
     assert found.code == OK and not found.variants[0].stopped
-    assert [config.seed for config, _ in edge.resumed] == [92] and len(edge.ran) == 4
+    assert [config.seed for config, _ in edge.resumed] == [92] and len(edge.ran) == 6
 
 
 def test_an_interrupt_in_the_first_round_leaves_the_way_on_too(edge):
@@ -117,7 +122,7 @@ def test_before_the_first_run_there_is_nothing_to_go_on_with(edge, monkeypatch, 
 def test_a_lost_run_leaves_its_variant_undecided_and_the_others_go_on(edge, capsys):
     found = critical_lr([f"sweep.rows=[{{depth: 2, seed: 0}},{{depth: 4, seed: {edge.LOST}}}]", *GRID])
     assert found.code == FAILED
-    assert [variant.stopped for variant in found.variants] == ["", "at 0.016, 1 of 1 runs: lost"]
+    assert [variant.stopped for variant in found.variants] == ["", "at 0.256, 1 of 1 runs: lost"]
     assert len(found.variants[0].outcomes) == 2 and found.variants[1].outcomes == {}
     assert "lost: " in capsys.readouterr().err
 
@@ -148,7 +153,7 @@ def test_a_study_says_what_the_variants_are(edge):
     found = critical_lr(["-cd", "mine", "experiment=two", "depth=2", *GRID])
     assert found.code == OK and {config.warmup for config, *_ in edge.ran} == {7}
     assert [variant.knobs for variant in found.variants] == [{"placement": "pre"}, {"placement": "post"}]
-    assert [max(variant.stable) for variant in found.variants] == [0.064, 0.016]
+    assert [min(variant.shares) for variant in found.variants] == [0.032, 0.004]
 
 
 def test_help_fits_and_tells_the_words(monkeypatch):
