@@ -1,4 +1,4 @@
-"""Attention: its largest logits and its entropy, from the queries and keys."""
+"""Attention: its largest logits and its entropy, from the queries and keys of the whole batch."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from normlab.measure.instrument import Looking, Site, wide
 
-#: Sequences of a micro-batch, and queries of a sequence (spread evenly), that are looked at.
-SEQUENCES, QUERIES = 2, 128
+#: Logits that are held at once, unless one query of all heads has more. At context 1024, pieces of 2^20 take
+#: two thirds of the time that pieces of 2^22 take.
+PIECE = 2**20
 
 #: Raw logits q.k / sqrt(K) (B, H, Q, T) at the query positions (Q,) -> as the softmax gets them.
 Finish = Callable[[Tensor, Tensor], Tensor]
@@ -21,36 +22,50 @@ def as_they_are(logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:
 
 
 def concentration(q_BHTK: Tensor, k_BHTK: Tensor, *, finish: Finish = as_they_are) -> Tensor:
-    """(H + 2,): each head's largest logit; entropy and its share of ln(i + 1), means over heads and rows.
+    """(H, 4): each head's largest logit, sums over its queries of the entropy and of its share of ln(i + 1),
+    and their number.
 
     Entropy -sum_j A_ij ln A_ij in nats (Zhai et al. 2023, 2303.06296), logits as the softmax gets them, in
-    float32 at least; of the first sequences and of queries i > 0 (0 has no choice) spread over them.
+    float32 at least. Query 0 has no choice: its logit counts, its entropy does not.
     """
-    q, k = wide(q_BHTK[:SEQUENCES]), wide(k_BHTK[:SEQUENCES])
-    time = q.shape[2]
-    count = min(QUERIES, time - 1)
-    rows = torch.linspace(1, time - 1, count, device=q.device).round().long()
-    future = torch.arange(time, device=q.device) > rows[:, None]
-    with torch.autocast(q.device.type, enabled=False):
-        logits = finish(q[:, :, rows] @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), rows)
-    logits = logits.masked_fill(future, -math.inf)
-    log_weights = logits.log_softmax(-1)
-    entropy = -(log_weights.exp() * log_weights.masked_fill(future, 0)).sum(-1)
-    share = entropy / (rows + 1).to(entropy.dtype).log()
-    return torch.cat([logits.amax((0, 2, 3)), entropy.mean().view(1), share.mean().view(1)])
+    q_BHTK, k_BHTK = wide(q_BHTK), wide(k_BHTK)
+    batch, heads, time, width = q_BHTK.shape
+    rows_a_piece = max(1, min(time, PIECE // (heads * time)))
+    sequences = max(1, PIECE // (heads * time * rows_a_piece))
+    pieces = []
+    for q, k in zip(q_BHTK.split(sequences), k_BHTK.split(sequences), strict=True):
+        for rows in torch.arange(time, device=q.device).split(rows_a_piece):
+            with torch.autocast(q.device.type, enabled=False):
+                logits = finish(q[:, :, rows] @ k.transpose(-1, -2) / math.sqrt(width), rows)
+            pieces.append(_piece(logits, rows))
+    largest, *sums = torch.stack(pieces).unbind(-1)
+    queries = largest.new_full((heads,), batch * (time - 1))
+    return torch.stack([largest.amax(0), *(each.sum(0) for each in sums), queries], dim=-1)
+
+
+def _piece(logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:
+    """(H, 3): largest logit, and sums of the entropy and of its share, of the queries at these positions."""
+    future = torch.arange(logits_BHQT.shape[-1], device=rows_Q.device) > rows_Q[:, None]
+    logits_BHQT = logits_BHQT.masked_fill(future, -math.inf)
+    entropy_BHQ = torch.special.entr(logits_BHQT.softmax(-1)).sum(-1)
+    # ln 1 = 0 is put at 1: query 0 has entropy 0, and a share of 0.
+    most_Q = (rows_Q + 1).to(entropy_BHQ.dtype).log().where(rows_Q > 0, 1.0)
+    sums = [each.sum((0, 2)) for each in (entropy_BHQ, entropy_BHQ / most_Q)]
+    return torch.stack([logits_BHQT.amax((0, 2, 3)), *sums], dim=-1)
 
 
 class Attention(Looking):
-    """`max_logit` of each layer and head, `entropy` and `entropy_share` of each layer."""
+    """Over all sequences and queries of the batch: `max_logit` of each layer and head; `entropy` and
+    `entropy_share` of each layer, means over heads and queries; `entropy_min` and `entropy_share_min`, of the
+    head whose mean over the queries is least: one collapsed head of many hardly moves the layer's mean."""
 
     def __init__(self, sites: Mapping[str, Site], heads: int, finish: Mapping[str, Finish]) -> None:
         super().__init__("attention", sites, concentration)
         self.finish = [finish[layer] for layer in sites]
         per_head = [f"attention/max_logit/{layer}/head_{head}" for layer in sites for head in range(heads)]
         self.names = [f"attention/max_logit/{layer}" for layer in sites] + per_head
-        self.names += [
-            f"attention/{kind}/{layer}" for kind in ("entropy", "entropy_share") for layer in sites
-        ]
+        kinds = ("entropy", "entropy_share", "entropy_min", "entropy_share_min")
+        self.names += [f"attention/{kind}/{layer}" for kind in kinds for layer in sites]
 
     def begin(self) -> None:
         for site, finish in zip(self.sites, self.finish, strict=True):
@@ -58,6 +73,8 @@ class Attention(Looking):
 
     def values(self) -> Tensor:
         parts = self.parts()
-        logits = parts[..., :-2].amax(0)
-        entropy, share = parts[..., -2:].mean(0).unbind(-1)
-        return torch.cat([logits.amax(-1), logits.flatten(), entropy, share])
+        logits = parts[..., 0].amax(0)
+        entropy, share, queries = parts[..., 1:].sum(0).unbind(-1)
+        entropy, share = entropy / queries, share / queries
+        whole = [each.mean(-1) for each in (entropy, share)] + [each.amin(-1) for each in (entropy, share)]
+        return torch.cat([logits.amax(-1), logits.flatten(), *whole])

@@ -50,14 +50,15 @@ class Stream(Looking):
 
 
 def likeness(z_BTD: Tensor, x_BTD: Tensor) -> Tensor:
-    """(4,): sums over tokens of cos(z, x) and its arccos, their number, massive activations of one sequence.
+    """(4,): sums over tokens of cos(z, x) and its arccos, their number; most massive activations a sequence.
 
-    Massive: above 100 and above 1000 times the median size (Sun et al. 2024, 2402.17762).
+    Massive: above 100 and above 1000 times the median size of the sequence (Sun et al. 2024, 2402.17762).
     """
     z, x = wide(z_BTD), wide(x_BTD)
     cosine = F.cosine_similarity(z, x, dim=-1)
-    sizes = z[0].abs()
-    massive = (sizes > (1000 * sizes.median()).clamp(min=100)).sum()
+    sizes = z.flatten(1).abs()
+    bounds = (1000 * sizes.median(-1, keepdim=True).values).clamp(min=100)
+    massive = (sizes > bounds).sum(-1).amax()
     angle = cosine.clamp(-1, 1).arccos()
     tokens = torch.full_like(cosine.sum(), cosine.numel())
     return torch.stack([cosine.sum(), angle.sum(), tokens, massive.to(z.dtype)])
@@ -67,8 +68,8 @@ class Blocks(Looking):
     """What a block does to the stream.
 
     `cosine`, the mean over tokens of cos(x_in, x_out); `angle`, that of arccos(cos(x_in, x_out)) / pi, the
-    angular distance of Gromov et al. 2024, 2403.17887; `massive`, how many massive activations its output has
-    in one sequence.
+    angular distance of Gromov et al. 2024, 2403.17887; `massive`, the most massive activations that its
+    output has in a sequence of the batch.
     """
 
     def __init__(self, stream: Mapping[str, Site]) -> None:
@@ -77,8 +78,9 @@ class Blocks(Looking):
         self.names = [f"stream/{kind}/{layer}" for kind in ("cosine", "angle", "massive") for layer in blocks]
 
     def values(self) -> Tensor:
-        cosine, angle, tokens, massive = self.parts().sum(0).unbind(-1)
-        return torch.cat([cosine / tokens, angle / tokens / math.pi, massive])
+        parts = self.parts()
+        cosine, angle, tokens, _ = parts.sum(0).unbind(-1)
+        return torch.cat([cosine / tokens, angle / tokens / math.pi, parts[..., 3].amax(0)])
 
 
 class StreamGradient(Instrument):

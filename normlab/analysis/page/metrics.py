@@ -39,6 +39,13 @@ FAMILIES = {
         Family(name="grad_rms", title="Gradient RMS", unit="root mean square"),
         Family(name="stream/max", title="Largest in the stream", unit="absolute value"),
         Family(name="attention/entropy", title="Attention entropy", unit="nats", falls=True),
+        Family(
+            name="attention/entropy_share_min",
+            title="Least entropy of a head",
+            unit="share of the most",
+            falls=True,
+        ),
+        Family(name="attention/entropy_min", title="Least entropy of a head", unit="nats", falls=True),
     )
 }
 #: Curves of the whole model in the order in which they are offered; others follow as they come.
