@@ -33,8 +33,8 @@ def concentration(q_BHTK: Tensor, k_BHTK: Tensor, *, finish: Finish = as_they_ar
     rows_a_piece = max(1, min(time, PIECE // (heads * time)))
     sequences = max(1, PIECE // (heads * time * rows_a_piece))
     pieces = []
-    for q, k in zip(q_BHTK.split(sequences), k_BHTK.split(sequences), strict=True):
-        for rows in torch.arange(time, device=q.device).split(rows_a_piece):
+    for q, k in zip(torch.split(q_BHTK, sequences), torch.split(k_BHTK, sequences), strict=True):
+        for rows in torch.split(torch.arange(time, device=q.device), rows_a_piece):
             with torch.autocast(q.device.type, enabled=False):
                 logits = finish(q[:, :, rows] @ k.transpose(-1, -2) / math.sqrt(width), rows)
             pieces.append(_piece(logits, rows))
