@@ -295,6 +295,12 @@ def matrices(model: GPT) -> Iterator[tuple[str, Tensor, str, int]]:
             yield name, parameter, f"{match[1]}.{match[2]}", layer
 
 
+def fused(model: GPT) -> dict[str, list[int]]:
+    """The parameters that hold several matrices, one below the other: the rows of each."""
+    modules = model.named_modules()
+    return {f"{name}.qkv.weight": module.widths for name, module in modules if isinstance(module, Attention)}
+
+
 def site(parameter: str) -> tuple[str, str]:
     """Where a parameter's gradient is reported: (place, kind), the kind empty outside the blocks.
 

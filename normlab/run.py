@@ -25,7 +25,7 @@ from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
-from normlab.model import GPT, site
+from normlab.model import GPT, fused, site
 from normlab.report import Report
 from normlab.resuming import check_same
 from normlab.sinks.base import Opening
@@ -147,7 +147,7 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
         model=model,
         world=world,
         forward=forward,
-        optimizer=build_optimizer(model.named_parameters(), config.optimizer),
+        optimizer=build_optimizer(model.named_parameters(), config.optimizer, fused(model)),
         layout=layout,
         gradients=GradientNorms(layout),
         updates=Updates(layout, eps),

@@ -4,7 +4,7 @@
 `lr_scale`, by which the loop multiplies the rate that it sets.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonCo
 
 #: Parameters by name.
 Named = dict[str, nn.Parameter]
+#: The rows of each matrix in a parameter that holds several, by its name; see `normlab.model.fused`.
+Fused = Mapping[str, Sequence[int]]
 #: The kinds of parameters (`kind_of`) that do not decay, by `optimizer.decay`.
 SPARED: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -26,9 +28,15 @@ SPARED: dict[str, tuple[str, ...]] = {
 
 
 def build_optimizer(
-    named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig
+    named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig, fused: Fused | None = None
 ) -> torch.optim.Optimizer:
-    """The optimizer of `config` for a model's `named_parameters()`; the loop sets its rate each step."""
+    """The optimizer of `config` for a model's `named_parameters()`; the loop sets its rate each step.
+
+    Args:
+        fused: the matrices that are several in one, for an optimizer that takes each by itself.
+    """
+    if isinstance(config, MuonConfig):
+        return muon(dict(named), config, fused or {})
     function: Callable[[Named, Any], torch.optim.Optimizer] = globals()[OPTIMIZERS[config.name].function]
     return function(dict(named), config)
 
@@ -84,13 +92,14 @@ def lion(named: Named, config: LionConfig) -> torch.optim.Optimizer:
     return Lion(groups(named, config), config.lr, _pair(config))
 
 
-def muon(named: Named, config: MuonConfig) -> torch.optim.Optimizer:
-    """Muon for the matrices of the blocks (q, k and v in one), AdamW for embeddings, head and vectors."""
+def muon(named: Named, config: MuonConfig, fused: Fused) -> torch.optim.Optimizer:
+    """Muon for the matrices of the blocks, AdamW for embeddings, head and vectors."""
     matrices = {name: p for name, p in named.items() if kind_of(name, p) == "matrix"}
     rest = {name: p for name, p in named.items() if name not in matrices}
     return Together(
-        torch.optim.Muon(
+        Muon(
             groups(matrices, config),
+            {named[name]: list(rows) for name, rows in fused.items() if name in matrices},
             lr=config.lr,
             momentum=config.momentum,
             nesterov=config.nesterov,
@@ -103,6 +112,38 @@ def muon(named: Named, config: MuonConfig) -> torch.optim.Optimizer:
 
 def _pair(config: AdamConfig | LionConfig) -> tuple[float, float]:
     return config.betas[0], config.betas[1]
+
+
+class Muon(torch.optim.Muon):
+    """torch's Muon, which takes each matrix of a fused parameter by itself, as its author advises.
+
+    U V^T of q, k and v stacked is that of none of them: the largest of the three sets the step of all, and
+    the shape that scales the step is three times as high (Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon). The momentum is kept whole, as the parameter is.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], fused: Mapping[nn.Parameter, Sequence[int]], **settings: Any
+    ) -> None:
+        super().__init__(params, **settings)
+        self._fused = fused
+
+    def _init_group(
+        self,
+        group: Any,
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        muon_momentum_bufs: list[Tensor],
+    ) -> Any:
+        """What torch's `step` goes through: rows of a fused parameter in its place, as views of it."""
+        whole: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
+        complex_numbers = super()._init_group(group, *whole)
+        for parameter, gradient, momentum in zip(*whole, strict=True):
+            rows = self._fused.get(parameter, [len(parameter)])  # type: ignore[call-overload]
+            params_with_grad += torch.split(parameter, rows)
+            grads += torch.split(gradient, rows)
+            muon_momentum_bufs += torch.split(momentum, rows)
+        return complex_numbers
 
 
 class Lion(torch.optim.Optimizer):

@@ -9,7 +9,7 @@ from normlab import run as composition
 from normlab.config import DECAYS
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
-from normlab.model import GPT
+from normlab.model import GPT, fused
 from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
 from normlab.training.loop import take_step
 from normlab.training.optimizers import SPARED, Lion, build_optimizer, kind_of
@@ -134,7 +134,16 @@ def test_muon_is_torchs_for_the_matrices_of_the_blocks_and_adamw_for_the_rest(sm
         torch.optim.Muon(
             inside, lr=0.01, weight_decay=0.1, momentum=0.9, ns_steps=4, adjust_lr_fn="match_rms_adamw"
         ),
-        torch.optim.AdamW(rest, lr=0.005, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, fused=True),
+        torch.optim.AdamW(
+            [
+                {"params": [p for p in rest if p.ndim > 1], "weight_decay": 0.1},
+                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=0.005,
+            betas=(0.9, 0.95),
+            eps=1e-8,
+            fused=True,
+        ),
     )
     for group in ours.param_groups:
         group["lr"] = 0.01 * group["lr_scale"]
@@ -144,6 +153,44 @@ def test_muon_is_torchs_for_the_matrices_of_the_blocks_and_adamw_for_the_rest(sm
         for optimizer in torchs:
             optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("changes", [{}, {"model.kv_heads": 1}, {"placement.weights": "sigma_reparam"}])
+def test_muon_takes_q_k_and_v_as_three_matrices(changes, small):
+    """Against torch's Muon over parameters that are apart, with heads of keys and values shared too."""
+    job = job_of(small(changes | {"optimizer.lr": 0.01, "optimizer.weight_decay": 0.1}, optimizer="muon"))
+    rows = [16, 8, 8] if "model.kv_heads" in changes else [16, 16, 16]
+    apart, hers = {}, {}
+    for name, parameter in job.model.named_parameters():
+        if parameter.ndim == 2 and name.startswith("layers"):
+            pieces = rows if "qkv" in name else [len(parameter)]
+            hers[name] = [torch.nn.Parameter(p.clone()) for p in parameter.detach().split(pieces)]
+            apart[name] = pieces
+    assert apart["layers.1.attn.branch.qkv.weight"] == rows
+    twins = [p for several in hers.values() for p in several]
+    torchs = torch.optim.Muon(twins, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for step in range(3):
+        gradients(job.model, step)
+        for name, several in hers.items():
+            pieces = job.model.get_parameter(name).grad.split(apart[name])
+            for twin, gradient in zip(several, pieces, strict=True):
+                twin.grad = gradient.clone()
+        for group in job.optimizer.param_groups:
+            group["lr"] = 0.01
+        job.optimizer.step()
+        torchs.step()
+    for name, several in hers.items():
+        assert torch.equal(job.model.get_parameter(name), torch.cat(several)), name
+    # The state is one momentum a parameter, as before the three were taken apart.
+    muon = job.optimizer.parts[0]
+    assert all(state["momentum_buffer"].shape == p.shape for p, state in muon.state.items())
+
+
+def test_a_gated_layer_has_no_fused_matrix_but_q_k_and_v(small):
+    names = [name for name, _ in GPT(small(activation="swiglu"), 11).named_parameters()]
+    assert {"layers.0.ffn.branch.w_gate.weight", "layers.0.ffn.branch.w_in.weight"} <= set(names)
+    found = fused(GPT(small({"model.kv_heads": 1}, activation="swiglu"), 11))
+    assert found == {f"layers.{layer}.attn.branch.qkv.weight": [16, 8, 8] for layer in (0, 1)}
 
 
 @pytest.mark.parametrize(
