@@ -9,7 +9,7 @@ from normlab.tables.row import Row, table
 
 @dataclass(frozen=True, kw_only=True)
 class DecayConfig(ScheduleConfig):
-    """A schedule that ends at a share of `optimizer.lr`."""
+    """A schedule that falls to a share of `optimizer.lr`, which the step after the last would have."""
 
     final: float = 0.0
 
@@ -48,7 +48,7 @@ SCHEDULES: dict[str, ScheduleRow] = table(
     ),
     ScheduleRow(
         config=DecayConfig(name="cosine"),
-        meaning="half a cosine down to `final` at the last step",
+        meaning="half a cosine down to `final`, which the step after the last would have",
         equation="final + (1 - final) * (1 + cos(pi * t)) / 2, t = (step - warmup) / (steps - warmup)",
         source="Loshchilov, Hutter 2016, arXiv 1608.03983",
         function="cosine",
@@ -56,7 +56,7 @@ SCHEDULES: dict[str, ScheduleRow] = table(
     ),
     ScheduleRow(
         config=DecayConfig(name="linear"),
-        meaning="a straight line down to `final` at the last step",
+        meaning="a straight line down to `final`, which the step after the last would have",
         equation="1 - (1 - final) * t, t = (step - warmup) / (steps - warmup)",
         function="linear",
         by_steps=True,
@@ -65,7 +65,7 @@ SCHEDULES: dict[str, ScheduleRow] = table(
         config=WSDConfig(name="wsd"),
         meaning="constant, then a straight line down over the last `decay` of the steps",
         equation="min(1, 1 - (1 - final) * (step - start) / (steps - start)), start = (1 - decay) * steps",
-        source="Hu et al. 2024 (MiniCPM), arXiv 2404.06395",
+        source="Hu et al. 2024 (MiniCPM), arXiv 2404.06395; Haegele et al. 2024, arXiv 2405.18392",
         function="wsd",
         by_steps=True,
     ),

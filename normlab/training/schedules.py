@@ -1,4 +1,8 @@
-"""Learning-rate schedules: (step, warmup, steps, config) -> share of the rate, besides the warm-up."""
+"""Learning-rate schedules: (step, warmup, steps, config) -> share of the rate, besides the warm-up.
+
+Steps count from 0, and a decay from its start to `steps`, which is one after the last; so do PyTorch's
+`CosineAnnealingLR`, nanoGPT and the code of Haegele et al. 2024 (2405.18392).
+"""
 
 import math
 
@@ -16,8 +20,11 @@ def learning_rate(step: int, config: RunConfig) -> float:
 
 
 def _progress(step: int, start: float, steps: int) -> float:
-    """0 until `start`, 1 at the last step."""
-    return min(1.0, max(0.0, (step - start) / max(1.0, steps - 1 - start)))
+    """(step - start) / (steps - start): 0 until `start`, 1 one step after the last.
+
+    So no step is taken at the rate 0 that a decay to 0 ends in.
+    """
+    return max(0.0, (step - start) / max(1.0, steps - start))
 
 
 def constant(step: int, warmup: int, steps: int, config: ScheduleConfig) -> float:
@@ -34,7 +41,8 @@ def linear(step: int, warmup: int, steps: int, config: DecayConfig) -> float:
 
 
 def wsd(step: int, warmup: int, steps: int, config: WSDConfig) -> float:
-    return 1 - (1 - config.final) * _progress(step, max(warmup, (1 - config.decay) * steps), steps)
+    """A warm-up that reaches into the decay does not put it off: both factors then act."""
+    return 1 - (1 - config.final) * _progress(step, (1 - config.decay) * steps, steps)
 
 
 def inverse_sqrt(step: int, warmup: int, steps: int, config: ScheduleConfig) -> float:
