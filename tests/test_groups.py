@@ -31,7 +31,7 @@ def test_the_default_run_is_the_one_that_is_promised():
         "name": "adamw",
         "lr": 2.5e-3,
         "weight_decay": 0.0,
-        "decay": "all",
+        "decay": "matrices",
         "betas": [0.9, 0.95],
         "eps": 1e-8,
     }

@@ -46,7 +46,8 @@ class OptimizerConfig:
     lr: float
     weight_decay: float = 0.0
     #: What decays: `all`, only `matrices` (with embeddings and head), all but norms, or all but embeddings.
-    decay: str = "all"
+    #: A gain that decays is pulled to 0, and with it what it scales.
+    decay: str = "matrices"
 
     def __post_init__(self) -> None:
         positive(self.lr, "optimizer.lr")

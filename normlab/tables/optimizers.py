@@ -139,7 +139,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
     ),
     OptimizerRow(
         config=MuonConfig(name="muon"),
-        meaning="orthogonalized momentum for the matrices of the blocks (q, k and v apart), AdamW for the rest",
+        meaning="orthogonalized momentum for the matrices of blocks (q, k and v apart), AdamW for the rest",
         equation="w -= lr * (0.2 sqrt(max(rows, columns)) * U V^T + decay * w), U S V^T = momentum",
         source="Jordan et al. 2024; Liu et al. 2025 (Moonlight), arXiv 2502.16982",
         function="muon",

@@ -70,14 +70,17 @@ def test_a_step_is_the_textbook_step(small):
     config = small({"warmup": 4, "train.clip": 0.1, "optimizer.weight_decay": 0.1})
     job = job_of(config)
     model = copy.deepcopy(job.model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    decaying, others = ([p for p in model.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False))
+    groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     for step in range(3):
         row = take_step(job)
         ids = torch.from_numpy(job.batches.train(step))
         loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         total = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-        optimizer.param_groups[0]["lr"] = 2.5e-3 * (step + 1) / 4
+        for group in optimizer.param_groups:
+            group["lr"] = 2.5e-3 * (step + 1) / 4
         optimizer.step()
         optimizer.zero_grad()
         job.step += 1
