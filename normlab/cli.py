@@ -12,6 +12,7 @@ from normlab import __version__, cli_analysis, cli_figures, cli_sweep, ranks
 from normlab.cli_analysis import refusals
 from normlab.cli_page import draw
 from normlab.errors import UserError
+from normlab.screen import open_missing
 
 app = typer.Typer(
     rich_markup_mode="rich",
@@ -23,6 +24,7 @@ app.add_typer(cli_sweep.app, name="sweep", help="Plan a sweep, or see how far on
 
 def main() -> None:
     """The `normlab` command."""
+    open_missing()
     try:
         _main()
     except SystemExit as end:

@@ -28,6 +28,7 @@ from normlab.measure.updates import Updates
 from normlab.model import GPT, fused, site
 from normlab.report import Report
 from normlab.resuming import check_same
+from normlab.screen import mirrored
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, check_free, hold
@@ -159,6 +160,7 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     )
 
 
+@mirrored()
 def run(
     config: RunConfig, directory: Path, *, sweep: str | None = None, plain: bool = False
 ) -> dict[str, Any]:
@@ -193,6 +195,7 @@ def _world(config: RunConfig, checkpoint: Path | None = None) -> Iterator[Alone]
         yield world
 
 
+@mirrored()
 def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[str, Any]:
     """Continue the run in `directory` from its last good checkpoint as if it had never stopped.
 

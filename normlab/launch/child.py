@@ -21,16 +21,16 @@ from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
 from normlab.launch import messages, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
+from normlab.launch.run_log import logged
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
 from normlab.launch.standing import standing
+from normlab.screen import mirrored
 from normlab.sinks.run_directory import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of
 
 #: What a run imports, some of it late: torch's optimizers, and wandb and its pictures where there are any.
 _PRELOAD = ["normlab.run", "normlab.launch.child", "torch._dynamo"]
 _PRELOAD_TRACKED = ["wandb.sdk.launch", "matplotlib.figure"]
-#: A line of `train.log`, as `conf/hydra/job_logging` has it.
-_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 #: Seconds between looks for a signal to hand on.
 _GLANCE = 0.1
 
@@ -119,6 +119,7 @@ def _send(pid: int | None, number: int) -> None:
         os.kill(pid or 0, number)
 
 
+@mirrored()
 def _child(task: Task) -> None:
     os.environ.update(task.environment)
     if hasattr(os, "setpgrp"):
@@ -126,9 +127,9 @@ def _child(task: Task) -> None:
         # The notice that submitit has SLURM give goes to every process of a job.
         signal.signal(signal.SIGUSR2, lambda number, frame: _send(os.getpid(), signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    log = logging.FileHandler(task.directory / "train.log", delay=True)
-    logging.basicConfig(handlers=[log], level=logging.WARNING, format=_LINE)
-    sys.exit(attempt(task))
+    with logged(task.directory):
+        code = attempt(task)
+    sys.exit(code)
 
 
 def _end_with_parent() -> None:

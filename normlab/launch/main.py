@@ -19,6 +19,7 @@ from normlab.launch import flags, messages, preflight, probe_plan, resolvers, st
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.folders import check_directory
 from normlab.launch.load import from_plain, load_config
+from normlab.launch.run_log import logged
 from normlab.launch.signals import (
     Interrupted,
     import_follower,
@@ -28,11 +29,13 @@ from normlab.launch.signals import (
     terminable,
 )
 from normlab.launch.task import train
+from normlab.screen import mirrored
 from normlab.sweep import plan as plan_view
 
 _RAW = "HYDRA_FULL_ERROR"
 
 
+@mirrored()
 def launch(argv: Sequence[str]) -> int:
     """Run what `normlab train ARGV` means; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
@@ -109,6 +112,7 @@ def _of_sweep(argv: Sequence[str]) -> flags.Words:
     return words
 
 
+@mirrored()
 def resume(directory: Path, overrides: Sequence[str]) -> int:
     """Continue the run in `directory` from its last checkpoint; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
@@ -168,7 +172,8 @@ def _resume(directory: Path, overrides: Sequence[str]) -> int:
     config = load_config(_config_file(directory), overrides)
     run = import_run()
     try:
-        summary = run.resume(config, directory)
+        with logged(directory):
+            summary = run.resume(config, directory)
     except UserError:
         raise
     except Exception as error:
@@ -215,6 +220,7 @@ def _again(words: flags.Words, directory: Path) -> str:
     return shlex.join(["normlab", "train", *given, *typed])
 
 
+@mirrored()
 def guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
     """The exit code of a command's `action`, its errors told in one message."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")

@@ -19,6 +19,7 @@ from normlab.launch.codes import OK
 from normlab.launch.folders import remove_unstarted
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
+from normlab.screen import mirrored
 from normlab.sinks.run_directory import read_summary
 from normlab.sweep import TO_TRAIN
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 resolvers.register()  # a worker process imports this module first
 
 
+@mirrored()
 def train(config: DictConfig) -> float:
     """Train one job in the folder that Hydra made for it; returns its final loss, inf where there is none.
 

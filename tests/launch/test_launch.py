@@ -329,3 +329,16 @@ def test_what_cannot_be_resumed(fake, capsys, folder, words, message):
     assert resume(Path(folder), words) == REFUSED
     assert message in capsys.readouterr().err
     assert fake.resumed == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["seed=1"], 0), (["-m", "seed=1,2"], 0), (["-m", "seed=1,91"], 1), (["depth=x"], 2)]
+)
+def test_a_screen_that_cannot_be_written_changes_no_exit_code(fake, monkeypatch, words, code):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        monkeypatch.setattr(sys, "stderr", pipe)
+        assert launch(words) == code
+    assert len(fake.ran) == words.count("-m") + (code < 2)
