@@ -40,10 +40,22 @@ def describe(config: RunConfig, device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cpus": os.cpu_count(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "processes": ranks.size(),
         "seed": config.seed,
     }
+
+
+def blind() -> str:
+    """What is to be known where torch cannot see the processor; empty where it can.
+
+    Its library cpuinfo reads /proc/cpuinfo, and without it torch takes the kernels that any processor has.
+    """
+    if sys.platform != "linux" or Path("/proc/cpuinfo").exists():
+        return ""
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"without /proc torch takes its {kernels} kernels: slower, and losses differ in their last digits"
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
 from normlab.divergence import Event, outcome
@@ -56,7 +56,8 @@ class Report:
             last_comes_first.callback(lambda: self.console.close(summary()))
             last_comes_first.callback(lambda: self.files.close(summary()))
             last_comes_first.callback(lambda: self.wandb.close(summary()))
-            self.files.write_summary(summary())
+            with suppress(OSError) if status == "failed" else nullcontext():  # that disk, perhaps
+                self.files.write_summary(summary())
         return summary()
 
     def row(self, row: dict[str, Any]) -> None:
@@ -98,7 +99,7 @@ class Report:
     def checkpoint(self, job: Job) -> None:
         folder, keep = self.directory / CHECKPOINTS, job.config.train.checkpoint.keep
         self.files.settle()
-        checkpoint.save(folder, job.step, job.state_dict(), keep)
+        checkpoint.save(folder, job.step, {**job.state_dict(), "rows": self.files.count}, keep)
         if job.best[1] == job.step:
             checkpoint.keep_as(checkpoint.BEST, folder, job.step)
         self.files.write_summary(self.summary("running"))

@@ -1,22 +1,40 @@
 """Where a run that stopped goes on: its last good checkpoint, and the rows up to there."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from normlab.config import RunConfig
-from normlab.errors import CheckpointError
+from normlab.errors import CheckpointError, RunDirectoryError
 from normlab.naming import flat
 from normlab.resuming import differences
-from normlab.sinks.run_directory import CHECKPOINTS, SUMMARY, read_rows, read_summary, truncate
+from normlab.sinks.run_directory import (
+    CHECKPOINTS,
+    ROWS,
+    SUMMARY,
+    forget,
+    read_rows,
+    read_summary,
+    sound_steps,
+    truncate,
+)
 from normlab.training import checkpoint
 from normlab.training.job import Job
 
 
-def summary_of(directory: Path) -> dict[str, Any]:
-    """The summary of the run in `directory`; empty if it was killed before it had written one."""
-    return read_summary(directory) if (directory / SUMMARY).exists() else {}
+def summary_of(directory: Path) -> tuple[dict[str, Any], list[str]]:
+    """The summary of the run in `directory`; empty if it was killed before it had one, or it is damaged.
+
+    Of the latter a line too: rows and checkpoints make it again.
+    """
+    if not (directory / SUMMARY).exists():
+        return {}, []
+    try:
+        return read_summary(directory), []
+    except RunDirectoryError as error:
+        return {}, [f"{error}; making it again"]
 
 
 def find(config: RunConfig, directory: Path, device: torch.device, *, ended: bool) -> checkpoint.Found | None:
@@ -28,9 +46,28 @@ def find(config: RunConfig, directory: Path, device: torch.device, *, ended: boo
         CheckpointError: none of those there can be read, it is of another experiment, or a run that ended has
             none; says which.
     """
-    found = checkpoint.load_latest(directory / CHECKPOINTS, device)
+    steps, damage = sound_steps(directory) if (directory / ROWS).exists() else ([], f"there is no {ROWS}")
+
+    gap: list[str] = []
+
+    def lacking(state: dict[str, Any]) -> str:
+        """What the rows lack of those before the state: a power failure, or a hand, can take some."""
+        step = state.get("step", 0)
+        there = sum(each < step for each in steps)
+        logged = state.get("rows", -(-step // config.train.log_every))
+        if there < logged:
+            gap.append(
+                f"{ROWS} has {there} of the {logged} rows before step {step}{damage and f': {damage}'}"
+            )
+            return gap[-1]
+        return ""
+
+    found = checkpoint.load_latest(directory / CHECKPOINTS, device, lacking)
     if found is None and ended:
-        raise CheckpointError(f"{directory} holds no checkpoint to go on from; start the run anew elsewhere")
+        why = f" ({gap[0]})" if gap else ""
+        raise CheckpointError(
+            f"{directory} holds no checkpoint to go on from{why}; start the run anew elsewhere"
+        )
     if found and not {"config", "step"} <= found.state.keys():
         raise CheckpointError(f"{found.path} is not the state of a run: it has no config, or no step")
     different = differences(config, dict(flat(found.state["config"]))) if found else []
@@ -39,6 +76,23 @@ def find(config: RunConfig, directory: Path, device: torch.device, *, ended: boo
         more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
         raise CheckpointError(f"{found.path} is not a checkpoint of the run in config.yaml: {told}{more}")
     return found
+
+
+def is_done(config: RunConfig, found: checkpoint.Found, summary: Mapping[str, Any]) -> str:
+    """Why nothing is left to train of a run that ended in order; empty where something is."""
+    step, outcome = found.state["step"], summary.get("outcome")
+    if summary.get("status") != "finished":
+        return ""
+    if step >= config.train.steps:
+        return f"has done all its {config.train.steps} steps; give it more with train.steps={2 * step}"
+    if not all(torch.isfinite(value).all() for value in found.state["model"].values()):
+        return f"is finished: at step {step} its parameters were not finite; nothing can go on from there"
+    if config.divergence.action == "stop" and outcome not in (None, "stable"):
+        return (
+            f"is finished: divergence.action=stop ended it at step {step} ({outcome}); "
+            "to train on all the same, add divergence.action=record"
+        )
+    return ""
 
 
 def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[str]:
@@ -52,12 +106,23 @@ def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[s
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{found.path} does not fit the model in config.yaml: {reason}") from error
+    folder = directory / CHECKPOINTS
+    there = checkpoint.checkpoints(folder)
     lost = truncate(directory, job.step)
-    checkpoint.drop_after(directory / CHECKPOINTS, job.step)
+    forget(directory, job.step)
+    checkpoint.drop_after(folder, job.step)
+    checkpoint.drop_kept(folder, job.step)
+    gone = checkpoint.mend_best(folder, job.best[1], job.device)
     rows = read_rows(directory)
-    job.ring.fill(rows)
+    unlogged = found.state.get("ring", []) if found else []
+    latest = {row["step"]: row for row in [*unlogged, *rows]}
+    job.ring.fill(latest[step] for step in sorted(latest))
     job.seconds = rows[-1]["time/seconds"] if rows else 0.0
     again = f"{lost} step{'s' if lost != 1 else ''} trained again"
+    warnings = [gone] if gone else []
     if found and found.damaged:
-        return [f"{'; '.join(found.damaged)}: going on from {found.path.name} at step {job.step}, {again}"]
-    return [f"the run stopped before its first checkpoint: {again}"] if lost and not found else []
+        where = f"{found.path.name} at step {job.step}"
+        return [f"{'; '.join(found.damaged)}: going on from {where}, {again}", *warnings]
+    if there and not found:
+        return [f"{ROWS} lacks rows from before every checkpoint: beginning again, {again}"]
+    return [f"the run stopped before its first checkpoint: {again}"] if lost and not found else warnings

@@ -22,6 +22,7 @@ MAY_CHANGE = (
     "train.device",
     "train.processes",
     "train.parallel",
+    "divergence.action",
     "tracker",
     "sweep",
 )

@@ -31,7 +31,7 @@ from normlab.resuming import check_same
 from normlab.screen import mirrored
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
-from normlab.sinks.run_directory import RunDirectory, check_free, hold
+from normlab.sinks.run_directory import RunDirectory, check_free, hold, tidy
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.norms import leak, leak_in_evaluation
 from normlab.tables.placement_row import norms
@@ -207,15 +207,14 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
     """
     warnings = check_same(config, directory)
     with hold(directory), Interrupt() as interrupt:
-        summary = restart.summary_of(directory)
+        tidy(directory)
+        summary, damage = restart.summary_of(directory)
+        warnings += damage
         ended = summary.get("status") in ("finished", "interrupted")
         found = restart.find(config, directory, pick_device(config.train.device), ended=ended)
         # A run that was stopped between its last step and its last word has only that left to do.
-        if found and found.state["step"] >= config.train.steps and summary.get("status") == "finished":
-            raise RunDirectoryError(
-                f"{directory} has done all its {config.train.steps} steps; "
-                f"give it more with train.steps={2 * found.state['step']}"
-            )
+        if found and (why := restart.is_done(config, found, summary)):
+            raise RunDirectoryError(f"{directory} {why}")
         check(config)
         corpus = load_corpus(config.data, config.model.context)
         with _world(config, found.path.absolute() if found else None) as world:
@@ -282,6 +281,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         report.open(opening)
         for warning in session.warnings:
             console.warn(warning)
+        if blind := environment.blind():
+            console.warn(blind)
         if left_out := job.instruments.left_out:
             console.warn(f"left out {'; '.join(left_out)}")
         if config.train.parallel == "fsdp" and job.world.size == 1:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -186,3 +187,180 @@ def test_a_resumed_run_stays_the_same_experiment(changes, key, small, tmp_path):
         resume(small(changes), tmp_path / "run", plain=True)
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["train"]["steps"] == 6
+
+
+def windows(directory):
+    """The arrays of each event's snapshot, but for times."""
+    return {
+        path.name: {
+            name: array.tolist() for name, array in np.load(path).items() if not name.startswith("time/")
+        }
+        for path in (directory / "events").glob("*.npz")
+    }
+
+
+#: An event at step 5, of which the steps before are written; rows of every third step, and of evaluations.
+EVENT = CHANGES | {"measure.ring": 4, "fault.kind": "nan_gradient", "fault.step": 5, "train.log_every": 3}
+
+
+def test_the_steps_before_an_event_are_whole_though_the_run_was_killed_twice_before_it(
+    small, tmp_path, monkeypatch
+):
+    config = small(EVENT)
+    run(config, tmp_path / "whole", plain=True)
+    killed_at(3, tmp_path / "run", config, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "take_step", killer(5))
+        with pytest.raises(KeyboardInterrupt):
+            resume(config, tmp_path / "run", plain=True)
+    resume(config, tmp_path / "run", plain=True)
+    found = windows(tmp_path / "run")
+    assert json.dumps(found) == json.dumps(windows(tmp_path / "whole"))
+    assert [len(arrays["loss"]) for arrays in found.values()] == [4]
+
+
+def killer(step):
+    """`take_step`, until that step."""
+    taken = loop.take_step
+
+    def killing(job):
+        if job.step == step:
+            raise KeyboardInterrupt
+        return taken(job)
+
+    return killing
+
+
+def test_the_best_checkpoint_is_the_one_of_the_record_after_a_kill_before_it_was_kept(
+    small, tmp_path, monkeypatch
+):
+    config, directory = small(CHANGES), tmp_path / "run"
+    run(config, tmp_path / "whole", plain=True)
+
+    def killed(name, folder, step):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "keep_as", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, directory, plain=True)
+    assert not (directory / "checkpoints" / "best.pt").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "take_step", killer(2))
+        with pytest.raises(KeyboardInterrupt):
+            resume(config, directory, plain=True)
+    kept = torch.load(directory / "checkpoints" / "best.pt", weights_only=True)
+    assert kept["step"] == kept["best"][1] == 2
+    resume(config, directory, plain=True)
+    assert state(directory / "checkpoints" / "best.pt") == state(tmp_path / "whole/checkpoints/best.pt")
+
+
+def test_a_best_checkpoint_of_another_step_than_the_record_says_is_not_kept(small, tmp_path, capsys):
+    config, directory = small(CHANGES), tmp_path / "run"
+    run(config, directory, plain=True)
+    folder = directory / "checkpoints"
+    best = torch.load(folder / "best.pt", weights_only=True)["best"][1]
+    other = next(path for path in checkpoint.checkpoints(folder) if not path.name.endswith(f"{best}.pt"))
+    (folder / "best.pt").write_bytes(other.read_bytes())
+    (folder / f"step_{best:08d}.pt").unlink(missing_ok=True)
+    assert checkpoint.mend_best(folder, best, torch.device("cpu")) == f"best.pt, of step {best}, is lost"
+    assert not (folder / "best.pt").exists()
+
+
+def test_rows_that_a_power_failure_took_are_trained_again_from_the_checkpoint_before(
+    small, tmp_path, monkeypatch, capsys
+):
+    config, directory = small(CHANGES), tmp_path / "run"
+    run(config, tmp_path / "whole", plain=True)
+    killed_at(5, directory, config, monkeypatch)
+    lines = (directory / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    damaged = [*lines[:3], b"\0" * len(lines[3]), *lines[4:]]
+    (directory / "metrics.jsonl").write_bytes(b"".join(damaged))
+    capsys.readouterr()
+    resume(config, directory, plain=True)
+    assert rows(directory) == rows(tmp_path / "whole")
+    said = capsys.readouterr().out
+    assert "metrics.jsonl has 3 of the 4 rows before step 4" in said and "step_00000002.pt at step 2" in said
+
+
+def test_rows_that_are_lost_from_before_every_checkpoint_are_made_again(small, tmp_path, monkeypatch, capsys):
+    config, directory = small(CHANGES), tmp_path / "run"
+    run(config, tmp_path / "whole", plain=True)
+    killed_at(5, directory, config, monkeypatch)
+    (directory / "metrics.jsonl").write_bytes(b"\0" * 100)
+    (directory / "summary.json").write_bytes(b"")
+    resume(config, directory, plain=True)
+    assert rows(directory) == rows(tmp_path / "whole")
+    said = capsys.readouterr().out
+    assert "lacks rows from before every checkpoint: beginning again" in said
+    assert "summary.json is not JSON" in said
+
+
+def test_rows_of_a_run_that_ended_are_not_made_again_from_its_first_step(small, tmp_path):
+    config, directory = small(CHANGES), tmp_path / "run"
+    run(config, directory, plain=True)
+    (directory / "metrics.jsonl").write_bytes(b"\0" * 100)
+    with pytest.raises(CheckpointError, match=r"no checkpoint to go on from \(metrics\.jsonl has 0 of the 7"):
+        resume(small(CHANGES | {"train.steps": 9}), directory, plain=True)
+    assert (directory / "metrics.jsonl").read_bytes() == b"\0" * 100
+
+
+#: NaN in the gradient of step 1, which is an event and changes no parameter.
+STOPS = {"fault.kind": "nan_gradient", "fault.step": 1, "divergence.action": "stop"}
+
+
+def test_a_run_that_stopped_on_divergence_is_finished_and_says_how_to_go_on(small, tmp_path, monkeypatch):
+    config, directory = small(STOPS), tmp_path / "run"
+    assert run(config, directory, plain=True)["steps"] == 2
+    before = rows(directory)
+    with pytest.raises(RunDirectoryError, match=r"ended it at step 2 .*add divergence\.action=record"):
+        resume(config, directory, plain=True)
+    # Killed before its last word, it has that alone to say.
+    summary = json.loads((directory / "summary.json").read_text()) | {"status": "running"}
+    (directory / "summary.json").write_text(json.dumps(summary))
+    assert resume(config, directory, plain=True)["status"] == "finished"
+    assert rows(directory) == before
+    assert resume(small(STOPS | {"divergence.action": "record"}), directory, plain=True)["steps"] == 6
+
+
+def test_a_run_whose_parameters_are_not_finite_trains_no_further_step(small, tmp_path, monkeypatch):
+    config, directory = small({"train.checkpoint.every": 1}), tmp_path / "run"
+    update = loop.update
+
+    def broken(job, rate, norm):
+        row = update(job, rate, norm)
+        with torch.no_grad():
+            next(job.model.parameters()).fill_(torch.nan)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "update", broken)
+        steps = run(config, directory, plain=True)["steps"]
+    assert steps < 6
+    before = rows(directory)
+    with pytest.raises(RunDirectoryError, match=r"is finished: .* not finite"):
+        resume(config, directory, plain=True)
+    (directory / "summary.json").unlink()
+    assert resume(config, directory, plain=True)["status"] == "finished"
+    assert rows(directory) == before
+
+
+def test_what_a_killed_write_left_goes_at_the_next_start_though_the_run_is_finished(small, tmp_path):
+    config, directory = small(CHANGES), tmp_path / "run"
+    run(config, directory, plain=True)
+    (directory / "summary.json.part").touch()
+    with pytest.raises(RunDirectoryError, match="has done all its 7 steps"):
+        resume(config, directory, plain=True)
+    assert not list(directory.rglob("*.part"))
+
+
+def test_what_was_kept_of_an_event_that_has_yet_to_come_is_removed(small, tmp_path, monkeypatch):
+    changes = {"train.checkpoint.every": 4, "train.eval_every": 100}
+    config, directory = small(EVENT | changes), tmp_path / "run"
+    killed_at(6, directory, config, monkeypatch)
+    assert windows(directory) and list((directory / "checkpoints").glob("before-000005-*.pt"))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "take_step", killer(4))
+        with pytest.raises(KeyboardInterrupt):
+            resume(config, directory, plain=True)
+    assert not windows(directory) and not list((directory / "checkpoints").glob("before-*.pt"))

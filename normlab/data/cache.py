@@ -4,7 +4,6 @@ A folder is built under another name, flushed to the disk and renamed; whoever c
 Nothing is locked: two runs that start together may both do the work, and the first to finish wins.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -19,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from normlab.disk import flush
+from normlab.data.hf import causes
+from normlab.disk import flush, is_full
 from normlab.errors import DataError
 
 META = "meta.json"
@@ -163,7 +163,7 @@ def _fill(folder: Path, build: Build) -> dict[str, Any]:
         flush(folder)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if any(map(is_full, causes(error))):  # `datasets` wraps them
             problem = "the disk is full; set NORMLAB_CACHE to a folder elsewhere"
             raise DataError(f"cannot write the token cache in {folder.parent}: {problem}") from error
         raise

@@ -1,6 +1,5 @@
 """Local files: which they are, what is in them (by a hash of their bytes), and their texts."""
 
-import errno
 import glob
 import gzip
 import hashlib
@@ -13,6 +12,7 @@ from typing import Any
 
 from normlab.data.documents import Documents, Rows, check_column
 from normlab.data.hf import causes, library, reason
+from normlab.disk import is_full
 from normlab.errors import ConfigError, DataError
 
 #: Reader of `datasets` and its settings, by the end of a file's name.
@@ -182,5 +182,5 @@ def _bad_line(path: Path) -> str:
 def _raise_full_disk(error: Exception) -> None:
     """A full disk is no fault of the file; the cache, which is what fills it, says so."""
     for cause in causes(error):
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(cause):
             raise cause

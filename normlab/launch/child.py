@@ -4,7 +4,6 @@ Whatever launcher calls the task, the process is made in it. What a job did is r
 exit code comes back.
 """
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -21,7 +20,7 @@ from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
 from normlab.launch import messages, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
-from normlab.launch.run_log import logged
+from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
 from normlab.launch.standing import standing
 from normlab.screen import mirrored
@@ -165,14 +164,7 @@ def attempt(task: Task) -> int:
 
 
 def _fail(error: Exception, directory: Path) -> int:
-    """Say what went wrong, once, and in the job's summary; the trace goes to the job's log."""
-    if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr, flush=True)
-    elif isinstance(error, OSError) and messages.is_full(error):
-        print(f"error: {messages.of_disk(error, directory)}", file=sys.stderr, flush=True)
-    else:
-        logging.getLogger(__name__).error("the run failed", exc_info=error)
-        where = f"\n  the trace is in {directory}/train.log"
-        print(f"error: the run failed: {messages.describe(error)}{where}", file=sys.stderr, flush=True)
+    """Say what went wrong, once, and in the job's summary."""
+    tell(error, directory)
     mark(directory, "failed", messages.describe(error))
     return REFUSED if isinstance(error, UserError) else FAILED

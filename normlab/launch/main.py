@@ -14,12 +14,14 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from normlab import groups, ranks, sweep
+from normlab.config import RunConfig
+from normlab.disk import is_full
 from normlab.errors import RunDirectoryError, UserError
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, stopping, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.folders import check_directory
 from normlab.launch.load import from_plain, load_config
-from normlab.launch.run_log import logged
+from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import (
     Interrupted,
     import_follower,
@@ -170,16 +172,20 @@ def _probe(argv: Sequence[str], directory: Path | None, as_json: bool) -> int:
 
 def _resume(directory: Path, overrides: Sequence[str]) -> int:
     config = load_config(_config_file(directory), overrides)
+    with logged(directory):
+        return _resume_logged(config, directory)
+
+
+def _resume_logged(config: RunConfig, directory: Path) -> int:
     run = import_run()
     try:
-        with logged(directory):
-            summary = run.resume(config, directory)
+        summary = run.resume(config, directory)
     except UserError:
         raise
     except Exception as error:
         if preflight.session.raw:
             raise
-        print(f"error: the run failed: {messages.describe(error)}", file=sys.stderr)
+        tell(error, directory)
         return FAILED
     return SIGNALLED + int(summary["signal"]) if summary["status"] == "interrupted" else OK
 
@@ -238,8 +244,10 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
             print("interrupted before the first step", file=sys.stderr)
         return SIGNALLED + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
     except preflight.Refused as refusal:
-        if isinstance(refusal.__cause__, OSError) and messages.is_full(refusal.__cause__) and not raw:
-            return _refuse(messages.of_disk(refusal.__cause__))
+        cause = refusal.__cause__
+        if isinstance(cause, OSError) and cause.errno is not None and not raw:
+            _refuse(messages.of_disk(cause))
+            return REFUSED if is_full(cause) else FAILED
         if refusal.__cause__ is not None:
             raise refusal.__cause__ from None
         return _refuse(str(refusal))

@@ -23,6 +23,7 @@ from omegaconf.errors import (
 )
 
 from normlab import groups
+from normlab.disk import is_full
 from normlab.errors import ConfigError, UserError, nearest
 from normlab.launch import plugins
 
@@ -83,17 +84,14 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Whether it says that the disk is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def of_disk(error: OSError, directory: object = None) -> str:
     """One message for a folder or file that could not be made; it names the path."""
     path = error.filename or directory or "a file"
     if is_full(error):
-        return f"{path} cannot be written: the disk is full"
-    return f"{path} cannot be made: {error.strerror or error}"
+        limit = "a file may not be larger here (ulimit -f)"
+        return f"{path} cannot be written: {limit if error.errno == errno.EFBIG else 'the disk is full'}"
+    what = "written" if error.errno == errno.EIO else "made"
+    return f"{path} cannot be {what}: {error.strerror or error}"
 
 
 def describe(error: BaseException) -> str:

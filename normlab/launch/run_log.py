@@ -1,9 +1,14 @@
 """Write `train.log`: what a run warns of, and the trace of what ended it."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from normlab.disk import is_full
+from normlab.errors import UserError
+from normlab.launch import messages
 
 NAME = "train.log"
 #: As `conf/hydra/job_logging` has it.
@@ -39,3 +44,15 @@ def logged(directory: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+def tell(error: Exception, directory: Path) -> None:
+    """Say in a line what ended a run; the trace goes to its log, but where the user or a full disk did it."""
+    if isinstance(error, UserError):
+        line = str(error)
+    elif isinstance(error, OSError) and is_full(error):
+        line = messages.of_disk(error, directory)
+    else:
+        logging.getLogger(__name__).error("the run failed", exc_info=error)
+        line = f"the run failed: {messages.describe(error)}\n  the trace is in {directory}/{NAME}"
+    print(f"error: {line}", file=sys.stderr, flush=True)

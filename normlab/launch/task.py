@@ -1,10 +1,9 @@
 """What Hydra calls for each job; a plain function, since launchers send it to other processes by its name."""
 
-import logging
 import math
 import os
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from normlab.config import RunConfig
-from normlab.errors import RunDirectoryError, UserError
-from normlab.launch import child, messages, preflight, resolvers, standing
+from normlab.disk import is_full
+from normlab.errors import HeldError, RunDirectoryError, UserError
+from normlab.launch import child, preflight, resolvers, standing
 from normlab.launch.codes import OK
 from normlab.launch.folders import remove_unstarted
+from normlab.launch.run_log import tell
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
 from normlab.screen import mirrored
-from normlab.sinks.run_directory import read_summary
+from normlab.sinks.run_directory import hold, read_summary, tidy
 from normlab.sweep import TO_TRAIN
 
-log = logging.getLogger(__name__)
 resolvers.register()  # a worker process imports this module first
 
 
@@ -73,6 +73,9 @@ def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
         child.settle(directory, child.apart(job))
     elif found == "running":
         child.settle(directory, OK)
+    elif found == "finished":
+        with suppress(HeldError), hold(directory):
+            tidy(directory)
     try:
         summary = read_summary(directory)
     except RunDirectoryError:
@@ -88,16 +91,9 @@ def _loss(summary: Mapping[str, Any]) -> float:
 
 
 def _note(error: Exception, directory: Path) -> None:
-    """Say what went wrong, once; the trace goes to the job's log."""
+    """Say what went wrong, once."""
     preflight.session.failures[directory] = error
     before = preflight.session.before.get(directory, frozenset())
-    if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
+    tell(error, directory)
+    if isinstance(error, UserError) or is_full(error):
         remove_unstarted(directory, before)
-        return
-    if isinstance(error, OSError) and messages.is_full(error) and remove_unstarted(directory, before):
-        print(f"error: {messages.of_disk(error, directory)}", file=sys.stderr)
-        return
-    log.error("the run failed", exc_info=error)
-    where = f"\n  the trace is in {directory}/train.log"
-    print(f"error: the run failed: {messages.describe(error)}{where}", file=sys.stderr)

@@ -30,6 +30,10 @@ class Ring:
         self._rows.clear()
         self._rows.extend(rows)
 
+    def unlogged(self, log_every: int) -> list[dict[str, Any]]:
+        """The rows of steps that are not logged for their number: no file may have them."""
+        return [dict(row) for row in self._rows if row["step"] % log_every]
+
     def arrays(self) -> dict[str, npt.NDArray[np.float64]]:
         """Each metric over the steps, (rows,), NaN where a row lacks it; words are left out."""
         names = dict.fromkeys(

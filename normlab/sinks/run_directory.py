@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from normlab.disk import PART, replace_file, write
+from normlab.disk import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
 from normlab.sinks.base import Opening, Row, event_key
 
@@ -63,6 +63,13 @@ def clear(directory: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def tidy(directory: Path) -> None:
+    """Remove what a write that a kill cut short has left. Only for one who holds `directory`."""
+    for folder in (directory, directory / CHECKPOINTS, directory / SNAPSHOT_FOLDER):
+        for path in folder.glob(f"*{PART}"):
+            path.unlink(missing_ok=True)
+
+
 def is_held(directory: Path) -> bool:
     """Whether a process trains here now."""
     if not (directory / LOCK).exists():
@@ -106,6 +113,8 @@ class RunDirectory:
         self._environment = environment
         self._directory: Path | None = None
         self._rows: FileIO | None = None
+        #: How many rows there are.
+        self.count = 0
         self._events: dict[tuple[int, str, str], Mapping[str, Any]] = {}
 
     def open(self, opening: Opening) -> None:
@@ -120,6 +129,7 @@ class RunDirectory:
             self._write_new(opening)
         # Unbuffered: each row is with the system at once, and after a full disk none is left over to flush.
         self._rows = (directory / ROWS).open("ab", buffering=0)
+        self.count = sum(1 for _ in _records(directory / ROWS))
         self._directory = directory
         self.write_summary(
             {
@@ -148,13 +158,16 @@ class RunDirectory:
         replace_file(directory / CONFIG, _yaml(opening.config).encode())
 
     def settle(self) -> None:
-        """Rows onto the disk, before a checkpoint that goes on after them; events may come again."""
-        assert self._rows is not None
+        """Rows and events onto the disk, before a checkpoint that goes on after them or the last word."""
+        assert self._rows is not None and self._directory is not None
         os.fsync(self._rows.fileno())
+        flush(self._directory / EVENTS)
+        flush(self._directory)
 
     def row(self, row: Row) -> None:
         assert self._rows is not None
-        write(self._rows, line_of(row))
+        append(self._rows, line_of(row))
+        self.count += 1
 
     def event(self, event: Mapping[str, Any]) -> None:
         assert self._directory is not None
@@ -165,7 +178,7 @@ class RunDirectory:
             replace_file(path, b"".join(map(line_of, self._events.values())))
         else:
             with path.open("ab", buffering=0) as file:
-                write(file, line_of(event))
+                append(file, line_of(event))
 
     def snapshot(self, event: Mapping[str, Any], moment: Callable[[], Mapping[str, Any]]) -> None:
         """Write `moment`'s arrays to events/STEP-KIND.npz, for the first `SNAPSHOTS` events of a run."""
@@ -188,11 +201,19 @@ class RunDirectory:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         # A directory that could not be opened may be another run's: leave its summary alone.
-        if self._rows is None:
+        if self._rows is None or self._directory is None:
             return
-        self._rows.close()
-        self._rows = None
-        self.write_summary(summary)
+        try:
+            self.settle()
+            self.write_summary(summary)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            # How the run ended is to be known; the old summary's own room is all that there is.
+            overwrite(self._directory / SUMMARY, document(summary))
+        finally:
+            self._rows.close()
+            self._rows = None
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -221,30 +242,51 @@ def read_summary(path: Path) -> dict[str, Any]:
     return restored
 
 
-def truncate(directory: Path, first_step: int) -> int:
-    """Keep the rows and events of steps below `first_step`, byte for byte; a torn last line goes too.
+def sound_steps(directory: Path) -> tuple[list[int], str]:
+    """The steps of the rows before the first line that is none, and what is wrong with that line.
 
-    Returns how many steps there were from there on. Raises `RunDirectoryError` for a damaged line that is not
-    the last.
+    A last line that a write cut short is no damage.
     """
-    end = first_step
-    for name in (ROWS, EVENTS):
-        path = directory / name
-        path.touch()  # the run was killed before it had any
-        part = path.with_name(name + PART)
-        try:
-            with part.open("wb") as file:
-                for line, record in _records(path):
-                    if record["step"] < first_step:
-                        # Only the newline can be missing from a line that is whole.
-                        file.write(line if line.endswith(b"\n") else line + b"\n")
-                    end = max(end, record["step"] + 1)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    steps: list[int] = []
+    try:
+        for _, record in _records(_file(directory, ROWS)):
+            steps.append(record["step"])
+    except RunDirectoryError as error:
+        return steps, str(error)
+    return steps, ""
+
+
+def truncate(directory: Path, first_step: int) -> int:
+    """Keep the rows of steps below `first_step`, byte for byte, up to the first line that is none.
+
+    Returns how many steps there were from there on.
+    """
+    path, end = directory / ROWS, first_step
+    path.touch()  # the run was killed before it had any
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb", buffering=0) as file, suppress(RunDirectoryError):
+            for line, record in _records(path):
+                if record["step"] < first_step:
+                    # Only the newline can be missing from a line that is whole.
+                    write(file, line if line.endswith(b"\n") else line + b"\n")
+                end = max(end, record["step"] + 1)
+        flush(part)
+        part.replace(path)
+        flush(directory)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
     return end - first_step
+
+
+def forget(directory: Path, first_step: int) -> None:
+    """Remove the snapshots of events from `first_step` on, which come again as the run then goes."""
+    for path in (directory / SNAPSHOT_FOLDER).glob("*.npz"):
+        step = path.name.partition("-")[0]
+        if step.isdecimal() and int(step) >= first_step:
+            path.unlink()
 
 
 def _file(path: Path, name: str) -> Path:

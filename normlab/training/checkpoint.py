@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,27 +101,73 @@ def drop_after(folder: Path, step: int) -> None:
             path.unlink()
 
 
-def load_latest(folder: Path, device: torch.device) -> Found | None:
+def drop_kept(folder: Path, step: int) -> None:
+    """Delete what was kept from before events of `step` or later, which the run has yet to come to."""
+    for path in folder.glob("before-*.pt"):
+        at = path.name.split("-")[1]
+        if at.isdecimal() and int(at) >= step:
+            path.unlink()
+
+
+def mend_best(folder: Path, best: int, device: torch.device) -> str:
+    """Have best.pt be the state of the step `best` (0: none yet); a kill can come before it is kept.
+
+    Returns what is wrong where there is no such checkpoint any more.
+    """
+    path = folder / f"{BEST}.pt"
+    state = _read(path, device, []) if path.exists() else None
+    if state is not None and state.get("step") == best:
+        return ""
+    source = folder / f"step_{best:08d}.pt"
+    if best and source.exists() and _read(source, device, []) is not None:
+        keep_as(BEST, folder, best)
+        return ""
+    path.unlink(missing_ok=True)
+    return f"{path.name}, of step {best}, is lost" if best else ""
+
+
+def load_latest(
+    folder: Path, device: torch.device, wrong: Callable[[dict[str, Any]], str] = lambda state: ""
+) -> Found | None:
     """The newest checkpoint that is whole, its tensors on `device`; None where there is none at all.
 
+    Args:
+        wrong: what else is wrong with a state, in words; empty where it can be gone on from.
     Raises:
         CheckpointError: all are damaged, or the newest whole one is of another format; names the files.
     """
     damaged: list[str] = []
+    unfit: list[str] = []
     for path in reversed(checkpoints(folder)):
-        if (state := _read(path, device, damaged)) is not None:
-            return Found(path, state, tuple(damaged))
+        if (state := _sound(path, device, wrong, damaged, unfit)) is not None:
+            return Found(path, state, (*damaged, *unfit))
     others = sorted(path for path in folder.glob("*.pt") if path not in checkpoints(folder))
-    whole = [Found(path, state, ()) for path in others if (state := _read(path, device, damaged)) is not None]
+    read = [(path, _sound(path, device, wrong, damaged, unfit)) for path in others]
+    whole = [Found(path, state, ()) for path, state in read if state is not None]
     if whole:
         newest = max(whole, key=lambda found: found.state["step"])
-        return Found(newest.path, newest.state, tuple(damaged))
-    if damaged:
+        return Found(newest.path, newest.state, (*damaged, *unfit))
+    if damaged and not unfit:
         raise CheckpointError(
             f"no checkpoint in {folder} can be read: {'; '.join(damaged)}. "
             "Delete them to train the run from its first step again"
         )
     return None
+
+
+def _sound(
+    path: Path,
+    device: torch.device,
+    wrong: Callable[[dict[str, Any]], str],
+    damaged: list[str],
+    unfit: list[str],
+) -> dict[str, Any] | None:
+    """The state in a file; None where it cannot be gone on from, and a line on why in one of the lists."""
+    state = _read(path, device, damaged)
+    if state is not None and (problem := wrong(state)):
+        unfit.append(f"{path.name} cannot be gone on from ({problem})")
+        return None
+    return state
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:

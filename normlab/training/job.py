@@ -70,6 +70,7 @@ class Job:
             "model": self.world.whole(self.model.state_dict()),
             "optimizer": self.world.whole(self.optimizer.state_dict()),
             "watch": self.watch.state_dict(),
+            "ring": self.ring.unlogged(self.config.train.log_every),
             # Of each process, in the order of the ranks: of the host and, if that is another, of its device.
             "rng": [self.world.gather(state[None]) for state in rng_state(self.device)],
         }

@@ -32,7 +32,8 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
     """Train from `job.step` to the last step, an interrupt, non-finite parameters or a stop on divergence."""
     settings, start = job.config.train, time.perf_counter() - job.seconds
     cadence = Cadence(settings.checkpoint)
-    while job.step < settings.steps:
+    end = job.step if is_over(job) else settings.steps
+    while job.step < end:
         last = job.step + 1 == settings.steps
         if evaluated := last or (job.step + 1) % settings.eval_every == 0:
             job.passes.begin(job, last=last)
@@ -52,11 +53,20 @@ def train(job: Job, listener: Listener, interrupted: Callable[[], bool]) -> None
         listener.events(events)
         if job.world.any("nonfinite/parameter" in row or interrupted()):
             break
-        if events and job.config.divergence.action == "stop" and outcome(job.watch.events) != "stable":
+        if events and _is_stopped(job):
             break
         if not last and (job.world.any(cadence.due(job.step)) or job.best[1] == job.step):
             listener.checkpoint(job)
     listener.checkpoint(job)
+
+
+def is_over(job: Job) -> bool:
+    """Whether a run that goes on had ended: by a stop on divergence, or by parameters that are not finite."""
+    return job.step > 0 and (_is_stopped(job) or job.layout.nonfinite() is not None)
+
+
+def _is_stopped(job: Job) -> bool:
+    return job.config.divergence.action == "stop" and outcome(job.watch.events) != "stable"
 
 
 def _finite(row: dict[str, Any]) -> bool:

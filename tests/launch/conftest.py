@@ -16,7 +16,7 @@ from normlab.launch import child
 class FakeRun(types.ModuleType):
     """Notes what it is asked to do. A seed chooses what happens; `CALLS` is the order."""
 
-    SHORT, FULL_DISK, INTERRUPTED, LOST, REFUSED = 90, 91, 92, 93, 94
+    SHORT, FULL_DISK, INTERRUPTED, LOST, REFUSED, BROKEN = 90, 91, 92, 93, 94, 95
 
     def __init__(self):
         super().__init__("normlab.run")
@@ -36,6 +36,8 @@ class FakeRun(types.ModuleType):
         self._summary(directory, {"status": "running"})
         if config.seed == self.FULL_DISK:
             raise OSError(28, "No space left on device")
+        if config.seed == self.BROKEN:
+            raise RuntimeError("a fault of ours")
         summary = {
             "status": "finished",
             "outcome": "stuck" if config.warmup == 0 else "stable",

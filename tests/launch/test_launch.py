@@ -1,5 +1,6 @@
 """`launch` from words to exit code, with a stand-in for the training."""
 
+import errno
 import json
 import os
 import re
@@ -149,11 +150,36 @@ def test_a_folder_that_holds_a_run_is_refused(fake, capsys):
 
 
 def test_a_failed_run_is_told_in_one_line_with_its_trace_in_the_log(fake, capsys):
-    assert launch(["seed=91", "hydra.run.dir=here"]) == FAILED
+    assert launch(["seed=95", "hydra.run.dir=here"]) == FAILED
     err = capsys.readouterr().err
-    assert "error: the run failed: OSError: [Errno 28] No space left on device" in err
+    assert "error: the run failed: RuntimeError: a fault of ours" in err
     assert "Traceback" not in err
     assert "Traceback" in Path("here/train.log").read_text()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_in_one_line_without_a_trace(fake, capsys, monkeypatch, code):
+    def full(config, directory, **named):
+        (directory / "summary.json").write_text("{}")
+        raise OSError(code, os.strerror(code), str(directory / "metrics.jsonl"))
+
+    monkeypatch.setattr(fake, "run", full)
+    assert launch(["hydra.run.dir=here"]) == FAILED
+    why = "a file may not be larger here (ulimit -f)" if code == errno.EFBIG else "the disk is full"
+    path = Path("here/metrics.jsonl").absolute()
+    assert capsys.readouterr() == ("", f"error: {path} cannot be written: {why}\n")
+    assert not Path("here/train.log").exists()
+
+
+def test_an_error_of_the_disk_before_a_run_is_one_line(fake, capsys, monkeypatch):
+    def broken(config):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "cache/x")
+
+    monkeypatch.setattr(fake, "check", broken)
+    for words in (["seed=1"], ["-m", "seed=1,2"]):
+        assert launch(words) == FAILED
+        assert capsys.readouterr().err == "error: cache/x cannot be written: Input/output error\n"
+    assert left() == []
 
 
 def test_a_failed_and_a_lost_job_do_not_stop_the_others(fake, capsys):
@@ -308,7 +334,7 @@ def test_resume_reads_the_config_and_gives_the_exit_code(fake, capsys):
     assert directory == Path("here")
     assert resume(Path("here"), ["seed=92"]) == 128 + signal.SIGINT
     assert resume(Path("here"), ["seed=91"]) == FAILED
-    assert "No space left" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("here cannot be written: the disk is full\n")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from normlab.sinks.run_directory import (
     read_events,
     read_rows,
     read_summary,
+    sound_steps,
+    tidy,
     truncate,
 )
 
@@ -215,20 +217,17 @@ def test_truncate_keeps_the_lines_before_a_step_byte_for_byte(run, made, tail):
     path.write_bytes(b"".join(lines) + tail)
     truncate(run, 6)
     assert path.read_bytes() == b"".join(lines[:6])
-    assert read_events(run) == [made.event(5)]
-    truncate(run, 5)
-    assert read_events(run) == []
-    assert (run / "events.jsonl").exists()
     assert not list(run.glob("*.part"))
 
 
-def test_truncate_leaves_a_damaged_file_as_it_was(run):
+@pytest.mark.parametrize("hole", [b"rubbish\n", b"\0" * 40, b'{"step": 1, "lo\n'])
+def test_rows_end_before_a_hole_that_a_power_failure_has_left(run, hole):
     path = run / "metrics.jsonl"
-    path.write_bytes(b'{"step": 0}\nrubbish\n{"step": 2}\n')
-    before = path.read_bytes()
-    with pytest.raises(RunDirectoryError, match="line 2"):
-        truncate(run, 1)
-    assert path.read_bytes() == before
+    path.write_bytes(b'{"step": 0}\n' + hole + b'{"step": 2}\n{"step": 3}\n')
+    steps, damage = sound_steps(run)
+    assert steps == [0] and "metrics.jsonl, line 2: not a JSON object" in damage
+    truncate(run, 1)
+    assert path.read_bytes() == b'{"step": 0}\n' and sound_steps(run) == ([0], "")
     assert not list(run.glob("*.part"))
 
 
@@ -283,8 +282,8 @@ def test_a_full_disk_is_reported_and_keeps_the_rows(opening_of, made, monkeypatc
             took, self.room = self.file.write(data[: self.room]), 0
             return took
 
-        def close(self):
-            self.file.close()
+        def __getattr__(self, name):
+            return getattr(self.file, name)
 
     monkeypatch.setattr(sink, "_rows", Full(sink._rows))
     with pytest.raises(OSError, match="No space left"):
@@ -292,6 +291,29 @@ def test_a_full_disk_is_reported_and_keeps_the_rows(opening_of, made, monkeypatc
     sink.close({"status": "failed"})
     assert read_summary(opening.directory)["status"] == "failed"
     assert read_rows(opening.directory) == [made.row(0)]
+    assert (opening.directory / "metrics.jsonl").read_bytes().count(b"\n") == 1  # and nothing of the second
+
+
+def test_how_a_run_ended_is_known_on_a_disk_without_room_for_another_file(opening_of, made, monkeypatch):
+    opening = opening_of()
+    sink = RunDirectory({})
+    sink.open(opening)
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("normlab.sinks.run_directory.replace_file", full)
+    sink.close({"status": "failed", "error": "ours"})
+    assert read_summary(opening.directory) == {"status": "failed", "error": "ours"}
+
+
+def test_what_a_kill_within_a_write_has_left_is_removed(run):
+    for name in ("summary.json.part", "checkpoints/step_00000003.pt.part", "events/000005-spike.npz.part"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
+    kept = {path for path in run.rglob("*") if path.suffix != ".part"}
+    tidy(run)
+    assert set(run.rglob("*")) == kept
 
 
 def test_a_reader_never_sees_half_a_summary(run, made, monkeypatch):
