@@ -26,7 +26,8 @@ OWNERS = {
     "matplotlib": ("normlab.analysis",),
     "scipy": ("normlab.analysis", "normlab.probe.statistics"),
     "statsmodels": ("normlab.analysis",),
-    "pandas": ("normlab.analysis",),
+    "pandas": ("normlab.analysis", "normlab.data.readers"),
+    "pyarrow": ("normlab.data",),
     "jinja2": ("normlab.analysis",),
     "rich": (
         "normlab.sinks.console",

@@ -39,7 +39,11 @@ Build = Callable[[Path], dict[str, Any]]
 Open = Callable[[Path, dict[str, Any]], T]
 
 
-class CacheWarning(UserWarning):
+class DataWarning(UserWarning):
+    """The text is not what it seems to be; the run goes on."""
+
+
+class CacheWarning(DataWarning):
     """The token cache was damaged or cannot be used; the run goes on."""
 
 
@@ -48,7 +52,11 @@ class DamagedError(Exception):
 
 
 def root() -> Path:
-    """`$NORMLAB_CACHE`, else normlab's folder in the user's cache."""
+    """`$NORMLAB_CACHE`, else normlab's folder in the user's cache.
+
+    Raises:
+        RuntimeError: it is in a home folder, and there is none.
+    """
     own = os.environ.get("NORMLAB_CACHE")
     if own:
         return Path(own).expanduser().absolute()
@@ -67,31 +75,35 @@ def fetch(request: Mapping[str, Any], build: Build, open_folder: Open[T]) -> T:
     Raises:
         DataError: the disk is full.
     """
-    place = root() / key_of(request)
+    try:
+        place = root() / key_of(request)
+    except RuntimeError:  # a user id without a name, as a container may have it, or a `~nobody`
+        return _without_cache("there is no home folder", build, open_folder)
     for _ in range(3):  # another run may replace a damaged folder between the check and the opening
         try:
             return open_folder(place, _check(place))
         except FileNotFoundError:
             pass
         except DamagedError as damage:
-            _warn(f"the token cache {place} is damaged ({damage}); making it again")
+            warn(f"the token cache {place} is damaged ({damage}); making it again")
             _remove(place)
         try:
             folder = _building(place.parent)
         except OSError as error:
-            return _without_cache(error, build, open_folder)
+            # Without the name of the folder that could not be made: it is another one each time.
+            return _without_cache(f"{place.parent}: {error.strerror}", build, open_folder)
         _fill(folder, build)
         _publish(folder, place)
     raise DataError(f"the token cache {place} does not stay there; set NORMLAB_CACHE to another folder")
 
 
-def _warn(message: str) -> None:
-    """A CacheWarning that, where it is printed, is one line without a piece of this source."""
+def warn(message: str, kind: type[DataWarning] = CacheWarning) -> None:
+    """A warning that is printed once a process, as one line without a piece of this source."""
     with _WARNING:
         usual = warnings.formatwarning
         warnings.formatwarning = lambda text, *more, **named: f"warning: {text}\n"
         try:
-            warnings.warn(message, CacheWarning, 4)
+            warnings.warn(message, kind, stacklevel=1)
         finally:
             warnings.formatwarning = usual
 
@@ -192,10 +204,10 @@ def _remove(place: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _without_cache(error: OSError, build: Build, open_folder: Open[T]) -> T:
+def _without_cache(why: str, build: Build, open_folder: Open[T]) -> T:
     """Build into a folder of this run alone."""
-    problem = f"cannot write the token cache ({error}); the text is read again by every run"
-    _warn(f"{problem}. Set NORMLAB_CACHE to a folder that can be written")
+    problem = f"cannot write the token cache ({why}); the text is read again by every run"
+    warn(f"{problem}. Set NORMLAB_CACHE to a folder that can be written")
     folder = Path(tempfile.mkdtemp(prefix="normlab-"))
     try:
         return open_folder(folder, _fill(folder, build))

@@ -22,10 +22,14 @@ from normlab.data.tokens import Tokenizer, tokenizer_class
 from normlab.errors import DataError
 
 #: Goes up when the same text and settings are to give other tokens or floors.
-CODE_VERSION = 1
+#: 2: what a tokenizer.json says of truncation and dropout is not heeded, linked folders are read, and a byte
+#: order mark is not part of a text.
+CODE_VERSION = 2
 SIDES = ("train", "validation")
 #: Characters encoded at a time.
 BATCH = 1 << 22
+#: Characters in which is looked for what the tokenizer leaves out, and the share of them that is told of.
+SAMPLE, TOLD = 1 << 18, 0.001
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,8 @@ class Corpus:
     key: str
     documents: int
     tokenizer: Tokenizer
+    #: The share of the text, spaces aside, that no token stands for, in the first characters of it.
+    lost: float = 0.0
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`."""
@@ -67,6 +73,12 @@ def load_corpus(config: DataConfig, context: int) -> Corpus:
         open_folder=lambda folder, meta: _open(folder, meta, kind),
     )
     _check_length(corpus, context, source.title)
+    if corpus.lost > TOLD:
+        cache.warn(
+            f"data.tokenizer={config.tokenizer} leaves out {corpus.lost:.1%} of {source.title}: "
+            "it has no token for that, nor one for what it does not know",
+            cache.DataWarning,
+        )
     return corpus
 
 
@@ -84,7 +96,14 @@ def _open(folder: Path, meta: dict[str, Any], kind: type[Tokenizer]) -> Corpus:
     train, validation = (_map(folder / f"{side}.bin", meta["dtype"]) for side in SIDES)
     tokenizer = kind.load(folder)
     return Corpus(
-        train, validation, meta["vocab"], Floors(**meta["floors"]), meta["key"], meta["documents"], tokenizer
+        train,
+        validation,
+        meta["vocab"],
+        Floors(**meta["floors"]),
+        meta["key"],
+        meta["documents"],
+        tokenizer,
+        meta["lost"],
     )
 
 
@@ -107,6 +126,7 @@ def _build(folder: Path, config: DataConfig, source: Source, kind: type[Tokenize
     tokenizer.save(folder)
     dtype = "<u2" if tokenizer.vocab <= 1 << 16 else "<u4"
     _write_sides(folder, sides, tokenizer, dtype, config.max_tokens)
+    lost = tokenizer.lost(_beginning(sides.train()))
     shutil.rmtree(work, ignore_errors=True)
     rate = source.entropy_rate if kind.letters else None
     return {
@@ -115,9 +135,22 @@ def _build(folder: Path, config: DataConfig, source: Source, kind: type[Tokenize
         "floors": measure(_map(folder / "train.bin", dtype), tokenizer.vocab, rate).as_dict(),
         "key": _key(folder, kind.identity(config)),
         "documents": count,
+        "lost": lost,
         "source": source.request,
         "note": documents.note,
     }
+
+
+def _beginning(texts: Iterator[str]) -> str:
+    """The first characters of `texts`, about SAMPLE."""
+    first: list[str] = []
+    size = 0
+    for text in texts:
+        first.append(text[:SAMPLE])
+        size += len(text)
+        if size >= SAMPLE:
+            break
+    return "\n".join(first)
 
 
 def _write_sides(

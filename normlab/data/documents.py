@@ -32,7 +32,14 @@ class Rows:
 
     def __iter__(self) -> Iterator[str]:
         for batch in self.dataset.with_format("arrow").iter(batch_size=ROWS):
-            yield from filter(None, batch[self.column].to_pylist())
+            yield from clean(batch[self.column].to_pylist())
+
+
+def clean(texts: Iterable[str | None]) -> Iterator[str]:
+    """The texts that there are, each without a byte order mark (U+FEFF) before its first character."""
+    for text in texts:
+        if text and (rest := text.removeprefix("\ufeff")):
+            yield rest
 
 
 def check_column(features: Any, columns: Iterable[str], column: str, where: str) -> None:
@@ -48,7 +55,12 @@ def check_column(features: Any, columns: Iterable[str], column: str, where: str)
     feature = features[column] if features is not None else None
     kind = getattr(feature, "dtype", type(feature).__name__) if feature is not None else "string"
     if kind not in ("string", "large_string", "string_view"):
-        raise ConfigError("data.text_column", f"the column '{column}' of {where} holds {kind}, not text")
+        raise no_text(column, where, kind)
+
+
+def no_text(column: str, where: str, kind: str) -> ConfigError:
+    """The error for a column that holds `kind`."""
+    return ConfigError("data.text_column", f"the column '{column}' of {where} holds {kind}, not text")
 
 
 def pieces(text: str) -> Iterator[str]:

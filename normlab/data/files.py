@@ -1,30 +1,30 @@
 """Local files: which they are, what is in them (by a hash of their bytes), and their texts."""
 
 import glob
-import gzip
 import hashlib
-import json
-import shutil
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from normlab.data.documents import Documents, Rows, check_column
-from normlab.data.hf import causes, library, reason
+from normlab.data import readers
+from normlab.data.documents import Documents, clean
+from normlab.data.hf import causes, reason
 from normlab.disk import is_full
-from normlab.errors import ConfigError, DataError
+from normlab.errors import ConfigError, DataError, UserError
 
-#: Reader of `datasets` and its settings, by the end of a file's name.
-READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".txt": ("text", {"sample_by": "document"}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-    ".csv": ("csv", {"keep_default_na": False}),
+#: What reads the texts of a file (path, column, folder for a copy), by the end of the file's name.
+READERS: dict[str, Callable[[Path, str, Path], Iterator[str]]] = {
+    ".txt": readers.read_txt,
+    ".jsonl": readers.read_jsonl,
+    ".parquet": readers.read_parquet,
+    ".csv": readers.read_csv,
 }
 ENDINGS = f"{', '.join(READERS)} (each also with .gz)"
-#: The column that the reader of .txt makes.
+#: The column of a text that has none.
 TEXT_COLUMN = "text"
+#: Characters that are written at a time.
+CHARACTERS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,6 @@ class LocalFile:
 
     path: Path
     ending: str
-
-    def empty(self) -> bool:
-        """Nothing in it: no text, where its reader would miss a header."""
-        return self.ending != ".parquet" and self.path.stat().st_size == 0
 
     def digest(self) -> str:
         """SHA-256 of the bytes: `datasets` would not see an edit that keeps time and size."""
@@ -53,17 +49,18 @@ def find(pattern: str) -> list[LocalFile]:
     Raises:
         ConfigError: there is nothing there, or nothing that can be read.
     """
-    path = Path(pattern).expanduser()
+    path = expand(pattern, "data.path")
     if path.is_dir():
-        inside = (found for found in path.rglob("*") if not _hidden(found.relative_to(path)))
-        files = _readable(inside)
+        files = _readable(_inside(path))
         if not files:
             raise ConfigError("data.path", f"the folder {path} holds no file that ends in {ENDINGS}")
         return files
     if path.is_file():
         matches = [path]
     elif glob.has_magic(pattern):
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        found = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+        top = Path(f"{str(path).partition('**')[0]}_").parent
+        matches = [match for match in found if not _in_circle(match.parent, top)]
         if not matches:
             raise ConfigError("data.path", f"nothing matches {pattern}")
     else:
@@ -74,8 +71,33 @@ def find(pattern: str) -> list[LocalFile]:
     return files
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def expand(path: str, key: str) -> Path:
+    """`path` with a `~` at its start as the home folder.
+
+    Raises:
+        ConfigError: there is no such user, or none that has a home here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(key, f"{path}: it is not known here where that home folder is") from error
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """The files below `folder`, in linked folders too, as a glob would find them; none that are hidden."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and not _in_circle(Path(place, name), folder)
+        ]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def _in_circle(folder: Path, top: Path) -> bool:
+    """Whether links on the way from `top` to `folder` lead back up: all in it is there already."""
+    way = [part for part in (folder, *folder.parents) if part.is_relative_to(top)]
+    if not any(part.is_symlink() for part in way[:-1]):
+        return False
+    return len({(found.st_dev, found.st_ino) for found in map(os.stat, way)}) < len(way)
 
 
 def _readable(paths: Iterable[Path]) -> list[LocalFile]:
@@ -90,93 +112,68 @@ def _ending(name: str) -> str:
 
 
 def read(files: list[LocalFile], column: str, folder: Path) -> Documents:
-    """The texts of `files`; `datasets` keeps what it needs under `folder`, which must outlive them.
+    """The texts of `files`, copied into a file under `folder`, which must outlive them.
 
-    Files of one kind are read together, in the order of READERS; within a kind the order of `files` is kept.
+    Files of one kind come together, in the order of READERS; within a kind the order of `files` is kept.
 
     Raises:
         DataError: a file cannot be read as what its name says; the message names it.
-        ConfigError: the column is not there.
+        ConfigError: the column is not there, or holds no text.
     """
-    parts = []
-    for ending in READERS:
-        same = [file.path for file in files if file.ending == ending and not file.empty()]
-        if same:
-            name = TEXT_COLUMN if ending == ".txt" else column
-            dataset = _load(same, ending, folder)
-            where = str(same[0]) if len(same) == 1 else f"{same[0]} and the like ({len(same)} files)"
-            check_column(dataset.features, dataset.column_names, name, where)
-            parts.append(Rows(dataset, name))
-    return Documents(Chain(tuple(parts)))
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = [file for ending in READERS for file in files if file.ending == ending]
+    texts = (text for file in ordered for text in clean(_texts(file, column, folder)))
+    return Documents(Stored.of(texts, folder / "texts.arrow"))
+
+
+def _texts(file: LocalFile, column: str, folder: Path) -> Iterator[str]:
+    try:
+        yield from READERS[file.ending](file.path, column, folder)
+    except UserError:
+        raise
+    except Exception as error:  # what pandas, pyarrow, gzip and the file system raise
+        _raise_full_disk(error)
+        problem = str(error) if isinstance(error, readers.DamagedFileError) else reason(error)
+        raise DataError(f"data.path: cannot read {file.path} as {file.ending}: {problem}") from error
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Several texts after each other, as often as wanted."""
+class Stored:
+    """Texts in an Arrow file, mapped: they can be walked over again without reading their sources again."""
 
-    parts: tuple[Iterable[str], ...]
+    path: Path
 
-    def __iter__(self) -> Any:
-        return (text for part in self.parts for text in part)
+    @classmethod
+    def of(cls, texts: Iterable[str], path: Path) -> "Stored":
+        """`texts`, written to `path`."""
+        import pyarrow as pa
 
+        schema = pa.schema([(TEXT_COLUMN, pa.large_string())])
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+            for batch in _batched(texts):
+                stream.write_batch(pa.record_batch([pa.array(batch, pa.large_string())], schema=schema))
+        return cls(path)
 
-def _load(paths: list[Path], ending: str, folder: Path) -> Any:
-    """The dataset of files of one kind; where that fails, the file that is at fault is looked for."""
-    try:
-        return _dataset(paths, ending, folder)
-    except Exception as error:  # `datasets` lets through what pandas, pyarrow and the file system raise
-        _raise_full_disk(error)
-        if len(paths) == 1:
-            raise _unreadable(paths[0], ending, error) from error
-        for path in paths:
-            try:
-                _dataset([path], ending, folder)
-            except Exception as single:
-                raise _unreadable(path, ending, single) from single
-        problem = f"the {len(paths)} {ending} files do not fit together, {paths[0]} first: {reason(error)}"
-        raise DataError(f"data.path: {problem}") from error
+    def __iter__(self) -> Iterator[str]:
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.path)) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                yield from (text.as_py() for text in batch.column(0))
 
 
-def _dataset(paths: list[Path], ending: str, folder: Path) -> Any:
-    reader, settings = READERS[ending]
-    if ending == ".parquet":
-        paths = [_unzipped(path, folder) for path in paths]
-    # `datasets` takes names as globs.
-    names = [glob.escape(str(path)) for path in paths]
-    with library(local=True) as datasets:
-        return datasets.load_dataset(
-            reader, data_files={"train": names}, split="train", cache_dir=str(folder / "hf"), **settings
-        )
-
-
-def _unzipped(path: Path, folder: Path) -> Path:
-    """`path`, or a plain copy where it ends in .gz: the reader of parquet, alone of them, does not unzip."""
-    if path.suffix.lower() != ".gz":
-        return path
-    copy = folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.parquet"
-    folder.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "rb") as zipped, copy.open("wb") as plain:
-        shutil.copyfileobj(zipped, plain)
-    return copy
-
-
-def _unreadable(path: Path, ending: str, error: Exception) -> DataError:
-    problem = (_bad_line(path) if ending == ".jsonl" else "") or reason(error)
-    return DataError(f"data.path: cannot read {path} as {ending}: {problem}")
-
-
-def _bad_line(path: Path) -> str:
-    """What is wrong with the first line that is not a JSON object; the reader only says that there is one."""
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and not isinstance(json.loads(line), dict):
-                    return f"line {number} is not a JSON object"
-    except json.JSONDecodeError as error:
-        return f"line {number} is not JSON: {error.msg} at character {error.pos + 1}"
-    except (OSError, EOFError, ValueError):
-        pass
-    return ""
+def _batched(texts: Iterable[str]) -> Iterator[list[str]]:
+    """`texts` in lists of about CHARACTERS characters."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _raise_full_disk(error: Exception) -> None:

@@ -43,7 +43,7 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """The first cause of `error` in one line."""
+    """The first cause of `error` in one line, with what `datasets` says in lines of its own."""
     cause = causes(error)[-1]
-    lines = str(cause).strip().splitlines()
-    return f"{type(cause).__name__}: {lines[0][:300]}" if lines else type(cause).__name__
+    said = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {said[:300]}" if said else type(cause).__name__

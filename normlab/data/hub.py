@@ -1,16 +1,17 @@
 """Datasets on the HuggingFace hub, with a short question first: its own retries can take minutes."""
 
+import dataclasses
 import errno
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from normlab.data.documents import Documents, Rows, check_column
+from normlab.data.documents import ROWS, Documents, Rows, check_column, clean
 from normlab.data.hf import causes, library, reason
 from normlab.errors import ConfigError, DataError, UserError, require
 from normlab.tables.datasets import HubData
@@ -59,19 +60,47 @@ def read(config: HubData, folder: Path, limit: int | None) -> Documents:
 
 
 def _texts(datasets: Any, config: HubData, folder: Path, limit: int | None) -> Any:
-    dataset = datasets.load_dataset(
-        config.name,
-        config.subset,
-        split=config.split,
-        revision=config.revision,
-        streaming=config.streaming,
-        cache_dir=_cache(datasets, folder),
-    )
+    settings: dict[str, Any] = {
+        "path": config.name,
+        "name": config.subset,
+        "revision": config.revision,
+        "cache_dir": _cache(datasets, folder),
+    }
+    how: dict[str, Any] = {"split": config.split, "streaming": config.streaming}
+    try:
+        return _taken(datasets.load_dataset(**settings, **how), config, limit)
+    except Exception as error:
+        only = _only_the_text(datasets, settings, config) if _of_reading(error) else {}
+        if not only:
+            raise
+    return _taken(datasets.load_dataset(**settings, **how, **only), config, limit)
+
+
+def _taken(dataset: Any, config: HubData, limit: int | None) -> Any:
     columns = dataset.column_names or list(next(iter(dataset), {}))
     check_column(dataset.features, columns, config.text_column, config.name)
     if config.streaming:
-        return list(_until(limit, dataset, config.text_column))
+        return list(_until(limit, clean(row[config.text_column] for row in dataset)))
     return Rows(dataset, config.text_column)
+
+
+def _of_reading(error: BaseException) -> bool:
+    """Whether files are there but do not fit together, or into what their reader expects."""
+    return any(type(cause).__module__.startswith(("pyarrow", "datasets.table")) for cause in causes(error))
+
+
+def _only_the_text(datasets: Any, settings: dict[str, Any], config: HubData) -> dict[str, Any]:
+    """What has the reader of parquet look at one column alone, and pass over groups without rows.
+
+    Not from the start: what it reads with other settings, `datasets` keeps a second time. Nothing for another
+    format, whose reader has no such settings.
+    """
+    builder = datasets.load_dataset_builder(**settings)
+    if not {"columns", "batch_size"} <= {field.name for field in dataclasses.fields(builder.config)}:
+        return {}
+    column = config.text_column
+    features = datasets.Features({column: datasets.Value("large_string")})
+    return {"columns": [column], "features": features, "batch_size": ROWS}
 
 
 class Silence:
@@ -113,13 +142,12 @@ class Silence:
         return time.monotonic() - self._since if self._since else 0.0
 
 
-def _until(limit: int | None, dataset: Any, column: str) -> Iterator[str]:
-    """The texts of a stream up to the one that reaches `limit` characters."""
+def _until(limit: int | None, texts: Iterable[str]) -> Iterator[str]:
+    """`texts` up to the one that reaches `limit` characters."""
     total = 0
-    for row in dataset:
-        if row[column]:
-            yield row[column]
-            total += len(row[column])
+    for text in texts:
+        yield text
+        total += len(text)
         if limit is not None and total >= limit:
             return
 

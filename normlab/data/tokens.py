@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from normlab.config import DataConfig
 from normlab.data.documents import pieces
+from normlab.data.files import expand
 from normlab.data.split import Split
 from normlab.errors import ConfigError, nearest
 from normlab.tables.tokenizers import FILE, TOKENIZERS
@@ -50,6 +51,9 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Iterable[int]) -> str: ...
 
+    def lost(self, text: str) -> float:
+        """The share of `text`, spaces aside, that no token stands for."""
+
 
 def tokenizer_class(config: DataConfig) -> type[Tokenizer]:
     """The class that `data.tokenizer` means.
@@ -60,7 +64,7 @@ def tokenizer_class(config: DataConfig) -> type[Tokenizer]:
     name = config.tokenizer
     if name in TOKENIZERS and name != FILE:
         return globals()[TOKENIZERS[name].module]  # type: ignore[no-any-return]
-    if Path(name).expanduser().is_file():
+    if expand(name, "data.tokenizer").is_file():
         return FileTokenizer
     known = [row for row in TOKENIZERS if row != FILE]
     problem = f"'{name}' is not one of {', '.join(known)}, nor a file.{nearest(name, known)}"
@@ -95,6 +99,9 @@ class ByteTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         return bytes(int(index) for index in ids).decode(errors="replace")
+
+    def lost(self, text: str) -> float:
+        return 0.0
 
 
 class CharTokenizer:
@@ -136,6 +143,9 @@ class CharTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self.alphabet[int(index)] for index in ids)
 
+    def lost(self, text: str) -> float:
+        return 0.0
+
 
 class FileTokenizer:
     """A tokenizer.json of HuggingFace's library; its own end-of-text token, if it has one, ends documents."""
@@ -148,6 +158,13 @@ class FileTokenizer:
         from tokenizers import Tokenizer as Library
 
         self._text, self._library = text, Library.from_str(text)
+        # What the file says for a model that takes sentences in batches: here it would cut the text off, fill
+        # it up, and have the same text give other tokens each time.
+        self._library.no_truncation()
+        self._library.no_padding()
+        for chance in ("dropout", "alpha", "nbest_size"):
+            if getattr(self._library.model, chance, None) is not None:
+                setattr(self._library.model, chance, None)
         ids = self._library.get_vocab(with_added_tokens=True)
         # Ids may have gaps: the embedding needs a row up to the last.
         self.vocab = max(ids.values(), default=0) + 1
@@ -155,11 +172,15 @@ class FileTokenizer:
 
     @classmethod
     def identity(cls, config: DataConfig) -> list[Any]:
-        return ["file", hashlib.sha256(Path(config.tokenizer).expanduser().read_bytes()).hexdigest()]
+        path = expand(config.tokenizer, "data.tokenizer")
+        try:
+            return ["file", hashlib.sha256(path.read_bytes()).hexdigest()]
+        except OSError as error:
+            raise ConfigError("data.tokenizer", f"cannot read {path}: {error.strerror}") from error
 
     @classmethod
     def fit(cls, config: DataConfig, split: Split, several: bool) -> Self:
-        path = Path(config.tokenizer).expanduser()
+        path = expand(config.tokenizer, "data.tokenizer")
         try:
             return cls(path.read_text("utf-8"))
         except Exception as error:  # the library raises bare Exceptions
@@ -174,8 +195,21 @@ class FileTokenizer:
         (folder / self.FILE).write_text(self._text, "utf-8")
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
-        encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        try:
+            encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        except Exception as error:  # as in `fit`
+            problem = f"the text has a word for which this tokenizer has no token: {error}"
+            raise ConfigError("data.tokenizer", problem) from error
         return [np.array(encoding.ids, np.uint32) for encoding in encodings]
+
+    def lost(self, text: str) -> float:
+        written = 0
+        last = 0
+        for start, stop in sorted(self._library.encode(text, add_special_tokens=False).offsets):
+            written += max(stop - max(start, last), 0)
+            last = max(stop, last)
+        # A tokenizer of words may leave out the spaces between them.
+        return max(1 - written / max(len("".join(text.split())), 1), 0.0)
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self._library.decode([int(index) for index in ids], skip_special_tokens=False))

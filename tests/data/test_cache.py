@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -269,10 +270,11 @@ def test_a_full_disk_while_a_file_is_read(text: Path, cache: Path, monkeypatch: 
     table = text.with_suffix(".csv")
     table.write_text("text\nhello\n")
 
-    def full(*words: object) -> None:
+    def full(*words: object) -> Iterator[str]:
+        yield "hello"
         raise ValueError from OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "_dataset", full)
+    monkeypatch.setitem(files.READERS, ".csv", full)
     with pytest.raises(DataError) as refused:
         load(table)
     assert str(refused.value).startswith(
@@ -307,6 +309,25 @@ def test_a_cache_that_cannot_be_written(text: Path, tmp_path: Path, monkeypatch:
         corpus = load(text)
     np.testing.assert_array_equal(corpus.train, expected)
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("given", ["", "~nosuchuser/tokens"])
+def test_where_no_home_folder_is_known_there_is_no_cache(
+    given: str, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    from normlab.data.cache import fetch
+
+    expected = load(text).train.copy()
+    monkeypatch.setenv("NORMLAB_CACHE", given)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    monkeypatch.setattr(Path, "home", lambda: nowhere(Path()))
+    with pytest.warns(CacheWarning, match=r"cannot write the token cache \(there is no home folder\)"):
+        corpus = fetch({"x": 1}, lambda folder: {}, lambda folder, meta: expected)
+    np.testing.assert_array_equal(corpus, expected)
 
 
 def test_what_a_killed_run_left_goes_after_a_day(text: Path, cache: Path) -> None:

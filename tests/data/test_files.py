@@ -4,6 +4,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from normlab.data import Corpus, load_corpus
+from normlab.data.files import find, read
 from normlab.errors import ConfigError, DataError
 from normlab.tables.datasets import TextData
 
@@ -34,9 +36,28 @@ def comma_separated(texts: list[str]) -> bytes:
     return file.getvalue().encode()
 
 
-def parquet(texts: list[str]) -> bytes:
+def table(values: list[Any], column: str = "text", **settings: Any) -> bytes:
     file = io.BytesIO()
-    pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), file)
+    pq.write_table(pa.table({"id": range(len(values)), column: values}), file, **settings)
+    return file.getvalue()
+
+
+def parquet(texts: list[str]) -> bytes:
+    return table(texts)
+
+
+def pa_table(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def with_empty_groups(*groups: list[str]) -> bytes:
+    file = io.BytesIO()
+    schema = pa.schema({"text": pa.string()})
+    with pq.ParquetWriter(file, schema) as writer:
+        for texts in groups:
+            writer.write_table(pa.table({"text": pa.array(texts, pa.string())}))
     return file.getvalue()
 
 
@@ -141,6 +162,8 @@ BAD = {
         b'{"text": "fine"}\n{"text": broken}\n',
         r"line 2 is not JSON: Expecting value at character 10",
     ),
+    "utf8.jsonl": (b'{"text": "a"}\n\n{"text": "caf\xe9"}\n', r"line 3 is not text in UTF-8"),
+    "deep.jsonl": (b'{"text": "a", "x": ' + b"[" * 200_000 + b"\n", r"line 1 is nested too deeply"),
     "object.jsonl": (b'"fine"\n', r"line 1 is not a JSON object"),
     "line.jsonl.gz": (gzip.compress(b'{"text": "fine"}\n{\n'), r"line 2 is not JSON"),
     "magic.parquet": (b"PAR1 and no more", "magic bytes"),
@@ -173,10 +196,12 @@ def test_a_file_that_cannot_be_read_is_named(name: str, alone: bool, tmp_path: P
 
 COLUMNS = {
     "other.jsonl": (jsonl(TEXTS, "body"), r"other\.jsonl has no column 'text'; its columns are: id, body"),
-    "numbers.csv": (b"text\n1\n2\n", "the column 'text' of .*numbers.csv holds int64, not text"),
-    "nothing.jsonl": (b'{"text": null}\n', "holds null, not text"),
-    "mixed.jsonl": (b'{"text": "a"}\n{"text": 5}\n', "not text"),
-    "lists.jsonl": (b'{"text": ["a"]}\n', "holds List, not text"),
+    "numbers.csv": (b"text\n1\n2\n", "the column 'text' of .*numbers.csv holds numbers, not text"),
+    "mixed.jsonl": (b'{"text": "a"}\n{"text": 5}\n', "of .*mixed.jsonl, line 2, holds numbers, not text"),
+    "lists.jsonl": (b'{"text": ["a"]}\n', "holds lists, not text"),
+    "numbers.parquet": (table([1.5, 2.5]), "numbers.parquet holds double, not text"),
+    "other.parquet": (table(["a"], "body"), r"other.parquet has no column 'text'; its columns are: id, body"),
+    "other.csv": (b"id,body\n1,a\n", r"other.csv has no column 'text'; its columns are: id, body"),
 }
 
 
@@ -188,11 +213,110 @@ def test_a_column_that_is_no_text(name: str, tmp_path: Path) -> None:
         load(tmp_path / name)
 
 
-def test_files_with_different_columns(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b'{"text": "x", "meta": {"n": 1}}\n')
-    (tmp_path / "b.jsonl").write_bytes(b'{"text": "y", "meta": [1]}\n')
-    with pytest.raises(DataError, match=r"the 2 \.jsonl files do not fit together"):
-        load(tmp_path)
+def lines(*rows: object) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+#: Files -> in each the text is `one` and `two`, whatever stands beside it.
+BESIDE: dict[str, dict[str, bytes]] = {
+    "a column more": {
+        "a.jsonl": lines({"text": "one"}),
+        "b.jsonl": lines({"text": "two", "url": "x"}),
+    },
+    "a number and a word": {
+        "a.jsonl": lines({"text": "one", "id": 1}),
+        "b.jsonl": lines({"text": "two", "id": "x"}),
+    },
+    "nothing and an object": {
+        "a.jsonl": lines({"text": "one", "meta": None}),
+        "b.jsonl": lines({"text": "two", "meta": {"n": [1]}}),
+    },
+    "another type, later in a file": {
+        "a.jsonl": lines({"text": "one", "id": 1, "tags": []}, {"text": "two", "id": "x", "tags": [{"n": 1}]})
+    },
+    "a text that is null at first": {"a.jsonl": lines({"text": None}, {}, {"text": "one"}, {"text": "two"})},
+    "a number too long for an int": {
+        "a.jsonl": b'{"text": "one", "n": ' + b"9" * 5000 + b'}\n{"text": "two"}\n'
+    },
+    "a column more in .csv": {"a.csv": b"text\none\n", "b.csv": b"id,text\n1,two\n"},
+    "a text in .csv that begins with a number": {"a.csv": b"text,id\none,1\ntwo,x\n"},
+    "a column more in .parquet": {"a.parquet": table(["one"]), "b.parquet": pa_table(text=["two"])},
+    "another type in .parquet": {
+        "a.parquet": pa_table(text=["one"], id=["x"]),
+        "b.parquet": pa_table(text=["two"], id=[1]),
+    },
+    "a text of nothing in .parquet": {
+        "a.parquet": pa_table(text=[None]),
+        "b.parquet": pa_table(text=["one", "two"]),
+    },
+    "an empty first group in .parquet": {"a.parquet": with_empty_groups([], ["one"], [], ["two"])},
+    "a .parquet without rows": {"a.parquet": pa_table(text=[]), "b.parquet": pa_table(text=["one", "two"])},
+    "words of a dictionary in .parquet": {
+        "a.parquet": pa_table(text=pa.array(["one", "two"]).dictionary_encode())
+    },
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_stands_beside_the_text_does_not_matter(case: str, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, content in BESIDE[case].items():
+        (folder / name).write_bytes(content)
+    assert list(read(find(str(folder)), "text", tmp_path / "work").texts) == ["one", "two"]
+
+
+def test_a_long_file_in_which_another_column_changes_late(tmp_path: Path) -> None:
+    rows = [{"text": "x" * 9000 + str(n), "id": n} for n in range(1300)]
+    (tmp_path / "long.jsonl").write_bytes(lines(*rows, {"text": "end", "id": "x"}))
+    texts = list(read(find(str(tmp_path / "long.jsonl")), "text", tmp_path / "work").texts)
+    assert texts == [*(row["text"] for row in rows), "end"]
+
+
+MARKED = {
+    ".txt": b"\xef\xbb\xbfEtext",
+    ".jsonl": b'\xef\xbb\xbf{"text": "Etext"}\n',
+    ".csv": b"\xef\xbb\xbftext\nEtext\n",
+    ".parquet": table(["\ufeffEtext"]),
+}
+
+
+@pytest.mark.parametrize("ending", MARKED)
+def test_a_byte_order_mark_is_not_part_of_the_text(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"marked{ending}"
+    path.write_bytes(MARKED[ending])
+    assert list(read(find(str(path)), "text", tmp_path / "work").texts) == ["Etext"]
+
+
+def test_half_a_pair_of_surrogates_reads_as_the_mark_of_what_is_no_character(tmp_path: Path) -> None:
+    path = tmp_path / "halves.jsonl"
+    path.write_bytes(rb'{"text": "one \ud83d, whole \ud83d\ude00, other \ude00"}')
+    (text,) = read(find(str(path)), "text", tmp_path / "work").texts
+    assert text == "one \ufffd, whole \U0001f600, other \ufffd"
+
+
+def test_linked_folders_are_read_and_circles_end(tmp_path: Path) -> None:
+    corpus, elsewhere = tmp_path / "corpus", tmp_path / "elsewhere"
+    corpus.mkdir()
+    elsewhere.mkdir()
+    (corpus / "a.txt").write_text("a")
+    (elsewhere / "b.txt").write_text("b")
+    (elsewhere / ".c.txt").write_text("hidden")
+    (corpus / "linked").symlink_to(elsewhere)
+    as_folder = find(str(corpus))
+    assert as_folder == find(f"{corpus}/**/*")
+    (corpus / "up").symlink_to(corpus)
+    assert as_folder == find(f"{corpus}/**/*")
+    (elsewhere / "round").symlink_to(corpus)
+    assert as_folder == find(str(corpus))
+    assert [file.path.relative_to(corpus).as_posix() for file in as_folder] == ["a.txt", "linked/b.txt"]
+    # One that is given itself is what the user means.
+    assert [file.path.name for file in find(str(corpus / "up" / "*"))] == ["a.txt"]
+
+
+def test_a_home_folder_that_is_not_known() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.path: ~nosuchuser/x\.txt: it is not known here where"):
+        find("~nosuchuser/x.txt")
 
 
 @pytest.mark.parametrize(

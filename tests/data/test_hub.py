@@ -1,6 +1,7 @@
 """The hub as it answers, played by a small server, and as it does not."""
 
 import hashlib
+import io
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ import pytest
 import yaml
 
 from normlab.data import hub
+from normlab.data.documents import clean
 from normlab.data.files import TEXT_COLUMN
 from normlab.errors import ConfigError
 from normlab.tables.datasets import HubData
@@ -31,6 +33,18 @@ READY = sorted(path.stem for path in CONF.glob("*.yaml"))
 NOBODY = "http://127.0.0.1:9"
 LINES = ["", " = Title = \n", *(f" line {n} of the article \n" for n in range(200))]
 PAGES = [f"page {n} " * 40 for n in range(100)]
+
+
+def parquet(*groups: list[str], **beside: pa.DataType) -> bytes:
+    """A parquet file with a group for each list of texts, and columns beside them that hold nothing."""
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, pa.schema({"text": pa.string(), **beside})) as writer:
+        for texts in groups:
+            columns = {name: pa.array([None] * len(texts), kind) for name, kind in beside.items()}
+            writer.write_table(pa.table({"text": pa.array(texts, pa.string()), **columns}))
+    return file.getvalue()
+
+
 #: Repository -> branch -> file -> the texts of a parquet file, or the bytes of another.
 REPOSITORIES: dict[str, dict[str, dict[str, Any]]] = {
     "karpathy/tiny_shakespeare": {
@@ -54,6 +68,13 @@ REPOSITORIES: dict[str, dict[str, dict[str, Any]]] = {
             "sample/10BT/000.parquet": PAGES,
             "README.md": b"---\nconfigs:\n- config_name: sample-10BT\n  data_files:\n  - split: train\n"
             b"    path: sample/10BT/*\n---\n",
+        }
+    },
+    "some/shards": {
+        "main": {
+            "data/train-00000-of-00002.parquet": parquet([], ["what is in the first"], id=pa.int64()),
+            "data/train-00001-of-00002.parquet": parquet(["\ufeffwhat is in the other"], url=pa.string()),
+            "README.md": b"# Shards\n",
         }
     },
     "roneneldan/TinyStories": {
@@ -223,6 +244,7 @@ def test_the_ready_made_are_those_that_are_promised() -> None:
 
 WIKI = {"name": "Salesforce/wikitext", "subset": "wikitext-2-raw-v1"}
 STREAM = {"name": "HuggingFaceFW/fineweb-edu", "subset": "sample-10BT", "max_tokens": 1000}
+SHARDS = {"name": "some/shards", "val_split": "tail", "val_fraction": 0.5}
 #: What is asked for and not there -> how the answer begins.
 MISSING: list[tuple[dict[str, Any], str]] = [
     (WIKI | {"name": "Sales/wikitext"}, "data.name: the hub has no dataset Sales/wikitext"),
@@ -259,6 +281,7 @@ class Answers:
     missing: list[str]
     ready: list[list[Any]]
     streams: list[list[Any]]
+    shards: list[list[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -267,9 +290,10 @@ def answers(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Answers:
     # The script's repository first: what the library has of another revision it would take for this one.
     missing = [settings for settings, _ in MISSING]
     streams = [STREAM | {"streaming": True}, STREAM | {"val_fraction": 0.06}]
-    settings = [*missing, *map(ready, READY), *streams]
+    shards = [SHARDS, SHARDS | {"streaming": True, "max_tokens": 100}]
+    settings = [*missing, *map(ready, READY), *streams, *shards]
     found = ask(settings, endpoint, folder, NORMLAB_CACHE=str(folder / "cache"))
-    return Answers(folder, found[: len(missing)], found[len(missing) : -2], found[-2:])
+    return Answers(folder, found[: len(missing)], found[len(missing) : -4], found[-4:-2], found[-2:])
 
 
 def test_ready_made_datasets_from_a_hub_that_answers(answers: Answers) -> None:
@@ -291,6 +315,11 @@ def test_what_is_asked_for_and_not_there(answers: Answers) -> None:
 def test_a_stream_is_left_at_max_tokens(answers: Answers) -> None:
     stream, download = answers.streams
     assert stream[:2] == download[:2] == [4, 1000]
+
+
+def test_shards_of_other_columns_and_with_groups_without_rows_are_read(answers: Answers) -> None:
+    text = "what is in the first\0what is in the other\0"
+    assert answers.shards == [[2, len(text), text[:40]]] * 2
 
 
 def test_cached_tokens_need_no_hub(answers: Answers) -> None:
@@ -378,11 +407,11 @@ def test_waiting_for_a_name_to_be_looked_up_has_an_end() -> None:
 
 
 def test_no_more_of_a_stream_is_taken_than_is_needed() -> None:
-    def stream() -> Iterator[dict[str, Any]]:
-        yield from ({"text": text} for text in ("12345", None, "", "12345", "12345"))
+    def stream() -> Iterator[str | None]:
+        yield from ("12345", None, "", "12345", "\ufeff12345")
         raise AssertionError("read on")
 
-    assert list(hub._until(15, stream(), "text")) == ["12345"] * 3
+    assert list(hub._until(15, clean(stream()))) == ["12345"] * 3
 
 
 def test_a_stream_needs_an_end() -> None:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models
 from normlab.config import DataConfig
 from normlab.data import Corpus, load_corpus
 from normlab.data import tokens as tokens_module
+from normlab.data.cache import DataWarning
 from normlab.errors import ConfigError
 from normlab.tables.datasets import TextData
 from normlab.tables.tokenizers import TOKENIZERS
@@ -187,3 +188,55 @@ def test_settings_that_a_tokenizer_does_not_use_do_not_part_its_cache() -> None:
     config = DataConfig(name="x", source="stdlib", vocab_size=500)
     assert tokens_module.ByteTokenizer.identity(config) == ["byte"]
     assert tokens_module.BPETokenizer.identity(config) == ["bpe", 500]
+
+
+def saved(folder: Path, library: Tokenizer) -> str:
+    library.save(str(folder / "own.json"))
+    return str(folder / "own.json")
+
+
+def own_bpe(dropout: float | None = None) -> Tokenizer:
+    from tokenizers import pre_tokenizers, trainers
+
+    library = Tokenizer(models.BPE(dropout=dropout))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    library.train_from_iterator([PROSE * 9], trainer)
+    return library
+
+
+def test_what_a_file_says_of_batches_of_sentences_is_not_heeded(one: Path, tmp_path: Path) -> None:
+    plain = load(one, saved(tmp_path, own_bpe()))
+    cutting = own_bpe()
+    cutting.enable_truncation(8)
+    cutting.enable_padding(length=4096)
+    for library in (cutting, own_bpe(dropout=0.5)):
+        corpus = load(one, saved(tmp_path, library))
+        np.testing.assert_array_equal(corpus.train, plain.train)
+        np.testing.assert_array_equal(corpus.validation, plain.validation)
+
+
+@pytest.mark.parametrize("model", [models.WordLevel({"a": 0}), models.Unigram([("a", -1.0)])])
+def test_a_text_that_a_tokenizer_cannot_write(model: models.Model, one: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.tokenizer: the text has a word for which"):
+        load(one, saved(tmp_path, Tokenizer(model)))
+
+
+def test_what_a_tokenizer_leaves_out_is_told_each_time(one: Path, tmp_path: Path) -> None:
+    one.write_text("ab x" * 100, "utf-8")
+    file = saved(tmp_path, Tokenizer(models.BPE({"a": 0, "b": 1}, [])))
+    for _ in "made", "cached":
+        with pytest.warns(DataWarning, match=r"data\.tokenizer=\S+own\.json leaves out 33\.3% of \S+one"):
+            assert len(load(one, file).train) == 190
+
+
+def test_a_tokenizer_of_whole_words_leaves_only_spaces_out(one: Path, tmp_path: Path) -> None:
+    library = Tokenizer(models.WordLevel({"<unk>": 0, "best": 1}, unk_token="<unk>"))
+    library.pre_tokenizer = pytest.importorskip("tokenizers.pre_tokenizers").WhitespaceSplit()
+    assert load(one, saved(tmp_path, library)).lost == 0
+
+
+def test_a_home_folder_that_is_not_known(one: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.tokenizer: ~nosuchuser/t\.json: it is not known"):
+        load(one, "~nosuchuser/t.json")
