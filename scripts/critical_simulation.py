@@ -2,7 +2,7 @@
 
 Searches are simulated from end to end, with the search and the fit of `normlab sweep critical-lr`: each seed
 has a critical rate of its own, whose logarithm is normal about the true one with a standard deviation of
-`between` octaves, and each run trains if it lies below that and logistic noise of a width of `within` octaves.
+`between` octaves, and a run trains if it lies below that and logistic noise of a width of `within` octaves.
 Slopes are of three depths, 4, 8 and 16. Takes about three minutes.
 """
 

@@ -60,7 +60,8 @@ def fit_border(trials: Trials) -> Border:
 
     p(trains) = 1 / (1 + exp((log value - log border) / s)), s > 0, fitted by maximum likelihood; the interval
     holds every border whose profile likelihood, s being free, is within chi-square of the best. Where the
-    trials are parted cleanly all borders between them are alike: their geometric middle is taken.
+    trials are parted cleanly all borders between them are alike: their geometric middle is taken, and the
+    interval holds them all.
 
     Trials of one seed are alike, which the likelihood does not know. So from three seeds on the interval is
     widened to Student's interval of the mean of the seeds' own log borders, where that is wider.
@@ -73,7 +74,7 @@ def fit_border(trials: Trials) -> Border:
     kept = {value: trials[value] for value in values if value not in slow}
     seeds = list(dict.fromkeys(seed for words in kept.values() for seed in words))
     fit = _fit(kept)
-    low, high = fit.low, fit.high
+    low, high = min(fit.low, fit.flat[0]), max(fit.high, fit.flat[1])
     if trains is not None and fails is not None and len(seeds) >= _SEEDS:
         low, high = _widened(kept, seeds, low, high)
     enclosed = trains is not None and fails is not None
