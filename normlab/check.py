@@ -31,10 +31,24 @@ def check_parts(config: RunConfig) -> None:
     for place, at, record in _sublayers(config):
         _check_queries(config, record)
         _check_starts(config, record, place, at)
+    _check_objective(config)
     _check_weights(config)
     _check_ends(config)
     _check_running_again(config)
     _check_ring(config)
+
+
+def _check_objective(config: RunConfig) -> None:
+    """Attention over all tokens needs targets that are hidden from it.
+
+    The other way round nothing is wrong: causal attention guesses masked tokens from what came before.
+    """
+    require(
+        config.model.causal or config.data.objective == "mlm",
+        "model.causal",
+        "false shows a token those after it, and data.objective=clm asks it for the next one, which it would "
+        "only copy; use data.objective=mlm, or model.causal=true",
+    )
 
 
 def _check_running_again(config: RunConfig) -> None:

@@ -31,7 +31,7 @@ def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Inst
         ("stream", Stream(where.residual)),
         ("stream", Blocks(where.stream)),
         ("grad_stream", StreamGradient(where.stream, zeros)),
-        ("attention", Attention(where.attention, config.model.heads, where.finish)),
+        ("attention", Attention(where.attention, config.model.heads, where.finish, config.model.causal)),
         ("hidden", Hidden(where.hidden)),
         ("output", Output()),
     ]

@@ -129,12 +129,12 @@ _POSITIONS = (
     Entry(
         name="alibi",
         meaning="attention logits that fall with the distance, at each head's own rate",
-        equation="logits_ts = q_t . k_s / sqrt(K) - 2^(-8h/H) * (t - s)",
+        equation="logits_ts = q_t . k_s / sqrt(K) - 2^(-8h/H) * |t - s|",
         source="Press et al. 2021, arXiv 2108.12409",
     ),
     Entry(
         name="none",
-        meaning="no positions: the causal mask alone tells places apart",
+        meaning="no positions: the causal mask alone tells places apart (model.causal=false: nothing does)",
         source="Haviv et al. 2022, arXiv 2203.16634",
     ),
 )

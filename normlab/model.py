@@ -178,7 +178,7 @@ class Softcap(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer: tokens (B, T) -> logits (B, T, V)."""
+    """A transformer: tokens (B, T) -> logits (B, T, V). A decoder, or without `model.causal` an encoder."""
 
     def __init__(self, config: RunConfig, vocab: int) -> None:
         super().__init__()

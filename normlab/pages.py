@@ -325,9 +325,9 @@ def _knobs() -> tuple[Line, ...]:
 def _groups() -> tuple[Line, ...]:
     chosen = groups.default_options()
     keys = {
-        "model": "width, heads, context, ffn.ratio, positions, tie, bias",
+        "model": "width, heads, context, ffn.ratio, causal, positions, tie, bias",
         "init": "gain, gains, embedding_std",
-        "data": "path, text_column, tokenizer, vocab_size, val_fraction",
+        "data": "path, text_column, tokenizer, vocab_size, objective, mask_rate",
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",

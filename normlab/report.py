@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
+from normlab.data import split
 from normlab.divergence import Event, outcome
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
@@ -88,11 +89,13 @@ class Report:
         """The latest steps, and what the very latest was made of."""
         step = self.job.step - 1
         batch_BT = self.job.batches.train(step)
+        # Of windows their last target too, which is not read.
+        read_BT = batch_BT if batch_BT.ndim == 2 else split(batch_BT)[0]
         return {
             **self.job.ring.arrays(),
             "batch/step": step,
             "batch/ids": batch_BT,
-            "batch/text": [self.decode(ids_T.tolist()) for ids_T in batch_BT],
+            "batch/text": [self.decode(ids_T.tolist()) for ids_T in read_BT],
             **{f"rng/{index}": state.numpy() for index, state in enumerate(self.job.dice)},
         }
 

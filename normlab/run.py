@@ -17,7 +17,7 @@ from normlab.analysis.figures import pictures
 from normlab.check import check_parts
 from normlab.config import RunConfig
 from normlab.crew import gathered
-from normlab.data import Batches, Corpus, load_corpus
+from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.instruments import build_instruments
@@ -65,7 +65,7 @@ def check_model(config: RunConfig) -> None:
     """
     check_names(config)
     check_parts(config)
-    leaks = leak(config.norm)
+    leaks = leak(config.norm, config.data.objective)
     require(
         not leaks or config.norm.allow_leaky,
         "norm",
@@ -124,9 +124,10 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     torch.manual_seed(config.seed + world.rank)  # dropout: each share of a batch has its own
     dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
     model = GPT(config, corpus.vocab).to(device, dtype)
-    batches = Batches(corpus, config.seed, config.train.batch_size, config.model.context)
+    objective = build_objective(config.data, corpus.mask)
+    batches = Batches(corpus, config.seed, config.train.batch_size, config.model.context, objective)
     if config.placement.profile:
-        model.profile(torch.from_numpy(batches.train(0)).to(device)[:, :-1])
+        model.profile(split(torch.from_numpy(batches.train(0)).to(device))[0])
     if config.train.compile:
         model.compile()
     instruments = build_instruments(config, model, world.size)
@@ -303,7 +304,9 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
 
 def _caveat(config: RunConfig) -> dict[str, str]:
     """What the summary says of a validation loss that has seen the future; nothing of any other."""
-    leaks = leak_in_evaluation(config.norm) if norms(config.placement, config.depth) else ""
+    if not norms(config.placement, config.depth):
+        return {}
+    leaks = leak_in_evaluation(config.norm, config.data.objective)
     return {"val/caveat": f"optimistic with norm={config.norm.name}: {leaks}"} if leaks else {}
 
 

@@ -55,6 +55,8 @@ _WRONG = [
         {"placement": "swin_v2", "norm": "l2norm"},
         "placement.norm_out_gain: 0 .* norm=l2norm has none; use",
     ),
+    # A model that sees its targets.
+    ({"model.causal": False}, {}, "model.causal: false .* data.objective=clm .* use data.objective=mlm, or"),
     # nGPT.
     (
         {},

@@ -1,4 +1,4 @@
-"""Causal multi-head self-attention."""
+"""Multi-head self-attention, causal or over all positions."""
 
 import math
 from collections.abc import Callable
@@ -90,27 +90,44 @@ def as_they_are(q_BHTK: Tensor, k_BHTK: Tensor) -> tuple[Tensor, Tensor]:
 Mix = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
 
-def fused(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, bias_HTT: Tensor | None, dropout: float) -> Tensor:
-    """softmax(q k^T / sqrt(K) + bias) v over earlier positions, by torch's own kernel."""
+def fused(
+    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, bias_HTT: Tensor | None, dropout: float, *, causal: bool
+) -> Tensor:
+    """softmax(q k^T / sqrt(K) + bias) v, by torch's own kernel.
+
+    Over earlier positions if `causal`, where a bias is -inf for later ones; else over all.
+    """
     bias_HTT = None if bias_HTT is None else bias_HTT.to(q_BHTK.dtype)
     return F.scaled_dot_product_attention(
-        q_BHTK, k_BHTK, v_BHTK, bias_HTT, dropout_p=dropout, is_causal=bias_HTT is None
+        q_BHTK, k_BHTK, v_BHTK, bias_HTT, dropout_p=dropout, is_causal=causal and bias_HTT is None
     )
 
 
 def capped(
-    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, bias_HTT: Tensor | None, dropout: float, *, cap: float
+    q_BHTK: Tensor,
+    k_BHTK: Tensor,
+    v_BHTK: Tensor,
+    bias_HTT: Tensor | None,
+    dropout: float,
+    *,
+    causal: bool,
+    cap: float,
 ) -> Tensor:
-    """softmax(softcap(q k^T / sqrt(K)) + bias) v over earlier positions."""
+    """softmax(softcap(q k^T / sqrt(K)) + bias) v, over earlier positions if `causal`, else over all."""
     logits_BHTT = softcap(q_BHTK @ k_BHTK.transpose(-1, -2) / math.sqrt(q_BHTK.shape[-1]), cap)
     logits_BHTT = logits_BHTT if bias_HTT is None else logits_BHTT + bias_HTT
-    future_TT = torch.ones(logits_BHTT.shape[-2:], dtype=torch.bool, device=q_BHTK.device).triu(1)
-    weights_BHTT = logits_BHTT.masked_fill(future_TT, -math.inf).softmax(-1)
+    if causal:
+        future_TT = torch.ones(logits_BHTT.shape[-2:], dtype=torch.bool, device=q_BHTK.device).triu(1)
+        logits_BHTT = logits_BHTT.masked_fill(future_TT, -math.inf)
+    weights_BHTT = logits_BHTT.softmax(-1)
     return F.dropout(weights_BHTT, dropout).to(v_BHTK.dtype) @ v_BHTK
 
 
 class Attention(nn.Module):
-    """softmax(q k^T / sqrt(K)) v over earlier positions (1706.03762). (B, T, D) -> (B, T, D)."""
+    """softmax(q k^T / sqrt(K)) v (1706.03762). (B, T, D) -> (B, T, D).
+
+    Over earlier positions where `model.causal`, else over all.
+    """
 
     def __init__(
         self, config: ModelConfig, record: SublayerConfig | None = None, norm: MakeNorm = no_norm
@@ -129,14 +146,15 @@ class Attention(nn.Module):
         rotary = config.positions == "rope"
         self.turn = Rotary(config.context, config.rotary_width, config.rope_base) if rotary else nn.Identity()
         distance = config.positions == "alibi"
-        self.bias = Alibi(config.heads, config.context) if distance else NoBias()
+        self.bias = Alibi(config.heads, config.context, config.causal) if distance else NoBias()
         self.in_shift, self.out_shift = shift(record.scalar_biases), shift(record.scalar_biases)
         self.head_scale = HeadScale(config.heads) if record.head_scale else nn.Identity()
         self.mid_norm = norm(config.width) if record.mid_norm else nn.Identity()
         self.out = nn.Linear(config.width, config.width, bias=config.has_attention_bias)
         self.site = Site()
         self.cap = record.softcap
-        self.mix: Mix = partial(capped, cap=record.softcap) if record.softcap else fused
+        mix = partial(capped, cap=record.softcap) if record.softcap else fused
+        self.mix: Mix = partial(mix, causal=config.causal)
 
     def _norm(self, kind: str, width: int, norm: MakeNorm) -> nn.Module:
         kinds: dict[str, Callable[[], nn.Module]] = {

@@ -76,12 +76,15 @@ def alibi_slopes(heads: int) -> list[float]:
     return slopes + [2 ** (-4 * h / below) for h in range(1, 2 * (heads - below), 2)]
 
 
-def alibi(heads: int, context: int) -> Tensor:
-    """(H, T, T): -slope * distance to earlier tokens, -inf for later ones."""
+def alibi(heads: int, context: int, causal: bool = True) -> Tensor:
+    """(H, T, T): -slope * distance; -inf for later tokens, or their distance too without `causal`
+
+    (the symmetric form of encoders: Günther et al. 2023, 2310.19923).
+    """
     place = torch.arange(context, dtype=torch.float64)
     distance = place[:, None] - place
-    bias = -torch.tensor(alibi_slopes(heads), dtype=torch.float64)[:, None, None] * distance
-    return bias.masked_fill(distance < 0, -math.inf)
+    bias = -torch.tensor(alibi_slopes(heads), dtype=torch.float64)[:, None, None] * distance.abs()
+    return bias.masked_fill(distance < 0, -math.inf) if causal else bias
 
 
 class Alibi(Tables):
@@ -89,9 +92,9 @@ class Alibi(Tables):
 
     table: Tensor
 
-    def __init__(self, heads: int, context: int) -> None:
+    def __init__(self, heads: int, context: int, causal: bool = True) -> None:
         super().__init__()
-        self._hold(table=lambda: alibi(heads, context))
+        self._hold(table=lambda: alibi(heads, context, causal))
 
     def forward(self, time: int) -> Tensor:
         return self.table[:, :time, :time]

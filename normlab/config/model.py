@@ -59,6 +59,8 @@ class ModelConfig:
     #: Tokens a sequence.
     context: int = 64
     ffn: FFNConfig = field(default_factory=FFNConfig)
+    #: Whether a token attends to itself and those before it alone; without, to all (an encoder).
+    causal: bool = True
     positions: str = "learned"
     rope_base: float = 10000.0
     #: Share of each head that is turned (partial rotary).

@@ -10,6 +10,8 @@ PARALLELS = ("ddp", "fsdp")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Which parameters `optimizer.weight_decay` takes hold of.
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
+#: What is predicted: the next token (causal language modelling), or masked ones (masked language modelling).
+OBJECTIVES = ("clm", "mlm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,10 @@ class DataConfig:
     val_split: str = "auto"
     #: Read at most so many tokens; null for all.
     max_tokens: int | None = None
+    #: `clm` predicts the next token; `mlm` tokens that are masked (BERT, arXiv 1810.04805).
+    objective: str = "clm"
+    #: Share of each sequence that mlm predicts.
+    mask_rate: float = 0.15
 
     def __post_init__(self) -> None:
         at_least(self.vocab_size, 257, "data.vocab_size")
@@ -36,6 +42,9 @@ class DataConfig:
         require_one_of(self.val_split, ("auto", "document", "tail"), "data.val_split")
         if self.max_tokens is not None:
             at_least(self.max_tokens, 1, "data.max_tokens")
+        require_one_of(self.objective, OBJECTIVES, "data.objective")
+        ok = 0 < self.mask_rate <= 1
+        require(ok, "data.mask_rate", f"must be above 0 and up to 1, got {self.mask_rate}")
 
 
 @dataclass(frozen=True, kw_only=True)

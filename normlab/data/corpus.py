@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from normlab.config import DataConfig
 from normlab.data import cache
 from normlab.data.documents import pieces
-from normlab.data.floors import Floors, measure
+from normlab.data.floors import Floors, masked, measure
 from normlab.data.sources import Source, open_source
 from normlab.data.split import Split, split
 from normlab.data.tokens import Tokenizer, tokenizer_class
@@ -34,7 +35,11 @@ SAMPLE, TOLD = 1 << 18, 0.001
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """The tokens of a text, mapped from disk: [N], uint16 or uint32, ids below `vocab`."""
+    """The tokens of a text, mapped from disk: [N], uint16 or uint32, ids below `vocab`.
+
+    With data.objective=mlm `vocab` counts one token more than the tokenizer has: the mask token, whose id is
+    the last. It is in no text; the model has a row of the embedding and a logit for it.
+    """
 
     train: npt.NDArray[Any]
     validation: npt.NDArray[Any]
@@ -46,10 +51,17 @@ class Corpus:
     tokenizer: Tokenizer
     #: The share of the text, spaces aside, that no token stands for, in the first characters of it.
     lost: float = 0.0
+    #: The id of the mask token; None where the objective has none.
+    mask: int | None = None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`."""
-        return self.tokenizer.decode(ids)
+        """The text of `ids`, mask tokens as `[MASK]`."""
+        if self.mask is None:
+            return self.tokenizer.decode(ids)
+        parts = [(hidden, list(part)) for hidden, part in groupby(ids, key=lambda index: index == self.mask)]
+        return "".join(
+            "[MASK]" * len(part) if hidden else self.tokenizer.decode(part) for hidden, part in parts
+        )
 
 
 def load_corpus(config: DataConfig, context: int) -> Corpus:
@@ -79,7 +91,12 @@ def load_corpus(config: DataConfig, context: int) -> Corpus:
             "it has no token for that, nor one for what it does not know",
             cache.DataWarning,
         )
-    return corpus
+    return _with_mask_token(corpus) if config.objective == "mlm" else corpus
+
+
+def _with_mask_token(corpus: Corpus) -> Corpus:
+    floors = masked(corpus.floors, corpus.train, corpus.vocab)
+    return replace(corpus, vocab=corpus.vocab + 1, mask=corpus.vocab, floors=floors)
 
 
 def _check_length(corpus: Corpus, context: int, title: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from normlab.data.objectives import MASKED, RANDOM
+
 Tokens = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
 
@@ -18,14 +20,17 @@ DENSE = 1 << 22
 
 @dataclass(frozen=True)
 class Floors:
-    """The loss of three models that have nothing to learn, and of the best possible one where it is known."""
+    """The loss of three models that have nothing to learn, and of the best possible one where it is known.
+
+    For masked tokens see `masked`.
+    """
 
     #: ln V: every token equally likely.
     uniform: float
     #: H(x), from the counts of the training tokens.
     unigram: float
     #: H(x_t | x_{t-1}), from the counts of the pairs. With few tokens for the vocabulary this is biased low.
-    bigram: float
+    bigram: float | None
     #: The source's own, a token; only where it is known exactly.
     entropy_rate: float | None = None
 
@@ -37,6 +42,33 @@ class Floors:
 def measure(tokens: Tokens, vocab: int, entropy_rate: float | None = None) -> Floors:
     """The floors of `tokens` [N], ids below `vocab`; 0 where there are too few tokens to count."""
     return Floors(math.log(vocab), _entropy(_counts(tokens, vocab)), _bigram(tokens, vocab), entropy_rate)
+
+
+def masked(floors: Floors, tokens: Tokens, vocab: int) -> Floors:
+    """The floors of predicting masked tokens (mlm), of `tokens` [N] of a tokenizer of `vocab`.
+
+    uniform is ln(V + 1), since the mask token has a logit too. unigram is the least loss without context: of
+    the best guess from what is read at the place itself, z. The mask token says nothing, H(x); any other z is
+    the token itself or a random one, p(x, z) ~ p(x) ((1 - MASKED - RANDOM) [x = z] + RANDOM / V):
+
+        unigram = MASKED * H(x) + (1 - MASKED) * H(x | z)
+
+    which lies below H(x): a model that copies what it reads is no better for that. There is no bigram and no
+    entropy rate: what is read on both sides, itself masked here and there, makes neither a bound.
+    """
+    counts = _counts(tokens, vocab)
+    shares = counts / max(counts.sum(), 1)
+    kept, random = 1 - MASKED - RANDOM, RANDOM / vocab
+    same, other = shares * (kept + random), shares * random
+    joint = _plogp(same) + (vocab - 1) * _plogp(other)
+    unmasked = _plogp(kept * shares + random) - joint
+    return Floors(math.log(vocab + 1), MASKED * floors.unigram + unmasked, None)
+
+
+def _plogp(shares: npt.NDArray[np.float64]) -> float:
+    """sum p ln p."""
+    seen = shares[shares > 0]
+    return float((seen * np.log(seen)).sum())
 
 
 def _entropy(counts: Counts) -> float:

@@ -70,6 +70,7 @@ def attention(config: RunConfig, record: SublayerConfig) -> Box:
     """Attention and what is inside it besides the usual, in the order of `components.attention.Attention`."""
     model = config.model
     lines = ["attention"]
+    lines += ["in both directions"] * (not model.causal)
     if model.kv_width != model.width:
         lines.append(f"{model.kv_width // model.head_width} heads of k, v")
     lines += {"none": [], "head": ["N on q, k a head"], "width": ["N on all q, all k"]}[record.qk_norm]

@@ -147,6 +147,8 @@ def attention(config: RunConfig, record: SublayerConfig) -> Equations:
 def _inner(config: RunConfig, record: SublayerConfig) -> list[str]:
     """What the letters of `attention` mean."""
     model, found = config.model, []
+    if not model.causal:
+        found.append("softmax over all tokens, in both directions")
     if record.qk_norm != "none":
         found.append(
             {"head": "q and k normed in each head", "width": "q and k normed over all heads"}[record.qk_norm]

@@ -26,11 +26,20 @@ def _notes(config: RunConfig) -> Iterator[str]:
         yield f"placement={placement.name} is not one of normlab's: there is no published equation beside it"
     elif row.warmup == "yes" and not config.warmup:
         yield f"published with a warm-up, and this config has none: warmup={config.train.steps // 3}"
-    leaks = leak(config.norm)
+    leaks = leak(config.norm, config.data.objective)
     if leaks:
         running = "; evaluation uses running statistics" if NORMS[config.norm.name].running else ""
         allowed = "" if config.norm.allow_leaky else "; it trains only with norm.allow_leaky=true"
         yield f"LEAKY: {config.norm.name} lets predictions see the future in training{running}{allowed}"
+    if config.data.objective == "mlm":
+        yield (
+            f"predicts masked tokens, {config.data.mask_rate:.0%} of each sequence: of these 80 % read as "
+            "the mask token, which is one more in the vocabulary, 10 % as a random one, 10 % as they are"
+        )
+    if not config.model.causal:
+        yield "attention is bidirectional: no causal mask"
+    if not config.model.causal and config.model.positions == "none":
+        yield "without positions nor a causal mask a sequence is a bag of tokens: their order changes nothing"
     if placement.gains and config.init.gains != "placement":
         yield f"init.gains={config.init.gains} takes the place of the placement's own gains"
     if placement.profile:

@@ -1,7 +1,7 @@
 """How many tokens there are, as far as a config says it: the text itself is not read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from normlab.config import DataConfig
@@ -23,14 +23,15 @@ class Vocabulary:
 
 
 def vocabulary(config: DataConfig, typed: int | None = None) -> Vocabulary:
-    """The tokens of `config`, or those that the user `typed`.
+    """The tokens of `config`, with the mask token of mlm, or those that the user `typed`.
 
     Raises:
         ConfigError: the tokenizer is not there, or its file cannot be read.
     """
     if typed is not None:
         return Vocabulary(tokens=typed, note="as --vocab says")
-    return SAYS.get(config.tokenizer, SAYS[FILE])(config)
+    said = SAYS.get(config.tokenizer, SAYS[FILE])(config)
+    return replace(said, tokens=said.tokens + 1) if config.objective == "mlm" else said
 
 
 def _byte(config: DataConfig) -> Vocabulary:

@@ -12,8 +12,8 @@ SHEN = "Shen et al. 2020, arXiv 2003.07845; Wang et al. 2022, arXiv 2210.05153"
 
 def sees_the_future(case: Case) -> Finding | None:
     """A norm whose statistics mix later tokens in: its losses are no language model's."""
-    norm = case.config.norm
-    why = leak(norm)
+    norm, objective = case.config.norm, case.config.data.objective
+    why = leak(norm, objective)
     if not why:
         return None
     known = case.floors.get("bigram")
@@ -30,7 +30,7 @@ def sees_the_future(case: Case) -> Finding | None:
         side = "above" if gap >= 0 else "below"
         text = f"validation gave {seen[-1].value:.3f} at step {seen[-1].step}, {abs(gap):.2f} {side} training"
         evidence.append(Evidence(text, seen[-1]))
-    both = leak_in_evaluation(norm)
+    both = leak_in_evaluation(norm, objective)
     what = "The training and validation losses" if both else "The training loss"
     return Finding(
         claim=f"{what} cannot be trusted: the norm lets predictions see later tokens.",

@@ -21,12 +21,15 @@ def as_they_are(logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:
     return logits_BHQT
 
 
-def concentration(q_BHTK: Tensor, k_BHTK: Tensor, *, finish: Finish = as_they_are) -> Tensor:
-    """(H, 4): each head's largest logit, sums over its queries of the entropy and of its share of ln(i + 1),
-    and their number.
+def concentration(
+    q_BHTK: Tensor, k_BHTK: Tensor, *, finish: Finish = as_they_are, causal: bool = True
+) -> Tensor:
+    """(H, 4): each head's largest logit, sums over its queries of the entropy and of its share of the most, and
+    their number.
 
     Entropy -sum_j A_ij ln A_ij in nats (Zhai et al. 2023, 2303.06296), logits as the softmax gets them, in
-    float32 at least. Query 0 has no choice: its logit counts, its entropy does not.
+    float32 at least. If `causal`, query i sees i + 1 tokens, ln(i + 1) is the most, and 0 has no choice: its
+    logit counts, its entropy does not. Else each sees all T, and ln T is the most.
     """
     q_BHTK, k_BHTK = wide(q_BHTK), wide(k_BHTK)
     batch, heads, time, width = q_BHTK.shape
@@ -37,19 +40,19 @@ def concentration(q_BHTK: Tensor, k_BHTK: Tensor, *, finish: Finish = as_they_ar
         for rows in torch.split(torch.arange(time, device=q.device), rows_a_piece):
             with torch.autocast(q.device.type, enabled=False):
                 logits = finish(q[:, :, rows] @ k.transpose(-1, -2) / math.sqrt(width), rows)
-            pieces.append(_piece(logits, rows))
+            pieces.append(_piece(logits, rows + 1 if causal else torch.full_like(rows, time)))
     largest, *sums = torch.stack(pieces).unbind(-1)
-    queries = largest.new_full((heads,), batch * (time - 1))
+    queries = largest.new_full((heads,), batch * (time - 1 if causal else time))
     return torch.stack([largest.amax(0), *(each.sum(0) for each in sums), queries], dim=-1)
 
 
-def _piece(logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:
-    """(H, 3): largest logit, and sums of the entropy and of its share, of the queries at these positions."""
-    future = torch.arange(logits_BHQT.shape[-1], device=rows_Q.device) > rows_Q[:, None]
-    logits_BHQT = logits_BHQT.masked_fill(future, -math.inf)
+def _piece(logits_BHQT: Tensor, seen_Q: Tensor) -> Tensor:
+    """(H, 3): largest logit, and sums of the entropy and of its share, of queries that see so many tokens."""
+    hidden = torch.arange(logits_BHQT.shape[-1], device=seen_Q.device) >= seen_Q[:, None]
+    logits_BHQT = logits_BHQT.masked_fill(hidden, -math.inf)
     entropy_BHQ = torch.special.entr(logits_BHQT.softmax(-1)).sum(-1)
-    # ln 1 = 0 is put at 1: query 0 has entropy 0, and a share of 0.
-    most_Q = (rows_Q + 1).to(entropy_BHQ.dtype).log().where(rows_Q > 0, 1.0)
+    # ln 1 = 0 is put at 1: a query that sees one token has entropy 0, and a share of 0.
+    most_Q = seen_Q.to(entropy_BHQ.dtype).log().where(seen_Q > 1, 1.0)
     sums = [each.sum((0, 2)) for each in (entropy_BHQ, entropy_BHQ / most_Q)]
     return torch.stack([logits_BHQT.amax((0, 2, 3)), *sums], dim=-1)
 
@@ -59,8 +62,10 @@ class Attention(Looking):
     `entropy_share` of each layer, means over heads and queries; `entropy_min` and `entropy_share_min`, of the
     head whose mean over the queries is least: one collapsed head of many hardly moves the layer's mean."""
 
-    def __init__(self, sites: Mapping[str, Site], heads: int, finish: Mapping[str, Finish]) -> None:
-        super().__init__("attention", sites, concentration)
+    def __init__(
+        self, sites: Mapping[str, Site], heads: int, finish: Mapping[str, Finish], causal: bool = True
+    ) -> None:
+        super().__init__("attention", sites, partial(concentration, causal=causal))
         self.finish = [finish[layer] for layer in sites]
         per_head = [f"attention/max_logit/{layer}/head_{head}" for layer in sites for head in range(heads)]
         self.names = [f"attention/max_logit/{layer}" for layer in sites] + per_head

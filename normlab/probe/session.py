@@ -15,7 +15,7 @@ from normlab.analysis.figures import image
 from normlab.analysis.figures.probe import probe_figure
 from normlab.analysis.figures.style import look
 from normlab.config import DataConfig, RunConfig
-from normlab.data import Batches, Corpus, load_corpus
+from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.errors import ConfigError, UserError
 from normlab.model import GPT
 from normlab.probe import curves, files, page
@@ -91,9 +91,11 @@ def _batch(config: RunConfig, settings: ProbeConfig, device: torch.device) -> Ba
     if settings.tokens == "random":
         batch = random_batch(settings.vocab, size, context, config.seed)
     else:
-        batches = Batches(_corpus(config.data, context), config.seed, size, context)
-        window = torch.from_numpy(batches.train(0))
-        batch = Batch(ids_BT=window[:, :-1], targets_BT=window[:, 1:])
+        corpus = _corpus(config.data, context)
+        objective = build_objective(config.data, corpus.mask)
+        batches = Batches(corpus, config.seed, size, context, objective)
+        inputs_BT, targets_BT = split(torch.from_numpy(batches.train(0)))
+        batch = Batch(ids_BT=inputs_BT, targets_BT=targets_BT)
     return Batch(ids_BT=batch.ids_BT.to(device), targets_BT=batch.targets_BT.to(device))
 
 

@@ -58,16 +58,19 @@ class NormRow(Row[NormConfig]):
         }
 
 
-def leak(config: NormConfig) -> str:
-    """What leaks in training under these settings, or an empty string."""
+def leak(config: NormConfig, objective: str = "clm") -> str:
+    """What leaks in training under these settings, or an empty string.
+
+    Later tokens are the targets of clm; of mlm the targets are hidden from what is read, and nothing leaks.
+    """
     causal = isinstance(config, PowerNormConfig) and config.batch_steps == 0
-    return "" if causal else NORMS[config.name].leak
+    return "" if causal or objective == "mlm" else NORMS[config.name].leak
 
 
-def leak_in_evaluation(config: NormConfig) -> str:
-    """What leaks in evaluation too, or an empty string; no setting heals it."""
+def leak_in_evaluation(config: NormConfig, objective: str = "clm") -> str:
+    """What leaks in evaluation too, or an empty string; no setting of the norm heals it."""
     row = NORMS[config.name]
-    return "" if row.running else row.leak
+    return "" if row.running or objective == "mlm" else row.leak
 
 
 _LN = "Ba, Kiros, Hinton 2016, arXiv 1607.06450"

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from normlab.data.objectives import IGNORED, split
 from normlab.training.dice import set_rng_state
 from normlab.training.job import Job
 
@@ -79,9 +80,9 @@ def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:
 
 
 def predict(job: Job, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, V) for every token given those before it, and the tokens (N,); N = B*T. ids (B, T+1)."""
+    """Logits (N, V) and the tokens (N,) that they are to predict; N = B*T, in mlm those that are masked."""
     with autocast(job):
-        logits_BTV = job.forward(ids_BT[:, :-1])
+        logits_BTV = job.forward(split(ids_BT)[0])
     return paired(logits_BTV, ids_BT)
 
 
@@ -91,10 +92,14 @@ def autocast(job: Job) -> torch.autocast:
 
 
 def paired(logits_BTV: Tensor, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, V), float32 or wider, and the tokens (N,) that they are to predict. ids (B, T+1)."""
+    """Logits (N, V), float32 or wider, and the tokens (N,) that they are to predict, of a whole batch's."""
     if logits_BTV.dtype == torch.bfloat16:
         logits_BTV = logits_BTV.float()
-    return logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten()
+    logits_NV, targets_N = logits_BTV.flatten(0, 1), split(ids_BT)[1].flatten()
+    if ids_BT.ndim == 2:
+        return logits_NV, targets_N
+    predicted_N = targets_N != IGNORED
+    return logits_NV[predicted_N], targets_N[predicted_N]
 
 
 def z_loss(logits_NV: Tensor) -> Tensor:

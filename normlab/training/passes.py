@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.config import PASSES, RunConfig
+from normlab.data.objectives import split
 from normlab.measure.ablation import changes, variants
 from normlab.measure.growth import growth
 from normlab.measure.instrument import wide
@@ -76,7 +77,7 @@ def ablation(job: Job) -> dict[str, float]:
     for batch_BT in job.batches.validation(job.config.train.eval_batches):
         (ids_BT,) = job.world.micro(torch.from_numpy(batch_BT).to(job.device), 1)
         with autocast(job):
-            start = job.model.begin(ids_BT[:, :-1])
+            start = job.model.begin(split(ids_BT)[0])
             for name, streams in variants(start, layers, [layer.without for layer in layers]):
                 loss = F.cross_entropy(*paired(job.model.finish(*streams), ids_BT))
                 losses.setdefault(name, []).append(loss)
@@ -115,7 +116,7 @@ def stream_growth(job: Job) -> dict[str, float]:
     for batch_BT in job.batches.validation(job.config.train.eval_batches):
         for ids_BT in micro_batches(job, torch.from_numpy(batch_BT)):
             with autocast(job):
-                streams = [job.model.begin(ids_BT[:, :-1])]
+                streams = [job.model.begin(split(ids_BT)[0])]
                 for layer in job.model.layers:
                     streams.append(job.model.pass_through(layer, *streams[-1]))
                 logits_BTV = job.model.finish(*streams[-1])

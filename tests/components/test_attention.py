@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from normlab.components.attention import Attention
 from normlab.components.positions import Rotary, alibi, alibi_slopes, sinusoids
@@ -73,6 +74,51 @@ def test_grouped_heads_caps_and_alibi_equal_the_formula(cap, positions, kv_heads
     k, v = (torch.stack([part[:, head * groups // 4] for head in range(4)], 1) for part in (k, v))
     expected = written_out(q, k, v, cap, [0.25, 0.0625, 2**-6, 2**-8] if positions == "alibi" else None)
     torch.testing.assert_close(attention(x), attention.out(expected.transpose(1, 2).reshape(3, 7, 32)))
+
+
+@pytest.mark.parametrize("cap", [0, 0.3])
+@pytest.mark.parametrize("positions", ["none", "alibi", "rope"])
+def test_attention_without_the_causal_mask_is_torch_s_over_all_tokens(cap, positions):
+    """ALiBi's bias falls with the distance on either side."""
+    torch.manual_seed(0)
+    config = ModelConfig(width=32, heads=4, context=9, positions=positions, causal=False)
+    attention = Attention(config, SublayerConfig(softcap=cap)).double()
+    x = torch.randn(3, 7, 32, dtype=torch.float64)
+    q, k, v = (part.view(3, 7, 4, 8).transpose(1, 2) for part in attention.qkv(x).chunk(3, -1))
+    q, k = attention.turn(q), attention.turn(k)
+    place = torch.arange(7.0, dtype=torch.float64)
+    slopes = torch.tensor([0.25, 0.0625, 2**-6, 2**-8], dtype=torch.float64)[:, None, None]
+    bias = -slopes * (place[:, None] - place).abs() if positions == "alibi" else torch.zeros(7, 7).double()
+    if cap:
+        logits = cap * torch.tanh(q @ k.mT / math.sqrt(8) / cap) + bias
+        mixed = logits.softmax(-1) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    torch.testing.assert_close(attention(x), attention.out(mixed.transpose(1, 2).reshape(3, 7, 32)))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("softcap", [0.0, 5.0])
+@pytest.mark.parametrize("positions", ["learned", "rope", "sinusoidal", "alibi", "none"])
+def test_a_prediction_depends_on_later_tokens_just_where_attention_is_not_causal(
+    positions, softcap, causal, small
+):
+    changes = {"model.positions": positions, "placement.softcap": softcap, "model.causal": causal}
+    model = GPT(small({"data.objective": "mlm", **changes}), 11).double()
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    changed = ids.clone()
+    changed[0, 4] = 9
+    before, after = model(ids)[0], model(changed)[0]
+    assert torch.equal(before[:4], after[:4]) == causal
+    assert not torch.equal(before[4:], after[4:])
+
+
+def test_without_positions_and_mask_order_changes_nothing(small):
+    changes = {"model.positions": "none", "model.causal": False, "data.objective": "mlm"}
+    model = GPT(small(changes), 11).double()
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6], [3, 1, 2, 6, 5, 4]])
+    one, other = model(ids)
+    torch.testing.assert_close(one, other[[1, 2, 0, 5, 4, 3]])
 
 
 def test_alibi_slopes_are_the_published_ones():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from normlab.data import floors
-from normlab.data.floors import Floors, measure
+from normlab.data.floors import Floors, masked, measure
 
 
 def entropy(counts: Counter[object]) -> float:
@@ -56,6 +56,22 @@ def test_a_large_vocabulary_takes_no_square_table() -> None:
     tracemalloc.stop()
     assert found.bigram == pytest.approx(conditional(tokens.tolist()), abs=1e-12)
     assert peak < 20e6
+
+
+def test_the_floors_of_masked_tokens_are_those_of_the_table_of_what_is_read_and_what_is_hidden() -> None:
+    """unigram is H(x | z), with z what is read: the mask token 8 times of 10, else x or any token."""
+    tokens = (np.random.default_rng(0).geometric(0.2, 1500) % 12).astype(np.uint16)
+    counts = Counter(tokens.tolist())
+    joint: dict[tuple[int, int], float] = {}
+    for x in range(16):
+        share = counts[x] / len(tokens)
+        for z, weight in [(16, 0.8), (x, 0.1), *((z, 0.1 / 16) for z in range(16))]:
+            joint[x, z] = joint.get((x, z), 0.0) + share * weight
+    read = {z: sum(share for (_, other), share in joint.items() if other == z) for z in range(17)}
+    expected = -sum(share * math.log(share / read[z]) for (_, z), share in joint.items() if share)
+    found = masked(measure(tokens, 16, 0.5), tokens, 16)
+    assert found.as_dict() == {"uniform": math.log(17), "unigram": pytest.approx(expected, abs=1e-12)}
+    assert found.unigram < measure(tokens, 16).unigram
 
 
 def test_the_record_names_what_is_known() -> None:

@@ -109,6 +109,27 @@ def test_the_gradient_of_the_stream(placement, measured):
         assert row[f"grad_stream/layer_0{layer}"] == close(gave[f"layers.{layer}"].grad.norm())
 
 
+@pytest.mark.parametrize("changes", [{}, {"model.positions": "alibi"}])
+def test_attention_in_both_directions_is_measured_over_all_tokens(changes, measured):
+    """Of every query, the first too; the most entropy there can be is ln T."""
+    encoder = {"model.causal": False, "data.objective": "mlm"}
+    job, row, _, gave, _ = measured(changes | encoder)
+    q, k, _ = (
+        part.view(4, 8, 2, 8).transpose(1, 2)
+        for part in gave["layers.0.attn.branch.qkv"].detach().chunk(3, -1)
+    )
+    logits = q @ k.transpose(-1, -2) / math.sqrt(8)
+    if changes:
+        logits = logits + job.model.layers[0].attn.branch.bias.table
+    weights = logits.softmax(-1)
+    entropy = -(weights * weights.log()).sum(-1)
+    assert row["attention/entropy/layer_00"] == close(entropy.mean())
+    assert row["attention/entropy_share/layer_00"] == close(entropy.mean() / math.log(8))
+    least = entropy.mean((0, 2)).min() / math.log(8)
+    assert row["attention/entropy_share_min/layer_00"] == close(least)
+    assert row["attention/max_logit/layer_00"] == close(logits.max())
+
+
 @pytest.mark.parametrize("changes", [{}, {"model.positions": "alibi"}, {"placement.softcap": 2.0}])
 def test_attention_against_the_dense_weights(changes, measured):
     job, row, _, gave, _ = measured(changes)

@@ -1,4 +1,4 @@
-"""Every preset: its header, and that it builds, is causal, trains, and yields to what is typed."""
+"""Every preset: its header; that it builds, is causal or an encoder, trains, and yields to what is typed."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,10 @@ PRESETS = groups.options("preset")
 PROMISED = """
     transformer gpt1 gpt2 opt_350m gptj neox palm falcon falcon_40b bloom glm130b cogview llama gemma gemma2
     gemma3 olmo olmo2 qwen3 nemotron cohere swin_v2 deepnet grok1 ngpt dyt_llama bert roberta xlnet
+    transformer_encoder
 """
+#: Those that see both ways, and so are trained on masked tokens.
+ENCODERS = {"bert", "roberta", "transformer_encoder"}
 VOCAB = 64
 
 
@@ -37,7 +40,7 @@ def shallow(preset):
     return replace(
         config,
         depth=2,
-        data=replace(DATASETS["markov"].config, length=16384),
+        data=replace(DATASETS["markov"].config, length=16384, objective=config.data.objective),
         train=replace(config.train, steps=3, device="cpu", threads=1),
     )
 
@@ -58,7 +61,7 @@ def test_its_header_says_what_it_is_where_it_is_from_and_how_it_departs(preset):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_at_the_lab_s_size_it_builds_and_is_causal(preset):
+def test_at_the_lab_s_size_it_builds_and_is_causal_or_an_encoder(preset):
     config = composed(preset)
     defaults = groups.defaults()
     for key in ("depth", "seed"):
@@ -76,7 +79,8 @@ def test_at_the_lab_s_size_it_builds_and_is_causal(preset):
         before, after = model(ids), model(changed)
     assert not torch.equal(before[:, 40:], after[:, 40:])
     tolerance = 1e-4 if leak(config.norm) else 1e-6
-    assert (before[:, :40] - after[:, :40]).abs().max() <= tolerance * before.abs().max()
+    differs = (before[:, :40] - after[:, :40]).abs().max() > tolerance * before.abs().max()
+    assert differs == (not config.model.causal) == (config.data.objective == "mlm") == (preset in ENCODERS)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,4 +1,4 @@
-"""BERT's and RoBERTa's blocks as decoders against transformers' BertLMHeadModel and RobertaForCausalLM.
+"""BERT and RoBERTa, attending both ways, against transformers' BertForMaskedLM and RobertaForMaskedLM.
 
 Left out of the library's models, each in its place by something that does nothing: the embeddings of
 sentences, and the layer, activation and norm between the last block and the head. Every token counts: no id
@@ -8,7 +8,7 @@ stands for padding.
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertLMHeadModel, RobertaConfig, RobertaForCausalLM
+from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
 
 
 class Zero(nn.Module):
@@ -50,7 +50,6 @@ def settings(sizes):
         "num_attention_heads": sizes.heads,
         "intermediate_size": 4 * sizes.width,
         "max_position_embeddings": sizes.context,
-        "is_decoder": True,
         "attn_implementation": "eager",
     }
 
@@ -62,9 +61,9 @@ def without_padding(model):
     return model
 
 
-def test_bert_s_block_is_the_library_s(same_model, sizes):
+def test_bert_is_the_library_s(same_model, sizes):
     def library():
-        model = BertLMHeadModel(BertConfig(**settings(sizes)))
+        model = BertForMaskedLM(BertConfig(**settings(sizes)))
         model.bert.embeddings.token_type_embeddings = Zero()
         model.cls.predictions.transform = nn.Identity()
         return without_padding(model)
@@ -72,10 +71,10 @@ def test_bert_s_block_is_the_library_s(same_model, sizes):
     same_model("bert", library, mapping("bert"))
 
 
-def test_roberta_s_block_is_the_library_s(same_model, sizes):
+def test_roberta_is_the_library_s(same_model, sizes):
     def library():
         # Of no token: positions count from 0, where the released model keeps two rows for padding.
-        model = RobertaForCausalLM(RobertaConfig(**settings(sizes), layer_norm_eps=1e-5, pad_token_id=-1))
+        model = RobertaForMaskedLM(RobertaConfig(**settings(sizes), layer_norm_eps=1e-5, pad_token_id=-1))
         model.roberta.embeddings.token_type_embeddings = Zero()
         model.lm_head.forward = model.lm_head.decoder.forward
         del model.lm_head.dense, model.lm_head.layer_norm

@@ -49,13 +49,13 @@ def qkv(x, w, name, kv_heads=HEADS):
     return split(q), k, v
 
 
-def mix(logits, v):
+def mix(logits, v, hidden=FUTURE):
     """Values (B, H, T, K) by the softmax of `logits` over what has been, heads side by side."""
-    return (logits.masked_fill(FUTURE, -math.inf).softmax(-1) @ v).transpose(1, 2).flatten(2)
+    return (logits.masked_fill(hidden, -math.inf).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
-def attend(q, k, v):
-    return mix(q @ k.mT / math.sqrt(HEAD), v)
+def attend(q, k, v, hidden=FUTURE):
+    return mix(q @ k.mT / math.sqrt(HEAD), v, hidden)
 
 
 def rope(x, base=10000):
@@ -99,16 +99,21 @@ def silu(x):
     return x * torch.sigmoid(x)
 
 
-def transformer(w, ids):
+def transformer(w, ids, hidden=FUTURE):
     """1706.03762, sections 3.1 to 3.5: LayerNorm(x + Sublayer(x)), embeddings times sqrt(d) and shared."""
     embedding = w["embedding.tokens.weight"]
     x = embedding[ids] * math.sqrt(WIDTH) + sinusoids()
     for attn, ffn in blocks():
-        a = attend(*qkv(x, w, f"{attn}.branch"))
+        a = attend(*qkv(x, w, f"{attn}.branch"), hidden)
         x = layer_norm(x + linear(a, w, f"{attn}.branch.out"), w, f"{attn}.norm_post", 1e-6)
         x = layer_norm(x + relu_ffn(x, w, f"{ffn}.branch"), w, f"{ffn}.norm_post", 1e-6)
     assert "layers.0.ffn.branch.w_in.bias" in w and "layers.0.attn.branch.qkv.bias" not in w
     return x @ embedding.T
+
+
+def transformer_encoder(w, ids):
+    """The same, section 3.1: in the encoder each position can attend to all positions."""
+    return transformer(w, ids, torch.zeros_like(FUTURE))
 
 
 def deepnet(w, ids):
@@ -241,6 +246,7 @@ def dyt_llama(w, ids):
 
 EQUATIONS = {
     "transformer": transformer,
+    "transformer_encoder": transformer_encoder,
     "deepnet": deepnet,
     "palm": palm,
     "glm130b": glm130b,

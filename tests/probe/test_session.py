@@ -189,6 +189,16 @@ def test_real_tokens_are_the_first_batch_of_training(probe_config):
     assert at.logits_BTV.shape == (2, 8, corpus.vocab)
 
 
+def test_real_tokens_of_an_encoder_are_masked_and_its_loss_is_that_of_the_targets_alone(probe_config):
+    changes = {"depth": 2, "seed": 3, "data.objective": "mlm", "model.causal": False}
+    at = session.begin(probe_config(TINY | changes), ProbeConfig(tokens="text"))
+    chosen = at.batch.targets_BT >= 0
+    assert (at.batch.ids_BT == at.logits_BTV.shape[-1] - 1).any() and chosen.sum(1).tolist() == [1, 1]
+    log_z = at.logits_BTV[chosen].exp().sum(-1).log()
+    picked = at.logits_BTV[chosen].gather(1, at.batch.targets_BT[chosen][:, None])[:, 0]
+    assert at.loss == pytest.approx((log_z - picked).mean().item(), rel=1e-5)
+
+
 def test_a_placement_that_is_set_by_a_batch_is(probe_config):
     """Admin's scales come from the variances of this batch: 1 at first, then larger."""
     at = session.begin(probe_config(TINY | {"depth": 2}, placement="admin"), ProbeConfig())
