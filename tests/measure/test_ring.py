@@ -26,8 +26,10 @@ def test_a_ring_keeps_the_latest_rows():
     assert "nonfinite/site" not in arrays
 
 
-def test_an_event_leaves_the_steps_before_it(small, tmp_path):
-    config = small({"fault.kind": "nan_gradient", "fault.step": 4, "fault.layer": 1, "measure.ring": 3})
+@pytest.mark.parametrize("objective", ["clm", "mlm"])
+def test_an_event_leaves_the_steps_before_it(objective, small, tmp_path):
+    changes = {"fault.kind": "nan_gradient", "fault.step": 4, "fault.layer": 1, "measure.ring": 3}
+    config = small(changes | {"data.objective": objective, "data.mask_rate": 0.5})
     run(config, tmp_path / "run", plain=True)
     with np.load(tmp_path / "run" / "events" / "000004-nonfinite.npz", allow_pickle=False) as kept:
         assert kept["step"].tolist() == [2, 3, 4]
@@ -37,7 +39,9 @@ def test_an_event_leaves_the_steps_before_it(small, tmp_path):
         corpus = load_corpus(config.data, config.model.context)
         batch = build(config, corpus).batches.train(4)
         assert kept["batch/step"] == 4 and np.array_equal(kept["batch/ids"], batch)
-        assert kept["batch/text"].tolist() == [corpus.decode(ids.tolist()) for ids in batch]
+        read = batch if objective == "clm" else batch[:, 0]
+        assert kept["batch/text"].tolist() == [corpus.decode(ids.tolist()) for ids in read]
+        assert ("[MASK]" in kept["batch/text"][0]) == (objective == "mlm")
         torch.set_rng_state(torch.from_numpy(kept["rng/0"]))
 
 
