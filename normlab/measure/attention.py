@@ -24,8 +24,8 @@ def as_they_are(logits_BHQT: Tensor, rows_Q: Tensor) -> Tensor:
 def concentration(
     q_BHTK: Tensor, k_BHTK: Tensor, *, finish: Finish = as_they_are, causal: bool = True
 ) -> Tensor:
-    """(H, 4): each head's largest logit, sums over its queries of the entropy and of its share of the most, and
-    their number.
+    """(H, 4): each head's largest logit, sums over its queries of the entropy and of its share of the most,
+    and their number.
 
     Entropy -sum_j A_ij ln A_ij in nats (Zhai et al. 2023, 2303.06296), logits as the softmax gets them, in
     float32 at least. If `causal`, query i sees i + 1 tokens, ln(i + 1) is the most, and 0 has no choice: its
