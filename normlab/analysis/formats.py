@@ -22,7 +22,7 @@ _RULER = Console(width=10_000)
 def show(sheets: Sequence[Sheet], notes: Sequence[str], console: Console, *, everything: bool) -> None:
     """Print the sheets; columns that do not fit are named under each, unless `everything` is wanted."""
     width = console.width
-    for sheet in sheets:
+    for sheet in (sheet.filled() for sheet in sheets):
         columns = sheet.columns if everything else fitting(sheet, width)
         console.print(Text(f"\n{sheet.title}", style="bold"))
         if sheet.caption:
@@ -103,7 +103,7 @@ def _leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def as_markdown(sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
     """A heading, a pipe table and notes for each sheet."""
-    parts = [_markdown_sheet(sheet) for sheet in sheets]
+    parts = [_markdown_sheet(sheet.filled()) for sheet in sheets]
     return "\n\n".join([*parts, *_bullets(notes)])
 
 
@@ -146,7 +146,7 @@ _LATEX = {
 def as_latex(sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
     """A table environment for each sheet, for the package booktabs; notes as comments."""
     comments = [f"% {note}" for note in ("needs \\usepackage{booktabs}", *notes)]
-    return "\n".join([*comments, *map(_latex_sheet, sheets)])
+    return "\n".join([*comments, *(_latex_sheet(sheet.filled()) for sheet in sheets)])
 
 
 def _latex_sheet(sheet: Sheet) -> str:

@@ -8,9 +8,12 @@ from typing import Any
 from normlab import naming
 from normlab.analysis.runs import Run
 from normlab.errors import UserError, nearest
+from normlab.groups import defaults
 
 #: Settings that make no other experiment: they choose the replicate, the machine or what is looked at.
 REPLICATES = ("seed", *naming.ASIDE)
+#: The learning rate, which is no baseline where there is another knob: the best one differs by variant.
+RATE = "optimizer.lr"
 
 Knobs = Mapping[str, Any]
 
@@ -133,13 +136,13 @@ def _order(run: Run) -> Any:
 
 
 def baseline(grouping: Grouping, words: Sequence[str]) -> Knobs:
-    """The knobs that make a group's counterpart: of `words` such as `placement=pre`, else the first group's.
+    """The knobs that make a group's counterpart: of `words` such as `placement=pre`, else `reference`.
 
     Raises:
         UserError: a word that is no knob of these groups, or a value that none has.
     """
     if not words:
-        return grouping.groups[0].knobs
+        return reference(grouping)
     chosen = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -161,12 +164,46 @@ def baseline(grouping: Grouping, words: Sequence[str]) -> Knobs:
     return chosen
 
 
+def reference(grouping: Grouping) -> Knobs:
+    """One knob with the value that the others are measured against, all other knobs the same.
+
+    It is the first knob of words, such as the placement, else the first of numbers, the learning rate last;
+    of these, the first in which any two groups differ alone. The value is normlab's default where that is
+    among the words, else the first, which of numbers is the lowest.
+    """
+    knobs = sorted(grouping.knobs, key=lambda key: (_numeric(grouping, key), key == RATE))
+    found = [{key: _usual(grouping, key)} for key in knobs]
+    matched = (knobs for knobs in found if any(_is_tested(grouping, each, knobs) for each in grouping.groups))
+    return next(matched, found[0] if found else {})
+
+
+def _numeric(grouping: Grouping, key: str) -> bool:
+    values = [each.knobs[key] for each in grouping.groups]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _usual(grouping: Grouping, key: str) -> Any:
+    values = [each.knobs[key] for each in grouping.groups]
+    usual = naming.knob(defaults(), key)
+    return usual if usual in values and not _numeric(grouping, key) else values[0]
+
+
+def _is_tested(grouping: Grouping, this: Group, knobs: Knobs) -> bool:
+    other = counterpart(grouping, this, knobs)
+    return other is not None and other is not this
+
+
 def counterpart(grouping: Grouping, this: Group, knobs: Knobs) -> Group | None:
     """The group that is `this` but for the baseline's `knobs`; None where there is none."""
-    wanted = {key: spell(value) for key, value in {**this.knobs, **knobs}.items()}
+    wanted = {key: spell(value) for key, value in wanted_knobs(this, knobs).items()}
     return next(
         (each for each in grouping.groups if {k: spell(v) for k, v in each.knobs.items()} == wanted), None
     )
+
+
+def wanted_knobs(this: Group, knobs: Knobs) -> Knobs:
+    """The knobs of the counterpart of `this`."""
+    return {**this.knobs, **knobs}
 
 
 def label(knobs: Knobs) -> str:

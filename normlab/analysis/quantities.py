@@ -9,7 +9,7 @@ from typing import Any
 
 from normlab.analysis.runs import Run
 from normlab.errors import UserError, nearest
-from normlab.stability import DIVERGED, UNTRAINED
+from normlab.stability import DIVERGED, UNTRAINED, trained
 from normlab.summary import SPAN
 
 CAP = (
@@ -90,6 +90,16 @@ class Facts:
                 return _number(row.get("tokens"))
         return math.inf
 
+    @property
+    def tokens(self) -> float | None:
+        """Tokens that it was to see by its last step: a run that stopped will not reach a target later."""
+        last = self.rows[-1] if self.rows else {}
+        seen, step = _number(last.get("tokens")), _number(last.get("step"))
+        planned = _number(self.run.steps)
+        if seen is None or step is None or planned is None:
+            return seen
+        return seen * max(planned / (step + 1), 1.0)
+
 
 def _number(value: Any) -> float | None:
     try:
@@ -112,6 +122,10 @@ class Quantity:
     form: str = ".3f"
     #: Whether it is of the end, where the rule `CAP` may have put another loss.
     of_end: bool = False
+    #: Whether it is compared among runs that trained only: see `verdict`.
+    of_trained: bool = False
+    #: Whether it is a time, infinite where it did not come.
+    time: bool = False
 
 
 QUANTITIES = {
@@ -124,6 +138,7 @@ QUANTITIES = {
             meaning="validation loss after the last step",
             of=lambda facts: facts.at_end("val/final"),
             of_end=True,
+            of_trained=True,
         ),
         Quantity(
             name="val/best",
@@ -131,6 +146,7 @@ QUANTITIES = {
             unit="nats a token",
             meaning="lowest validation loss",
             of=lambda facts: facts.at_best("val/best"),
+            of_trained=True,
         ),
         Quantity(
             name="loss/final",
@@ -139,6 +155,7 @@ QUANTITIES = {
             meaning=f"mean training loss of the last {SPAN} logged steps",
             of=lambda facts: facts.at_end("loss/final"),
             of_end=True,
+            of_trained=True,
         ),
         Quantity(
             name="loss/best",
@@ -146,6 +163,7 @@ QUANTITIES = {
             unit="nats a token",
             meaning=f"lowest mean training loss of {SPAN} logged steps",
             of=lambda facts: facts.at_best("loss/best"),
+            of_trained=True,
         ),
         *(
             Quantity(
@@ -156,6 +174,7 @@ QUANTITIES = {
                 of=lambda facts, floor=floor: facts.excess(floor),  # type: ignore[misc]
                 form="+.3f",
                 of_end=True,
+                of_trained=True,
             )
             for floor in ("unigram", "bigram", "entropy_rate")
         ),
@@ -193,6 +212,7 @@ QUANTITIES = {
             meaning=f"tokens seen when the mean of {SPAN} logged training losses first is at most the target",
             of=Facts.tokens_to_target,
             form=",.0f",
+            time=True,
         ),
         Quantity(
             name="tokens_per_second",
@@ -214,6 +234,8 @@ class Figures:
     #: Whether its final loss is the cap: see `CAP`.
     capped: bool
     outcome: str
+    #: Tokens that it was to see.
+    tokens: float | None = None
 
     @property
     def diverged(self) -> bool:
@@ -226,12 +248,18 @@ class Figures:
         idle = self.capped or (excess is not None and excess >= 0)
         return UNTRAINED if idle and not self.diverged else self.outcome
 
+    @property
+    def trained(self) -> bool:
+        return trained(self.word)
+
 
 def measure(run: Run, target: float | None = None) -> Figures:
     """The figures of a run; the rows that they take are read, and let go."""
     facts = Facts(run, target)
     values = {name: quantity.of(facts) for name, quantity in QUANTITIES.items()}
-    return Figures(values=values, capped=facts.capped, outcome=str(run.summary.get("outcome")))
+    return Figures(
+        values=values, capped=facts.capped, outcome=str(run.summary.get("outcome")), tokens=facts.tokens
+    )
 
 
 def check_metric(name: str) -> None:

@@ -25,6 +25,8 @@ class Column:
     rank: int = 0
     #: Characters down to which a narrow page may fold it; None where it may not.
     least: int | None = None
+    #: Left out for people where no row has a value; machines always get it.
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,15 @@ class Sheet:
             columns=[replace(column, title=printable(column.title)) for column in self.columns],
             notes=[printable(note) for note in self.notes],
         )
+
+    def filled(self) -> "Sheet":
+        """The same without optional columns in which no row has a value."""
+        columns = [
+            column
+            for column in self.columns
+            if not column.optional or any(row.get(column.name) is not None for row in self.rows)
+        ]
+        return replace(self, columns=columns)
 
     def texts(self, columns: Sequence[Column] | None = None) -> list[list[str]]:
         """The cells as they are read, row by row."""
@@ -83,6 +94,21 @@ class Marked:
         return self.estimate.record() | {"capped": self.capped}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Starred:
+    """A count, marked * where it is not of all."""
+
+    value: int
+    star: bool
+
+    def __str__(self) -> str:
+        return f"{self.value}{'*' if self.star else ''}"
+
+    def record(self) -> int:
+        """As it stands in JSON."""
+        return self.value
+
+
 def knob_columns(keys: Sequence[str]) -> list[Column]:
     """The columns that say what a row is about; the last words of the keys where those suffice."""
     leaves = [key.rpartition(".")[2] for key in keys]
@@ -98,7 +124,7 @@ def number(form: str) -> Callable[[Any], str]:
     def write(value: Any) -> str:
         value = getattr(value, "value", value)
         if not math.isfinite(value):
-            return "never" if value == math.inf else str(value)
+            return {math.inf: "never", -math.inf: "the other never"}.get(value, str(value))
         return f"{value:{form}}"
 
     return write

@@ -6,11 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normlab.analysis.matching import Group, Grouping, Knobs, baseline, counterpart, group, pair
-from normlab.analysis.quantities import QUANTITIES, Figures, check_metric, measure
+from normlab.analysis.matching import (
+    Group,
+    Grouping,
+    Knobs,
+    baseline,
+    counterpart,
+    group,
+    label,
+    pair,
+    wanted_knobs,
+)
+from normlab.analysis.quantities import QUANTITIES, Figures, Quantity, check_metric, measure
 from normlab.analysis.runs import Run
 from normlab.analysis.sheet import Column, Marked, knob_columns
-from normlab.analysis.statistics import Difference, difference, mean
+from normlab.analysis.statistics import Difference, Time, difference, difference_of_times, mean
+from normlab.analysis.verdict import Divergence, Evidence, divergence
 from normlab.errors import UserError, require
 
 #: Loss differences that count as none: see `--margin`.
@@ -21,7 +32,7 @@ MARGIN = 0.02
 class Wanted:
     """What a comparison is asked for."""
 
-    #: Knobs of the baseline, such as `placement=pre`; the first group's where there are none.
+    #: Knobs of the baseline, such as `placement=pre`; one is chosen where there are none: see `reference`.
     baseline: Sequence[str] = ()
     #: The quantity whose differences are tested.
     metric: str = "val/final"
@@ -44,7 +55,22 @@ class Against:
     group: Group
     other: Group | None
     found: Difference | None
+    #: Of all pairs, whatever the metric.
+    divergence: Divergence
     problem: str = ""
+
+
+def evidence(against: Against, *, of_trained: bool) -> Evidence:
+    """What a verdict rests on, p values uncorrected."""
+    found, fates = against.found, against.divergence
+    return Evidence(
+        divergence=fates,
+        difference=found,
+        p_rate=fates.p if fates.testable else None,
+        p=found.p if found else None,
+        p_parity=found.p_parity if found else None,
+        of_trained=of_trained,
+    )
 
 
 class Study:
@@ -94,29 +120,68 @@ class Study:
     def against(self) -> list[Against]:
         """Every group that is no baseline beside its counterpart, in the metric that is wanted."""
         return [
-            self._compare(each, counterpart(self.grouping, each, self.base))
+            self.compare(each, counterpart(self.grouping, each, self.base))
             for each in self.groups
             if counterpart(self.grouping, each, self.base) is not each
         ]
 
-    def _compare(self, this: Group, other: Group | None) -> Against:
+    def compare(self, this: Group, other: Group | None) -> Against:
+        """A group beside another, over pairs of one seed and the same batches."""
         if other is None:
-            return Against(group=this, other=None, found=None, problem="no run at the baseline's values")
+            problem = f"no run with {label(wanted_knobs(this, self.base))}"
+            return Against(group=this, other=None, found=None, divergence=divergence([]), problem=problem)
         matched, name = pair(this, other), self.wanted.metric
+        pairs = [(self.figures(run), self.figures(twin)) for run, twin in matched.pairs]
+        found, lost = self._difference(pairs)
+        problem = matched.problem or (f"{lost} of {len(pairs)} pairs have no {name}" if lost else "")
+        if self.quantity.time and all(run.values[name] == math.inf for both in pairs for run in both):
+            found, problem = None, problem or "no run gets there"
+        return Against(
+            group=this,
+            other=other,
+            found=found,
+            divergence=divergence([(ours.trained, theirs.trained) for ours, theirs in pairs]),
+            problem=problem,
+        )
+
+    def _difference(self, pairs: Sequence[tuple[Figures, Figures]]) -> tuple[Difference | None, int]:
+        """Over pairs, for a loss those in which both trained; and how many of them have no value."""
+        quantity = self.quantity
+        if quantity.of_trained:
+            pairs = [both for both in pairs if all(figures.trained for figures in both)]
         values = [
-            (self.figures(run).values[name], self.figures(twin).values[name]) for run, twin in matched.pairs
+            (ours.values[quantity.name], theirs.values[quantity.name], ours, theirs) for ours, theirs in pairs
         ]
+        if quantity.time:
+            known = [
+                (_time(a, ours), _time(b, theirs))
+                for a, b, ours, theirs in values
+                if a is not None and b is not None
+            ]
+            return difference_of_times([a for a, _ in known], [b for _, b in known]), len(pairs) - len(known)
         usable = [
-            both for both in values if all(value is not None and math.isfinite(value) for value in both)
+            (a, b)
+            for a, b, _, _ in values
+            if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)
         ]
-        found = difference([a for a, _ in usable], [b for _, b in usable], self.wanted.margin)  # type: ignore[misc]
-        lost = len(values) - len(usable)
-        problem = matched.problem or (f"{lost} of {len(values)} pairs have no {name}" if lost else "")
-        return Against(group=this, other=other, found=found, problem=problem)
+        found = difference([a for a, _ in usable], [b for _, b in usable], self.wanted.margin)
+        return found, len(pairs) - len(usable)
+
+    @property
+    def quantity(self) -> Quantity:
+        """The metric that is tested."""
+        return QUANTITIES[self.wanted.metric]
 
     def knob_columns(self, without: Sequence[str] = ()) -> list[Column]:
         """The columns that say which group a row is about."""
         return knob_columns([key for key in self.grouping.knobs if key not in without])
+
+
+def _time(value: float, figures: Figures) -> Time:
+    """When it came; or that it did not in all that the run was to see, however early it stopped."""
+    if math.isfinite(value):
+        return Time(value=value, happened=True)
+    return Time(value=math.inf if figures.tokens is None else figures.tokens, happened=False)
 
 
 def check_texts(runs: Sequence[Run], *, force: bool) -> dict[str, Run]:

@@ -11,6 +11,7 @@ from normlab.analysis.sheet import Column, Sheet, interval, number, p_value, spr
 from normlab.analysis.statistics import ALPHA
 from normlab.analysis.study import Study
 from normlab.divergence.outcome import OUTCOMES
+from normlab.stability import UNTRAINED
 
 #: What the mean of a loss stands for, in captions.
 _MEANS = "mean ± half of Student's 95 % interval over the n seeds"
@@ -60,8 +61,9 @@ def outcomes(study: Study) -> Sheet:
     return Sheet(
         name="outcomes",
         title="Outcomes",
-        caption="diverged: nonfinite, exploded or stuck. p Fisher: that the share is the baseline's, exact, "
-        "Holm over this table. first event: kind, median step, layer, in how many runs",
+        caption="diverged: nonfinite, exploded, stuck or untrained: ended no lower than the unigram entropy. "
+        "p Fisher: that the share is the baseline's, exact, taking all runs for independent, Holm over this "
+        "table; paired by seed: differences. first event: kind, median step, layer, in how many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
         notes=[*_too_few_for_fisher(study), *learnt_nothing(study)],
@@ -90,12 +92,12 @@ def learnt_nothing(study: Study) -> list[str]:
 
 
 def _outcome_row(study: Study, group: Group) -> dict[str, Any]:
-    counts = Counter(run.word for run in group.runs.values())
-    diverged = sum(figures.diverged for figures in study.of(group))
+    counts = Counter(figures.word for figures in study.of(group))
+    diverged = sum(not figures.trained for figures in study.of(group))
     share = statistics.rate(diverged, len(group.runs))
     return {
         **_head(group),
-        "outcomes": {name: counts[name] for name in OUTCOMES | {"stable": None} if counts[name]},
+        "outcomes": {name: counts[name] for name in (*OUTCOMES, UNTRAINED, "stable") if counts[name]},
         "diverged": share.value,
         "diverged_interval": share,
         "first_event": first_event(group),
@@ -106,7 +108,7 @@ def _diverged_p(study: Study, group: Group) -> float | None:
     other = study.counterpart(group)
     if other is None:
         return None
-    ours, theirs = (sum(figures.diverged for figures in study.of(each)) for each in (group, other))
+    ours, theirs = (sum(not figures.trained for figures in study.of(each)) for each in (group, other))
     return statistics.fisher(ours, len(group.runs), theirs, len(other.runs))
 
 

@@ -48,6 +48,11 @@ def test_differences_are_paired_tested_and_corrected(sweep, losses, compared):
     # Holm of two: the smaller doubled, the larger as it is.
     assert [row["p_holm"] for row in found] == pytest.approx([2 * smaller, larger])
     assert found[0]["difference"] == pytest.approx(0.304) and found[0]["pairs"] == 5
+    gaps = [this - that for this, that in zip(losses["post"], losses["pre"], strict=True)]
+    interval = stats.ttest_1samp(gaps, 0).confidence_interval()
+    assert (found[0]["interval"]["low"], found[0]["interval"]["high"]) == pytest.approx(interval)
+    # Five pairs cannot be too few to flip: 2 / 2^5 = .062.
+    assert found[0]["p_flip"] is None
     assert [row["verdict"] for row in found] == ["higher", "equal"]
 
 
@@ -71,6 +76,81 @@ def test_a_baseline_of_one_knob_is_taken_at_the_same_values_of_the_others(tmp_pa
     assert [row["difference"] for row in found] == pytest.approx([0.301, 0.101])
     whole = compared(tmp_path, baseline=["placement=pre", "warmup=1e2"])["differences"]
     assert len(whole) == 3 and whole[0]["difference"] == pytest.approx(0.401)
+
+
+@pytest.fixture
+def against(tmp_path, write):
+    """`against({"placement": "post", ...}, ...)`: the sheet of differences of runs with these settings."""
+
+    def sheet(*variants, **wanted):
+        for number, knobs in enumerate(variants):
+            write(tmp_path / str(number), 2.5 + number / 100, **knobs)
+        sheets = {sheet.name: sheet for sheet in compare(load(tmp_path), Wanted(**wanted)).sheets}
+        return sheets["differences"]
+
+    return sheet
+
+
+def test_without_a_baseline_all_other_knobs_are_matched(against):
+    # post comes first, and each placement at two rates: neither is measured against another rate.
+    rates = ({"optimizer__lr": rate} for rate in (1e-3, 1e-2))
+    variants = [{"placement": name, **rate} for rate in rates for name in ("post", "pre", "keel")]
+    sheet = against(*variants)
+    assert sheet.title.startswith("Against placement=pre:")
+    assert [(row["placement"], row["optimizer.lr"]) for row in sheet.rows] == [
+        ("post", 1e-3),
+        ("post", 1e-2),
+        ("keel", 1e-3),
+        ("keel", 1e-2),
+    ]
+    assert [row["difference"] for row in sheet.rows] == pytest.approx([-0.01, -0.01, 0.01, 0.01])
+    assert any("--baseline KEY=VALUE measures optimizer.lr instead" in note for note in sheet.notes)
+
+
+@pytest.mark.parametrize(
+    ("variants", "title"),
+    [
+        # Of numbers the lowest, and the rate last.
+        ([{"optimizer__lr": r, "warmup": w} for r in (1e-3, 1e-2) for w in (100, 0)], "warmup=0"),
+        ([{"optimizer__lr": 1e-2}, {"optimizer__lr": 1e-3}], "optimizer.lr=0.001"),
+        # normlab's default is not among them: the first.
+        ([{"norm": "rmsnorm"}, {"norm": "dyt"}], "norm=rmsnorm"),
+        # No two norms share a placement: what can be matched is the warm-up.
+        (
+            [
+                {"norm": norm, "placement": place, "warmup": warmup}
+                for norm, place in (("layernorm", "pre"), ("rmsnorm", "post"))
+                for warmup in (0, 100)
+            ],
+            "warmup=0",
+        ),
+    ],
+)
+def test_the_baseline_is_one_knob_that_others_can_be_matched_on(against, variants, title):
+    sheet = against(*variants)
+    assert sheet.title.startswith(f"Against {title}:") and all(row["pairs"].value for row in sheet.rows)
+
+
+def test_a_group_without_a_counterpart_says_which_is_missing(against):
+    sheet = against({"placement": "pre"}, {"placement": "post"}, {"placement": "post", "warmup": 100})
+    assert [row["verdict"] for row in sheet.rows] == [
+        "1 pair, not tested",
+        "no run with placement=pre warmup=100",
+    ]
+
+
+def test_two_knobs_at_once_are_not_tested_unless_asked_for(against):
+    variants = {"placement": "pre"}, {"placement": "post", "warmup": 100}
+    sheet = against(*variants)
+    assert [row["verdict"] for row in sheet.rows] == ["no run with placement=pre warmup=100"]
+    assert any("no two groups differ in one setting alone" in note for note in sheet.notes)
+
+
+def test_two_knobs_at_once_that_are_asked_for_are_said_to_be_two(against):
+    variants = {"placement": "pre"}, {"placement": "post", "warmup": 100}
+    sheet = against(*variants, baseline=["placement=pre", "warmup=0"])
+    assert sheet.rows[0]["difference"] == pytest.approx(0.01)
+    assert any("several settings at once (placement, warmup)" in note for note in sheet.notes)
 
 
 def test_runs_of_other_batches_are_no_pairs(sweep, write, compared):
@@ -133,7 +213,8 @@ def test_outcomes_are_counted_and_tested(tmp_path, write, compared):
     for seed in range(5):
         write(tmp_path / f"pre{seed}", 2.5, seed=seed)
         more = {"outcome": "stuck" if seed else "spiked", "first_event": event | {"step": 10 * seed}}
-        write(tmp_path / f"post{seed}", 3.1, seed=seed, placement="post", summary=more)
+        loss = 3.1 if seed else 2.9
+        write(tmp_path / f"post{seed}", loss, seed=seed, placement="post", summary=more)
     found = by(compared(tmp_path, baseline=["placement=pre"])["outcomes"], "placement")
     assert found["post"]["outcomes"] == {"stuck": 4, "spiked": 1}
     assert found["post"]["diverged"] == 0.8
@@ -172,7 +253,7 @@ def test_one_seed_says_nothing_of_spread(tmp_path, write, compared):
     assert any("nothing can be concluded about spread" in note for note in found["notes"])
     assert found["loss"][0]["val/final"]["low"] is None
     [row] = found["differences"]
-    assert (row["pairs"], row["p"], row["p_holm"], row["verdict"]) == (1, None, None, "one pair")
+    assert (row["pairs"], row["p"], row["p_holm"], row["verdict"]) == (1, None, None, "1 pair, not tested")
 
 
 def test_one_run_is_described_and_has_nothing_to_be_compared_with(tmp_path, write, compared):

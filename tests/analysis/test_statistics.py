@@ -60,11 +60,12 @@ def test_a_difference_is_tested_by_the_paired_t_test():
     assert (found.mean.value, found.mean.n) == (pytest.approx(GAPS.mean()), 5)
 
 
-def test_the_bootstrap_interval_is_of_the_mean_and_the_same_every_time():
-    found = [statistics.difference(GAPS, np.zeros(5), margin=0.02).mean for _ in range(2)]
-    assert found[0] == found[1]
-    draws = np.random.default_rng(1).choice(GAPS, (20_000, 5)).mean(axis=1)
-    assert (found[0].low, found[0].high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.006)
+def test_the_interval_of_a_difference_is_students():
+    found = statistics.difference(2.5 + GAPS, np.full(5, 2.5), margin=0.02)
+    assert (found.mean.low, found.mean.high) == pytest.approx(
+        stats.ttest_1samp(GAPS, 0).confidence_interval()
+    )
+    assert found.deviation == pytest.approx(GAPS.std(ddof=1))
 
 
 @pytest.mark.parametrize(("mean", "expected"), [(0.0, True), (0.012, True), (0.019, False), (0.05, False)])
@@ -77,12 +78,17 @@ def test_parity_is_the_worse_of_two_one_sided_tests(mean, expected):
     assert (p < 0.05) is expected
 
 
-def test_no_spread_is_certain_either_way():
-    same, shifted = np.zeros(3), np.full(3, 0.5)
-    assert (statistics.paired_t(same), statistics.tost(same, 0.02)) == (1, 0)
-    assert (statistics.paired_t(shifted), statistics.tost(shifted, 0.02)) == (0, 1)
-    found = statistics.difference([2.5] * 3, [2.0] * 3, margin=0.02)
-    assert (found.mean.low, found.mean.high, found.effect) == (0.5, 0.5, None)
+@pytest.mark.parametrize("that", [(2.5, 2.52, 2.49), (2.0, 2.02, 1.99)])
+def test_differences_that_are_all_equal_are_not_tested(that):
+    found = statistics.difference([2.5, 2.52, 2.49], that, margin=0.02)
+    assert (found.mean.low, found.effect, found.p, found.p_parity) == (None, None, None, None)
+    assert found.mean.value == pytest.approx(2.5 - that[0]) and not found.spreads
+
+
+def test_two_pairs_are_a_difference_and_no_test():
+    found = statistics.difference([2.5, 2.6], [2.25, 2.4], margin=0.02)
+    assert (found.mean.value, found.mean.n) == (pytest.approx(0.225), 2)
+    assert (found.mean.low, found.effect, found.p, found.p_parity) == (None, None, None, None)
 
 
 def test_one_pair_is_a_difference_and_no_test():
@@ -109,11 +115,67 @@ def test_without_a_difference_one_test_in_twenty_finds_one():
     assert share == pytest.approx(0.05, abs=0.0131)  # three standard errors
 
 
-def test_the_t_test_agrees_with_flipping_the_pairs():
-    gaps = np.random.default_rng(0).normal(0.5, 1, 14)
-    flips = np.array(list(itertools.product([-1, 1], repeat=14)))
-    as_extreme = np.abs((flips * gaps).mean(axis=1)) >= abs(gaps.mean()) - 1e-12
-    assert statistics.paired_t(gaps) == pytest.approx(as_extreme.mean(), abs=0.01)
+@pytest.mark.parametrize("n", [6, 9])
+def test_flipping_signs_is_every_way_to_choose_them(n):
+    gaps = np.random.default_rng(n).normal(0.5, 1, n)
+    flips = np.array(list(itertools.product([-1, 1], repeat=n)))
+    expected = np.mean(np.abs((flips * gaps).mean(axis=1)) >= abs(gaps.mean()) - 1e-12)
+    assert statistics.sign_flip(gaps) == pytest.approx(expected)
+
+
+def test_flipping_signs_needs_six_pairs_and_draws_them_beyond_fourteen():
+    assert statistics.difference(GAPS, np.zeros(5), margin=0.02).p_flip is None
+    assert statistics.difference([*GAPS, 0.3], np.zeros(6), margin=0.02).p_flip == 2 / 2**6
+    gaps = np.random.default_rng(0).normal(0.4, 1, 16)
+    bits = np.arange(2**16)[:, None] >> np.arange(16) & 1
+    every = np.mean(np.abs((1 - 2 * bits) @ gaps) >= abs(gaps.sum()) - 1e-12)
+    # Of 9,999 draws: three standard errors.
+    assert statistics.sign_flip(gaps) == pytest.approx(every, abs=3 * math.sqrt(every / 9999))
+    assert statistics.sign_flip(gaps) == statistics.sign_flip(gaps)
+
+
+def test_mcnemar_is_a_binomial_test_of_the_pairs_that_differ():
+    for this, that in ((0, 0), (5, 0), (0, 6), (2, 2), (7, 1)):
+        expected = stats.binomtest(this, this + that).pvalue if this + that else 1.0
+        assert statistics.mcnemar(this, that) == pytest.approx(expected)
+
+
+def times(*values):
+    """Times; one that is negative did not come in so long."""
+    return [statistics.Time(value=abs(value), happened=value > 0) for value in values]
+
+
+def test_log_rank_is_the_statistic_by_hand_over_every_choice():
+    # By hand: at 1, 3 and 4 one of 4, 2 and 1 comes; at 2 one is lost sight of.
+    # Scores: 1 - 1/4, 0 - 1/4, 1 - 1/4 - 1/2, 1 - 1/4 - 1/2 - 1.
+    scores = np.array([0.75, -0.25, 0.25, -0.75])
+    sums = [abs(scores[list(pair)].sum()) for pair in itertools.combinations(range(4), 2)]
+    expected = np.mean(np.array(sums) >= abs(scores[[0, 1]].sum()) - 1e-12)
+    assert statistics.log_rank(times(1, -2), times(3, 4)) == pytest.approx(expected)
+
+
+def test_log_rank_nears_scipys_with_many():
+    draws = np.random.default_rng(0)
+    this, that = draws.exponential(1, 40), draws.exponential(1.6, 40)
+    kept = [np.where(each < 1.5, each, -1.5) for each in (this, that)]
+    censored = [stats.CensoredData.right_censored(np.abs(each), each < 0) for each in kept]
+    expected = stats.logrank(*censored).pvalue
+    assert statistics.log_rank(times(*kept[0]), times(*kept[1])) == pytest.approx(expected, abs=0.01)
+
+
+def test_log_rank_of_what_never_or_always_comes_at_once_is_no_test():
+    assert statistics.log_rank(times(-9, -9, -9), times(-9, -9, -9)) is None
+    assert statistics.log_rank(times(5, 5, 5), times(5, 5, 5)) is None
+
+
+def test_the_seeds_that_parity_needs_are_enough_and_no_fewer():
+    n = statistics.seeds_for_parity(0.03, 0.02)
+    draws = np.random.default_rng(0).normal(0, 0.03, (1500, n))
+    error = 3 * math.sqrt(0.8 * 0.2 / 1500)
+    found = np.mean([statistics.tost(gaps, 0.02) < 0.05 for gaps in draws])
+    less = np.mean([statistics.tost(gaps[:-1], 0.02) < 0.05 for gaps in draws])
+    assert found >= 0.8 - error and less <= 0.8 + error
+    assert statistics.seeds_for_parity(0.3, 0.002) is None
 
 
 def test_holm_by_hand():

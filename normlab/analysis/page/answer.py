@@ -1,21 +1,27 @@
 """The first lines of a page: what came out of the runs, in words that claim no more than that."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from normlab.analysis.compare import Comparison
-from normlab.analysis.matching import Group
+from normlab.analysis.matching import Group, label
 from normlab.analysis.page.question import Question, question
 from normlab.analysis.page.runs import Card
-from normlab.analysis.sheet import Marked, spread
-from normlab.analysis.statistics import FEW
-from normlab.analysis.study import Study
+from normlab.analysis.sheet import Marked, interval, number, spread
+from normlab.analysis.statistics import LEAST, Estimate, mean
+from normlab.analysis.study import Study, evidence
 from normlab.analysis.tables import first_event, first_words, learnt_nothing
+from normlab.analysis.verdict import verdict
+from normlab.stability import is_stable
 
 #: Variants that are named before the others are counted.
 _NAMED = 4
+#: Verdicts that are given before the others are counted.
+_MOST = 8
+#: Seeds below which intervals are wide.
+_FEW = 5
 #: The losses by which a best variant is chosen: the first that the runs have.
 _LOSSES = {"val/final": "final validation loss", "loss/final": "final training loss"}
 
@@ -58,6 +64,7 @@ def _several(cards: Sequence[Card], found: Comparison | None, trouble: str) -> I
         return
     if len(found.study.groups) > 1:
         yield from _best(found.study)
+        yield from _verdicts(found)
     failed = [
         group for group in found.study.groups if any(figures.diverged for figures in found.study.of(group))
     ]
@@ -71,43 +78,99 @@ def _several(cards: Sequence[Card], found: Comparison | None, trouble: str) -> I
 
 
 def _best(study: Study) -> Iterator[tuple[str, str]]:
-    """The variant with the lowest mean loss, and which others its interval does not set it apart from."""
-    name = next((name for name in _LOSSES if any(study.values(group, name) for group in study.groups)), None)
-    if name is None:
-        yield "Best", "no run has a loss at its end."
+    """The variant with the lowest mean loss among runs that trained, and what sets the next one apart."""
+    ranked, name = _ranked(study)
+    if not ranked:
+        yield "Lowest loss", "no run that trained has a loss at its end."
         return
-    means = {group.label: mean for group in study.groups if (mean := study.mean(group, name))}
-    ranked = sorted(means, key=lambda label: means[label].estimate.value)
-    best, others = means[ranked[0]], [(label, means[label]) for label in ranked[1:]]
-    text = f"{ranked[0]}, with a {_LOSSES[name]} of {spread('.3f')(best)} nats a token"
-    if best.estimate.half is not None:
-        text += f" (mean and 95 % interval over {best.estimate.n} seeds)"
-    yield "Lowest loss", f"{text}{_above(study, best)}. {_apart(best, others)}".rstrip()
+    best, estimate = ranked[0]
+    text = f"{best.label}, with a {_LOSSES[name]} of {_plus_minus(estimate)} nats a token"
+    if estimate.half is not None:
+        text += f" (mean and 95 % interval over {_seeds(estimate.n, best)})"
+    next_ = _next(study, best, *ranked[1]) if len(ranked) > 1 else ""
+    yield "Lowest loss", f"{text}{_above(study, estimate)}. {next_}".rstrip()
 
 
-def _above(study: Study, best: Marked) -> str:
+def _ranked(study: Study) -> tuple[list[tuple[Group, Estimate]], str]:
+    """Variants by their mean loss over the runs that trained, of those that are stable if there are any; and
+    by which loss."""
+    for name in _LOSSES:
+        means = [
+            (group, found)
+            for group in study.groups
+            if (found := mean([value for value in _trained(study, group, name) if value is not None]))
+        ]
+        stable = [each for each in means if is_stable([run.word for run in study.of(each[0])])]
+        if means:
+            return sorted(stable or means, key=lambda each: each[1].value), name
+    return [], ""
+
+
+def _trained(study: Study, group: Group, name: str) -> list[float | None]:
+    return [figures.values[name] for figures in study.of(group) if figures.trained]
+
+
+def _plus_minus(found: Estimate) -> str:
+    return spread(".3f")(Marked(estimate=found, capped=0))
+
+
+def _seeds(n: int, group: Group) -> str:
+    return f"{n} seeds" if n == len(group.runs) else f"the {n} of {len(group.runs)} seeds that trained"
+
+
+def _above(study: Study, best: Estimate) -> str:
     floors: Any = study.runs[0].summary.get("floors")
     bigram = floors.get("bigram") if isinstance(floors, dict) and len(study.texts) == 1 else None
     if not isinstance(bigram, int | float):
         return ""
-    gap = best.estimate.value - bigram
+    gap = best.value - bigram
     return f"; {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the bigram entropy of the text"
 
 
-def _apart(best: Marked, others: Sequence[tuple[str, Marked]]) -> str:
-    if not others:
-        return ""
-    label, second = others[0]
-    next_ = f"Next is {label} with {spread('.3f')(second)}"
-    if best.estimate.high is None:
-        return f"{next_}; with one seed, whether that is more than chance cannot be told."
-    close = [
-        other for _, other in others if other.estimate.low is None or other.estimate.low <= best.estimate.high
-    ]
-    if not close:
-        return f"{next_}: no other interval reaches down to it."
-    which = "its interval overlaps" if len(close) == 1 else f"the intervals of {len(close)} others overlap"
-    return f"{next_}; {which}, so which of them is best is open."
+def _next(study: Study, best: Group, second: Group, loss: Estimate) -> str:
+    text = f"Next is {second.label} with {_plus_minus(loss)}"
+    differs = [key for key, value in best.knobs.items() if second.knobs[key] != value]
+    if len(differs) > 1:
+        return f"{text}; they differ in {' and '.join(differs)} at once, so what makes it is not told."
+    against = study.compare(best, second)
+    if against.found is None or against.found.mean.low is None:
+        few = f"fewer than {LEAST} pairs of one seed and text in which both trained"
+        return f"{text}; with {few}, whether that is more than chance cannot be told."
+    gap = f"{number('+.3f')(against.found.mean)} {interval('+.3f')(against.found.mean)}"
+    words = verdict(evidence(against, of_trained=True))
+    return f"{text}; over {against.found.mean.n} pairs of one seed {gap}, taken by itself: {words}."
+
+
+def _verdicts(found: Comparison) -> Iterator[tuple[str, str]]:
+    """What the tests say against the baseline: the rate of divergence, and the loss where both trained."""
+    sheet = next((sheet for sheet in found.sheets if sheet.name == "differences"), None)
+    rows = sheet.rows if sheet else []
+    if not rows:
+        return
+    knobs = found.study.grouping.knobs
+    said = {label({key: row[key] for key in knobs}): row for row in rows}
+    decided = [name for name, row in said.items() if not _is_open(str(row["verdict"]))]
+    texts = [_verdict(name, said[name]) for name in decided[:_MOST]]
+    if len(decided) > _MOST:
+        texts.append(f"and {len(decided) - _MOST} more")
+    rest = len(said) - len(decided)
+    if rest:
+        texts.append(f"{rest} of {len(said)} open or not tested")
+    yield f"Against {label(found.study.base)}", f"{'; '.join(texts)}."
+
+
+def _is_open(words: str) -> bool:
+    return not words.startswith(("lower", "higher", "equal", "diverges", "both diverge"))
+
+
+def _verdict(name: str, row: Mapping[str, Any]) -> str:
+    fates, difference = row.get("diverged"), row.get("interval")
+    details = []
+    if fates is not None:
+        details.append(f"diverged in {fates.this} of {fates.pairs}, there in {fates.other}")
+    if difference is not None:
+        details.append(f"{number('+.3f')(difference)} {interval('+.3f')(difference)} nats")
+    return f"{name} {row['verdict']}" + (f" ({'; '.join(details)})" if details else "")
 
 
 def _failure(study: Study, group: Group) -> str:
@@ -123,11 +186,14 @@ def _certainty(study: Study) -> str:
     seeds = f"{least}" if least == most else f"{least} to {most}"
     if most == 1:
         return "One seed a variant: nothing can be concluded about spread; train more, as in 'seed=range(5)'."
-    if least < FEW:
+    if least < LEAST:
+        few = f"nothing is tested below {LEAST} pairs"
+        return f"{seeds} seeds a variant: {few}; train more, as in 'seed=range(5)'."
+    if least < _FEW:
         return (
             f"{seeds} seeds a variant are few: intervals are wide, and a difference that is open may be real."
         )
-    return f"{seeds} seeds a variant; the tests below are corrected for how many there are (Holm)."
+    return f"{seeds} seeds a variant; the tests are corrected for how many there are (Holm)."
 
 
 def count_of(runs: int) -> str:

@@ -57,7 +57,7 @@ def render(report: Report) -> str:
     """The page: HTML with all data, style and scripts inside."""
     styles = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in _STYLES]
     scripts = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in _SCRIPTS]
-    sheets = {sheet.name: sheet for sheet in report.comparison.sheets} if report.comparison else {}
+    sheets = {sheet.name: sheet.filled() for sheet in report.comparison.sheets} if report.comparison else {}
     # What a browser draws has numbers of blobs in it, so it must be made before the blobs are listed.
     drawn = _drawn(report)
     return (

@@ -28,18 +28,22 @@ def test_the_best_of_several_and_what_its_interval_reaches(told, sweep):
         # Losses of 2.50, 2.52, 2.49, 2.51 and 2.53: t(4) = 2.776, s = 0.01581, so 2.776 * 0.01581 / sqrt(5).
         "Lowest loss": "placement=pre, with a final validation loss of 2.510 ± 0.020 nats a token (mean and "
         "95 % interval over 5 seeds); 0.110 above the bigram entropy of the text. Next is placement=deepnorm "
-        "with 2.510 ± 0.019; its interval overlaps, so which of them is best is open.",
-        "How sure": "5 seeds a variant; the tests below are corrected for how many there are (Holm).",
+        "with 2.510 ± 0.019; over 5 pairs of one seed -0.000 [-0.002, +0.001], taken by itself: equal.",
+        "Against placement=pre": "placement=post higher (+0.304 [+0.293, +0.315] nats); placement=deepnorm "
+        "equal (+0.000 [-0.001, +0.002] nats).",
+        "How sure": "5 seeds a variant; the tests are corrected for how many there are (Holm).",
     }
 
 
 def test_a_best_one_that_stands_alone(told, tmp_path, write):
-    for placement, loss in (("pre", 2.5), ("post", 2.9)):
+    for placement, loss, slope in (("pre", 2.5, 0.01), ("post", 2.9, 0.0135)):
         for seed in range(3):
-            write(tmp_path / f"{placement}-{seed}", loss + 0.01 * seed, seed=seed, placement=placement)
+            write(tmp_path / f"{placement}-{seed}", loss + slope * seed, seed=seed, placement=placement)
     _, lines = told(tmp_path)
     assert lines["Lowest loss"].endswith(
-        "Next is placement=post with 2.910 ± 0.025: no other interval reaches down to it."
+        # t(2) = 4.303: 4.303 * 0.0135 / sqrt(3), and of the differences 0.4, 0.4035, 0.407.
+        "Next is placement=post with 2.913 ± 0.034; over 3 pairs of one seed -0.404 [-0.412, -0.395], taken "
+        "by itself: lower."
     )
     assert lines["How sure"].startswith("3 seeds a variant are few")
 
@@ -52,7 +56,7 @@ def test_of_one_seed_nothing_is_said_about_chance(told, tmp_path, write):
     assert lines["Lowest loss"].startswith(
         "warmup=10, with a final validation loss of 2.400 nats a token; 0.000"
     )
-    assert lines["Lowest loss"].endswith("with one seed, whether that is more than chance cannot be told.")
+    assert lines["Lowest loss"].endswith("both trained, whether that is more than chance cannot be told.")
     assert "nothing can be concluded about spread" in lines["How sure"]
 
 

@@ -1,0 +1,113 @@
+"""What a comparison says where runs diverged: the rates and the losses each by its own test."""
+
+import numpy as np
+import pytest
+
+from normlab.analysis import statistics
+from normlab.analysis.compare import compare
+from normlab.analysis.runs import load
+from normlab.analysis.study import Wanted
+from normlab.analysis.verdict import Evidence, correct, divergence, verdict
+
+#: Differences over seven seeds, far from 0 in units of their spread.
+GAPS = (-0.10, -0.12, -0.09, -0.11, -0.13, -0.10, -0.11)
+
+
+@pytest.fixture
+def pairs(tmp_path, write):
+    """`pairs(post, pre)`: the row of differences of final losses by seed; None is a run that blew up."""
+
+    def row(post, pre, **wanted):
+        for placement, losses, start in (("post", post, 5.55), ("pre", pre, 6.02)):
+            for seed, loss in enumerate(losses):
+                gone = {"outcome": "nonfinite", "steps": 3} if loss is None else {}
+                path = tmp_path / f"{placement}-{seed}"
+                write(path, loss or "NaN", seed=seed, placement=placement, summary=gone, start=start)
+        found = compare(load(tmp_path), Wanted(baseline=["placement=pre"], **wanted))
+        [sheet] = [sheet for sheet in found.sheets if sheet.name == "differences"]
+        return sheet.rows[0], sheet
+
+    return row
+
+
+def test_two_variants_that_both_diverge_have_no_loss_to_compare(pairs):
+    row, sheet = pairs([None] * 4, [None] * 4)
+    assert row["verdict"] == "both diverge" and "difference" not in row
+    assert sheet.texts()[0][1] == "0*"  # n
+    assert row["diverged"].record() == {"this": 4, "other": 4, "of": 4, "only_this": 0, "only_other": 0}
+
+
+def test_losses_are_compared_where_both_trained_and_rates_by_mcnemar(pairs):
+    row, sheet = pairs([None, 2.40, 2.41, 2.39, 2.42], [2.5, 2.50, 2.52, 2.49, 2.51])
+    assert row["difference"] == pytest.approx(-0.1) and row["interval"].n == 4
+    assert row["verdict"] == "lower in 4 of 5"
+    assert (str(row["pairs"]), row["p_mcnemar"]) == ("4*", 1.0)
+    assert row["diverged"].record()["only_this"] == 1
+    assert "*: the pairs in which both trained" in sheet.caption
+    [note] = [note for note in sheet.notes if "McNemar" in note]
+    assert note.startswith("5 pairs: p McNemar cannot fall below 0.062")
+
+
+def test_a_variant_that_alone_diverges_in_six_of_six_diverges_more_often(pairs):
+    row, _ = pairs([None] * 6, [2.5 + 0.01 * seed for seed in range(6)])
+    assert row["verdict"] == "diverges more often" and row["mcnemar_holm"] == pytest.approx(2 / 2**6)
+
+
+def test_survivors_are_no_verdict_in_favour_of_who_diverged(pairs):
+    row, sheet = pairs([None, None, 2.40, 2.41, 2.39], [2.5, 2.50, 2.52, 2.49, 2.48])
+    assert row["p"] < 0.05 and row["verdict"] == "open, survivors lower in 3 of 5"
+    assert any(note.startswith("survivors:") for note in sheet.notes)
+
+
+def test_where_the_other_diverged_a_higher_loss_is_no_verdict_either(pairs):
+    row, _ = pairs([2.5, 2.50, 2.52, 2.49, 2.48], [None, None, 2.40, 2.41, 2.39])
+    assert row["verdict"] == "open, survivors higher in 3 of 5"
+
+
+def test_two_pairs_that_trained_are_not_tested(pairs):
+    row, _ = pairs([2.4, 2.41, None], [2.5, 2.50, 2.5])
+    assert row["verdict"] == "2 of 3 pairs, not tested" and row["p"] is None and row["interval"] is None
+
+
+def test_a_metric_that_is_no_loss_is_of_all_pairs(pairs):
+    row, _ = pairs([None, 2.40, 2.41], [2.5, 2.50, 2.52], metric="first_to_last/start")
+    assert (str(row["pairs"]), row["verdict"]) == ("3", "same in all pairs")
+
+
+def test_a_target_never_reached_is_later_than_all_and_not_missing(pairs):
+    # The training loss falls on a line from its start to these: half a nat is reached soon, late or never.
+    row, _ = pairs([2.0] * 4, [None, None, None, 3.0], metric="tokens_to_target", target=4.2)
+    assert row["difference"] == -np.inf and str(row["pairs"]) == "4"
+    early, late = statistics.Time(value=1.0, happened=True), statistics.Time(value=30e3, happened=False)
+    assert row["p"] == statistics.log_rank([early] * 4, [late] * 4) == pytest.approx(2 / 70)
+    assert row["verdict"] == "lower"
+
+
+def evidence(gaps, trained=None, of_trained=True):
+    found = statistics.difference(gaps, np.zeros(len(gaps)), 0.02)
+    fates = divergence(trained or [(True, True)] * len(gaps))
+    return Evidence(
+        divergence=fates,
+        difference=found,
+        p_rate=fates.p if fates.testable else None,
+        p=found and found.p,
+        p_parity=found and found.p_parity,
+        of_trained=of_trained,
+    )
+
+
+def test_from_six_pairs_on_flipped_signs_must_agree():
+    assert verdict(evidence(GAPS)) == "lower"
+    # One sign turned: t is .013 still, but 4 of 2^6 ways to flip are as far.
+    gaps = (-0.30, -0.25, -0.28, -0.31, 0.03, -0.27)
+    found = evidence(gaps)
+    assert found.p < 0.05 <= found.difference.p_flip
+    assert verdict(found) == "open, by t alone lower"
+
+
+def test_rates_are_corrected_only_for_those_that_could_be_small():
+    never = [(False, True)] * 5 + [(True, True)] * 2
+    always = [(False, True)] * 7
+    first, second = correct([evidence(GAPS[:2], never), evidence([0.0], always)])
+    assert first.p_rate is None and second.p_rate == pytest.approx(2 / 2**7)
+    assert verdict(second) == "diverges more often"
