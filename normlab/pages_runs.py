@@ -9,13 +9,14 @@ def compare_page() -> Page:
         usage="normlab compare RUN_OR_SWEEP ... [OPTIONS]",
         summary="Compare finished runs: losses, outcomes, gradients, and which differences are more than "
         "chance. Runs that differ in nothing but the seed are replicates; a run's pair in the baseline has "
-        "the same seed and saw the same batches.",
+        "the same seed, saw the same batches, and is the same in all other settings. Where runs diverged, "
+        "how often is compared, and the loss among the pairs that trained.",
         panels=(
             Panel(
                 title="Examples",
                 stacked=True,
                 lines=(
-                    ("normlab compare outputs/sweeps/mine", "A sweep; the first group is the baseline"),
+                    ("normlab compare outputs/sweeps/mine", "A sweep, along one setting: placement=pre"),
                     (
                         "normlab compare outputs/sweeps/mine --baseline placement=pre",
                         "Each placement against pre, at the same warm-up, depth and so on",
@@ -27,7 +28,7 @@ def compare_page() -> Page:
             Panel(
                 title="Options",
                 lines=(
-                    ("--baseline KEY=VALUE", "what the others are measured against; may be given again"),
+                    ("--baseline KEY=VALUE", "measured against this, all else the same; may be given again"),
                     ("--metric NAME", "whose differences are tested; else val/final"),
                     ("--margin 0.02", "parity is a difference below this, in the metric's unit"),
                     ("--target LOSS", "count the tokens until the training loss is this low"),
@@ -126,7 +127,7 @@ def report_page() -> Page:
                     ("-o, --out FILE", "the file to write; else report.html"),
                     ("--title TEXT", "the title; else the sweep's name, or what differs"),
                     ("--overwrite", "replace the file if it is there"),
-                    ("--baseline KEY=VALUE", "what the others are measured against; may be given again"),
+                    ("--baseline KEY=VALUE", "measured against this, all else the same; may be given again"),
                     ("--force", "take runs on different texts too"),
                     ("--to-wandb", "make a W&B Report instead: pip install 'normlab[wandb-workspace]'"),
                     ("--entity, --project", "of --to-wandb; else the runs' own"),

@@ -9,7 +9,7 @@ from normlab.analysis.matching import label
 from normlab.analysis.sheet import Column, Sheet, Starred, interval, number, p_value
 from normlab.analysis.statistics import ALPHA, FLIPS, LEAST, POWER
 from normlab.analysis.study import Against, Study, evidence
-from normlab.analysis.verdict import SELECTED, Divergence, Evidence, correct, verdict
+from normlab.analysis.verdict import SELECTED, Divergence, Evidence, correct, rate_p, verdict
 
 
 def differences(study: Study) -> Sheet:
@@ -43,7 +43,7 @@ def _row(study: Study, each: Against, corrected: Evidence, tests: int) -> dict[s
         "pairs": Starred(value=found.mean.n if found else 0, star=left_out),
         "diverged": fates if fates.this or fates.other else None,
         "p_mcnemar": fates.p if fates.this or fates.other else None,
-        "mcnemar_holm": corrected.p_rate,
+        "mcnemar_holm": rate_p(fates, corrected.p_rate),
         "verdict": verdict(corrected) if found or hopeless else each.problem,
     }
     if found is None:

@@ -10,6 +10,7 @@ from normlab.analysis.quantities import QUANTITIES, Quantity
 from normlab.analysis.sheet import Column, Sheet, interval, number, p_value, spread
 from normlab.analysis.statistics import ALPHA
 from normlab.analysis.study import Study
+from normlab.analysis.verdict import rate_p
 from normlab.divergence.outcome import OUTCOMES
 from normlab.stability import UNTRAINED
 
@@ -50,11 +51,17 @@ def outcomes(study: Study) -> Sheet:
     tests = [_diverged_p(study, each) for each in study.groups]
     for row, p, corrected in zip(rows, tests, statistics.holm(tests), strict=True):
         row |= {"p": p, "p_holm": corrected}
+    against = study.against()
+    paired = statistics.holm([each.divergence.p if each.divergence.testable else None for each in against])
+    mcnemar = {each.group.label: rate_p(each.divergence, p) for each, p in zip(against, paired, strict=True)}
+    for row, group in zip(rows, study.groups, strict=True):
+        row["mcnemar_holm"] = mcnemar.get(group.label)
     columns = [
         Column(name="outcomes", title="outcomes", text=_counts, right=False, least=11),
         Column(name="diverged", title="diverged", text=number(".0%")),
-        Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=3),
-        Column(name="p_holm", title="p Fisher", text=p_value, rank=1),
+        Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=2),
+        Column(name="mcnemar_holm", title="p McNemar", text=p_value, rank=1, optional=True),
+        Column(name="p_holm", title="p Fisher", text=p_value, rank=3),
         Column(name="p", title="p uncorrected", text=p_value, rank=4),
         Column(name="first_event", title="first event", text=first_words, right=False, rank=2),
     ]
@@ -62,8 +69,9 @@ def outcomes(study: Study) -> Sheet:
         name="outcomes",
         title="Outcomes",
         caption="diverged: nonfinite, exploded, stuck or untrained: ended no lower than the unigram entropy. "
-        "p Fisher: that the share is the baseline's, exact, taking all runs for independent, Holm over this "
-        "table; paired by seed: differences. first event: kind, median step, layer, in how many runs",
+        "p McNemar: that the rate is the baseline's, exact, over pairs of one seed; p Fisher: the same, "
+        "taking all runs for independent; each Holm-corrected. first event: kind, median step, layer, in how "
+        "many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
         notes=[*_too_few_for_fisher(study), *learnt_nothing(study)],

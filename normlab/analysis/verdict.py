@@ -80,6 +80,14 @@ def correct(evidence: Sequence[Evidence]) -> list[Evidence]:
     return [replace(each, p_rate=rate, p=p, p_parity=parity) for each, rate, p, parity in corrected]
 
 
+def rate_p(found: Divergence, corrected: float | None) -> float | None:
+    """What is printed of McNemar's test: corrected where it was a test, as it is where it could not be small,
+    nothing where no run diverged."""
+    if not found.this and not found.other:
+        return None
+    return found.p if corrected is None else corrected
+
+
 def verdict(found: Evidence) -> str:
     """In words, the rates of divergence and then the loss, each by its own test.
 

@@ -3,29 +3,44 @@
 import numpy as np
 import pytest
 
+from normlab import groups
 from normlab.analysis import statistics
 from normlab.analysis.compare import compare
-from normlab.analysis.runs import load
+from normlab.analysis.runs import Run, load
 from normlab.analysis.study import Wanted
 from normlab.analysis.verdict import Evidence, correct, divergence, verdict
 
+FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}
+STEPS = 30
 #: Differences over seven seeds, far from 0 in units of their spread.
 GAPS = (-0.10, -0.12, -0.09, -0.11, -0.13, -0.10, -0.11)
 
 
+def differences(runs, **wanted):
+    """The first row of the sheet of differences, and the sheet."""
+    found = compare(runs, Wanted(baseline=["placement=pre"], **wanted))
+    [sheet] = [sheet for sheet in found.sheets if sheet.name == "differences"]
+    return sheet.rows[0], sheet
+
+
 @pytest.fixture
-def pairs(tmp_path, write):
+def pairs(tmp_path):
     """`pairs(post, pre)`: the row of differences of final losses by seed; None is a run that blew up."""
 
+    def run(placement, seed, loss):
+        summary = {"outcome": "stable" if loss else "nonfinite", "steps": STEPS if loss else 3}
+        summary |= {"status": "finished", "floors": FLOORS, "batch_order": f"seed-{seed}"}
+        summary |= {"val/final": loss or "NaN", "spike_score/6sigma_128": 0.0}
+        config = groups.defaults() | {"placement": groups.values("placement")[placement], "seed": seed}
+        config["train"] = config["train"] | {"steps": STEPS}
+        path = tmp_path / f"{placement}-{seed}"
+        return Run(path=path, status="finished", config=config, summary=summary, events=[])
+
     def row(post, pre, **wanted):
-        for placement, losses, start in (("post", post, 5.55), ("pre", pre, 6.02)):
-            for seed, loss in enumerate(losses):
-                gone = {"outcome": "nonfinite", "steps": 3} if loss is None else {}
-                path = tmp_path / f"{placement}-{seed}"
-                write(path, loss or "NaN", seed=seed, placement=placement, summary=gone, start=start)
-        found = compare(load(tmp_path), Wanted(baseline=["placement=pre"], **wanted))
-        [sheet] = [sheet for sheet in found.sheets if sheet.name == "differences"]
-        return sheet.rows[0], sheet
+        sides = (("post", post), ("pre", pre))
+        return differences(
+            [run(name, seed, loss) for name, side in sides for seed, loss in enumerate(side)], **wanted
+        )
 
     return row
 
@@ -70,14 +85,21 @@ def test_two_pairs_that_trained_are_not_tested(pairs):
 
 
 def test_a_metric_that_is_no_loss_is_of_all_pairs(pairs):
-    row, _ = pairs([None, 2.40, 2.41], [2.5, 2.50, 2.52], metric="first_to_last/start")
+    row, _ = pairs([None, 2.40, 2.41], [2.5, 2.50, 2.52], metric="spike_score/6sigma_128")
     assert (str(row["pairs"]), row["verdict"]) == ("3", "same in all pairs")
 
 
-def test_a_target_never_reached_is_later_than_all_and_not_missing(pairs):
-    # The training loss falls on a line from its start to these: half a nat is reached soon, late or never.
-    row, _ = pairs([2.0] * 4, [None, None, None, 3.0], metric="tokens_to_target", target=4.2)
-    assert row["difference"] == -np.inf and str(row["pairs"]) == "4"
+def test_a_target_never_reached_is_later_than_all_and_not_missing(tmp_path, write):
+    for placement in ("post", "pre"):
+        for seed in range(4):
+            # The training loss falls on a line from 6; of those that stopped early the target never comes.
+            gone = {"outcome": "nonfinite", "steps": 25} if placement == "pre" and seed else {}
+            loss = 2.0 if placement == "post" else 5.0
+            steps = gone.get("steps", STEPS)
+            path = tmp_path / f"{placement}-{seed}"
+            write(path, loss, seed=seed, placement=placement, summary=gone, steps=steps)
+    row, _ = differences(load(tmp_path), metric="tokens_to_target", target=4.2)
+    assert row["difference"] == -np.inf and str(row["pairs"]) == "4" and row["interval"] is None
     early, late = statistics.Time(value=1.0, happened=True), statistics.Time(value=30e3, happened=False)
     assert row["p"] == statistics.log_rank([early] * 4, [late] * 4) == pytest.approx(2 / 70)
     assert row["verdict"] == "lower"
