@@ -14,7 +14,6 @@ from normlab.analysis.statistics import LEAST, Estimate, mean
 from normlab.analysis.study import Study, evidence
 from normlab.analysis.tables import first_event, first_words, learnt_nothing
 from normlab.analysis.verdict import verdict
-from normlab.stability import is_stable
 
 #: Variants that are named before the others are counted.
 _NAMED = 4
@@ -92,17 +91,17 @@ def _best(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _ranked(study: Study) -> tuple[list[tuple[Group, Estimate]], str]:
-    """Variants by their mean loss over the runs that trained, of those that are stable if there are any; and
-    by which loss."""
+    """Variants by their mean loss over the runs that trained, and by which loss; those of which half did not
+    train only where there are no others."""
     for name in _LOSSES:
         means = [
             (group, found)
             for group in study.groups
             if (found := mean([value for value in _trained(study, group, name) if value is not None]))
         ]
-        stable = [each for each in means if is_stable([run.word for run in study.of(each[0])])]
+        mostly = [each for each in means if 2 * each[1].n >= len(each[0].runs)]
         if means:
-            return sorted(stable or means, key=lambda each: each[1].value), name
+            return sorted(mostly or means, key=lambda each: each[1].value), name
     return [], ""
 
 
