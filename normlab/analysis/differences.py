@@ -9,7 +9,7 @@ from normlab.analysis.matching import label
 from normlab.analysis.sheet import Column, Sheet, Starred, interval, number, p_value
 from normlab.analysis.statistics import ALPHA, FLIPS, LEAST, POWER
 from normlab.analysis.study import Against, Study, evidence
-from normlab.analysis.verdict import SELECTED, Divergence, Evidence, correct, rate_p, verdict
+from normlab.analysis.verdict import SELECTED, Divergence, Evidence, correct, rate_p, rate_words, verdict
 
 
 def differences(study: Study) -> Sheet:
@@ -44,7 +44,9 @@ def _row(study: Study, each: Against, corrected: Evidence, tests: int) -> dict[s
         "diverged": fates if fates.this or fates.other else None,
         "p_mcnemar": fates.p if fates.this or fates.other else None,
         "mcnemar_holm": rate_p(fates, corrected.p_rate),
-        "verdict": verdict(corrected) if found or hopeless else each.problem,
+        "verdict": verdict(corrected)
+        if found or hopeless
+        else "; ".join(word for word in (rate_words(corrected), each.problem) if word),
     }
     if found is None:
         return row
@@ -148,7 +150,7 @@ def _disagreements(found: Sequence[Against]) -> list[str]:
 
 def _problems(study: Study, found: Sequence[Against]) -> list[str]:
     matched = [each for each in found if each.other is not None]
-    problems = Counter(each.problem for each in matched if each.problem and each.divergence.pairs)
+    problems = Counter(each.problem for each in matched if each.problem and each.found)
     notes = [f"{text}: left out" for text in problems]
     if study.base and found and not matched:
         notes.append(

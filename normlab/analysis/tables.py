@@ -62,7 +62,7 @@ def outcomes(study: Study) -> Sheet:
         Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=2),
         Column(name="mcnemar_holm", title="p McNemar", text=p_value, rank=1, optional=True),
         Column(name="p_holm", title="p Fisher", text=p_value, rank=3),
-        Column(name="p", title="p uncorrected", text=p_value, rank=4),
+        Column(name="p", title="p Fisher uncorrected", text=p_value, rank=4),
         Column(name="first_event", title="first event", text=first_words, right=False, rank=2),
     ]
     return Sheet(

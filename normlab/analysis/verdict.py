@@ -101,7 +101,7 @@ def verdict(found: Evidence) -> str:
 
     `scripts/verdict_simulation.py` has how often that is wrong, and how often it finds what is there.
     """
-    rates, both = _rate_words(found), found.divergence
+    rates, both = rate_words(found), found.divergence
     if found.of_trained and both.pairs and not both.both_trained:
         nothing = "both diverge" if both.this == both.other == both.pairs else "no pair trained"
         return rates or nothing
@@ -110,7 +110,8 @@ def verdict(found: Evidence) -> str:
     return "; ".join(word for word in (rates, losses) if word)
 
 
-def _rate_words(found: Evidence) -> str:
+def rate_words(found: Evidence) -> str:
+    """`diverges more often` or `less often` where McNemar's test says so, else nothing."""
     if found.p_rate is None or found.p_rate >= ALPHA:
         return ""
     more = found.divergence.only_this > found.divergence.only_other

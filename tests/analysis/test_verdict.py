@@ -105,6 +105,12 @@ def test_a_target_never_reached_is_later_than_all_and_not_missing(tmp_path, writ
     assert row["verdict"] == "lower"
 
 
+def test_where_no_run_gets_to_a_target_the_rates_are_compared_all_the_same(pairs):
+    row, sheet = pairs([None] * 6, [2.5] * 6, metric="tokens_to_target", target=1.0)
+    assert row["verdict"] == "diverges more often; 6 of 6 pairs have no tokens_to_target"
+    assert not any("left out" in note for note in sheet.notes)
+
+
 def evidence(gaps, trained=None, of_trained=True):
     found = statistics.difference(gaps, np.zeros(len(gaps)), 0.02)
     fates = divergence(trained or [(True, True)] * len(gaps))
