@@ -51,6 +51,10 @@ class DamagedError(Exception):
     """A cache folder that is not what its meta.json says."""
 
 
+class TakenError(DataError):
+    """An unfinished folder that another run removed as one that was left: its clock was set forward."""
+
+
 def root() -> Path:
     """`$NORMLAB_CACHE`, else normlab's folder in the user's cache.
 
@@ -92,8 +96,9 @@ def fetch(request: Mapping[str, Any], build: Build, open_folder: Open[T]) -> T:
         except OSError as error:
             # Without the name of the folder that could not be made: it is another one each time.
             return _without_cache(f"{place.parent}: {error.strerror}", build, open_folder)
-        _fill(folder, build)
-        _publish(folder, place)
+        with suppress(TakenError):
+            _fill(folder, build)
+            _publish(folder, place)
     raise DataError(f"the token cache {place} does not stay there; set NORMLAB_CACHE to another folder")
 
 
@@ -174,6 +179,8 @@ def _fill(folder: Path, build: Build) -> dict[str, Any]:
         flush(folder / META)
         flush(folder)
     except BaseException as error:
+        if isinstance(error, Exception) and not folder.exists():
+            raise TakenError(f"{folder} was removed while a text was written there") from error
         shutil.rmtree(folder, ignore_errors=True)
         if any(map(is_full, causes(error))):  # `datasets` wraps them
             problem = "the disk is full; set NORMLAB_CACHE to a folder elsewhere"
@@ -187,7 +194,9 @@ def _publish(folder: Path, place: Path) -> None:
     try:
         folder.rename(place)
         flush(place.parent)
-    except OSError:
+    except OSError as error:
+        if not folder.exists() and not place.exists():
+            raise TakenError(f"{folder} was removed before it had its name") from error
         if not place.exists():
             raise
     finally:

@@ -68,6 +68,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     replace_file(path, content.getbuffer())
     for old in [*checkpoints(folder)[:-keep], *folder.glob(f"*{PART}")]:
         old.unlink()
+    flush(folder)  # else a power failure brings an old one back, beside those that are to be kept
     return path
 
 

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -264,6 +265,59 @@ def test_a_full_disk(cache: Path) -> None:
     ):
         fetch({"x": 1}, full, opened)
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_that_datasets_tells_of_in_an_error_of_its_own(cache: Path, code: int) -> None:
+    from normlab.data.cache import fetch
+
+    def full(folder: Path) -> dict[str, Any]:
+        raise RuntimeError("while generating the dataset") from OSError(code, os.strerror(code))
+
+    with pytest.raises(DataError, match="the disk is full; set NORMLAB_CACHE"):
+        fetch({"x": 1}, full, opened)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_an_error_of_the_disk_names_the_file_and_leaves_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    from normlab.data.cache import fetch
+
+    def broken(*words: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), *([] if call == "fsync" else words))
+
+    monkeypatch.setattr(os, call, broken)
+    with pytest.raises(OSError, match="Input/output error") as raised:
+        fetch({"x": 1}, build, opened)
+    assert str(raised.value.filename).startswith(str(cache))
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["while it is written", "before it has its name"])
+def test_a_folder_that_a_run_with_another_clock_took_for_a_left_one_is_made_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    from normlab.data import cache as made
+
+    tries: list[Path] = []
+
+    def taken(folder: Path) -> None:
+        tries.append(folder)
+        if len(tries) == 1:
+            shutil.rmtree(folder)
+
+    def slow(folder: Path) -> dict[str, Any]:
+        if moment == "while it is written":
+            taken(folder)
+        return build(folder)
+
+    publish = made._publish
+    if moment != "while it is written":
+        monkeypatch.setattr(made, "_publish", lambda folder, place: (taken(folder), publish(folder, place)))
+    assert made.fetch({"x": 1}, slow, opened) == made.fetch({"x": 1}, slow, opened)
+    assert len(tries) == 2 and len(list(cache.iterdir())) == 1
 
 
 def test_a_full_disk_while_a_file_is_read(text: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
