@@ -142,13 +142,15 @@ def _check_weights(config: RunConfig) -> None:
     if kept == "free":
         return
     gains = inits.selected(config.init, config.placement.gains)
-    scaled = {*gains.gain, *gains.std} - ({"embedding", "head"} if kept == "sigma_reparam" else set())
+    scaled = {*gains.gain, *gains.std} - ({"embedding"} if kept == "sigma_reparam" else set())
     require(
         not scaled,
         "init.gains" if config.init.gains != "placement" else "placement.gains",
         f"sets the size of {', '.join(sorted(scaled))}, which placement.weights={kept} sets itself; use "
         "init.gains=none",
     )
+    if kept == "sigma_reparam":
+        _check_head_is_not_zero(config, gains)
     if kept != "unit":
         return
     require(
@@ -161,6 +163,18 @@ def _check_weights(config: RunConfig) -> None:
         config.optimizer.weight_decay == 0,
         "optimizer.weight_decay",
         "is undone by placement.weights=unit, which sets each vector back to length 1 after a step; use 0",
+    )
+
+
+def _check_head_is_not_zero(config: RunConfig, gains: inits.Gains) -> None:
+    which = "embedding" if config.model.tie else "head"
+    at = laws.variables(config.depth, config.model.width) | config.placement.parameters
+    std = inits.std(config.init, gains, which, at)
+    require(
+        std > 0,
+        f"init.{which}_std",
+        "placement.weights=sigma_reparam divides the head's matrix by its size, which would start at 0; use "
+        "another number",
     )
 
 

@@ -284,6 +284,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
             console.warn(warning)
         if blind := environment.blind():
             console.warn(blind)
+        if unfinished := config.placement.unfinished(config.depth, config.model.width, config.train.steps):
+            console.warn(unfinished)
         if left_out := job.instruments.left_out:
             console.warn(f"left out {'; '.join(left_out)}")
         if config.train.parallel == "fsdp" and job.world.size == 1:

@@ -89,6 +89,16 @@ _WRONG = [
         {"placement": "sigma_reparam", "init": "normal"},
         "placement.weights: sigma_reparam divides each matrix by its size, and attn.q, .* would start at 0",
     ),
+    (
+        {"init.head_std": 0.0},
+        {"placement": "sigma_reparam"},
+        "init.head_std: .*start at 0; use another number",
+    ),
+    (
+        {"init.embedding_std": 0.0, "model.tie": True},
+        {"placement": "sigma_reparam"},
+        "init.embedding_std: .*start at 0; use another number",
+    ),
     # Embedding and head.
     (
         {"model.tie": True, "init.head_std": 1.0},

@@ -323,6 +323,17 @@ def test_resume_where_there_is_no_run(small, tmp_path):
         resume(small(), tmp_path / "nowhere", plain=True)
 
 
+@pytest.mark.parametrize(("ramp", "told"), [(1000.0, 1), (2.0, 0)])
+def test_branches_that_the_run_is_too_short_to_fade_in_are_told_at_its_start(
+    ramp, told, small, tmp_path, capsys
+):
+    config = small({"placement.parameters": {"ramp": ramp}}, placement="branchnorm")
+    run(config, tmp_path / "run", plain=True)
+    out = "".join(capsys.readouterr())
+    assert out.count("branch_scale in block 2 is 0.005 at the last step, and would be 1 at step 1000") == told
+    assert out.count("placement.parameters.ramp=3 or train.steps=2000") == told
+
+
 def test_what_was_asked_for_and_cannot_be_had_costs_one_line(small, tmp_path, capsys):
     """What the preset brings along and does not apply needs no word."""
     run(small({"train.steps": 1}, optimizer="sgd"), tmp_path / "a", plain=True)

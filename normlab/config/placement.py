@@ -1,5 +1,8 @@
 """The record of a placement: a sub-layer, exceptions from it, the ends of the model."""
 
+import bisect
+import functools
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -51,7 +54,7 @@ class PlacementConfig(SublayerConfig, _Named):
     joint_norm: bool = False
     #: Set the learned skip_scale from the variances that a first batch gives (Admin).
     profile: bool = False
-    #: How matrices are kept: `free`, `sigma_reparam` (in the blocks, gamma / sigma(W) * W), or `unit`
+    #: How matrices are kept: `free`, `sigma_reparam` (in the linear layers, gamma / sigma(W) * W), or `unit`
     #: (vectors along the width get length 1 after each step).
     weights: str = "free"
     #: A learned factor for each token of the vocabulary on its logit (nGPT).
@@ -215,6 +218,39 @@ class PlacementConfig(SublayerConfig, _Named):
             gain = self._value(law, f"placement.gains.{projection}", at, where)
             require(gain >= 0, f"placement.gains.{projection}", f"{where}must be 0 or more, got {gain:g}")
 
+    def unfinished(self, depth: int, width: int, steps: int) -> str:
+        """What a scale that follows the step still has before it at a run's end, as text; empty for nothing.
+
+        A scale whose law settles at no number has no end to reach.
+        """
+        if not any(laws.STEP in laws.names(law) for _, law in self._laws()):
+            return ""
+        for place, layer, name in itertools.product((1, 0), range(depth, 0, -1), SCALES):
+            at = laws.variables(depth, width, layer, place)
+            law = getattr(self.sublayer_at(at, place), name).value
+            if laws.STEP not in laws.names(law):
+                continue
+            value = functools.partial(self._at_step, law, at)
+            last, settled = value(steps - 1), value(_FOREVER)
+            if last == settled or settled != value(2 * _FOREVER):
+                continue
+            end = bisect.bisect_left(range(_FOREVER), True, key=lambda step: value(step) == settled)
+            return (
+                f"placement={self.name}: {PLACES[place]}'s {name} in block {layer} is {last:.3g} at the last "
+                f"step, and would be {settled:g} at step {end}; {self._shorter(steps, end)}train.steps="
+                f"{2 * end} would have it in full for half of the run"
+            )
+        return ""
+
+    def _at_step(self, law: str, at: Mapping[str, float], step: int) -> float:
+        return laws.value(law, {**at, **self.parameters, laws.STEP: step})
+
+    def _shorter(self, steps: int, end: int) -> str:
+        """The ramp that ends in the middle of the run, where the placement has one."""
+        if "ramp" not in self.parameters:
+            return ""
+        return f"placement.parameters.ramp={self.parameters['ramp'] * steps / (2 * end):.3g} or "
+
     @property
     def common(self) -> SublayerConfig:
         """The sub-layer that the exceptions start from."""
@@ -231,6 +267,8 @@ class PlacementConfig(SublayerConfig, _Named):
         return record
 
 
+#: A step that no run comes to.
+_FOREVER = 10**9
 #: The sub-layers of a block.
 PLACES = ("attn", "ffn")
 

@@ -10,6 +10,7 @@ from normlab.config import SCALES, RunConfig
 from normlab.describe import blocks, equations
 from normlab.describe.counts import Matrix
 from normlab.tables import inits
+from normlab.tables.placements import PLACEMENTS
 
 #: What a scale is called beside its letter.
 _PATHS = dict(zip(SCALES, ("skip", "branch", "input"), strict=True))
@@ -30,6 +31,46 @@ class Start:
 
     std: float
     gain: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A placement's constants for one architecture: the skip's factor and the gain, and their values."""
+
+    name: str
+    architecture: str
+    skip_law: str
+    skip: str
+    gain_law: str
+    gain: str
+    #: Whether the config has this one.
+    here: bool
+
+
+def architectures(config: RunConfig) -> list[Architecture]:
+    """The rows that are the same placement for other architectures; none where its source has one alone."""
+    row = PLACEMENTS.get(config.placement.name)
+    if row is None or not row.architecture:
+        return []
+    found = []
+    for name, other in PLACEMENTS.items():
+        if other.architecture:
+            here = name == config.placement.name
+            record = config.placement if here else other.config
+            at = laws.variables(config.depth, config.model.width) | record.parameters
+            skip, gain = record.skip_scale.value, record.gains.get("ffn.out", "1")
+            found.append(
+                Architecture(
+                    name=name,
+                    architecture=other.architecture,
+                    skip_law=skip,
+                    skip=blocks.number(laws.value(skip, at)),
+                    gain_law=gain,
+                    gain=blocks.number(laws.value(gain, at)),
+                    here=here,
+                )
+            )
+    return found
 
 
 def constants(config: RunConfig, matrices: Sequence[Matrix]) -> list[Constant]:

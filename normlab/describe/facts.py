@@ -51,6 +51,8 @@ class Description:
     vocabulary: Vocabulary
     placement: Choice
     norm: Choice
+    #: The placement's constants for each architecture that its source has them for.
+    architectures: list[constants.Architecture]
     structures: list[Structure]
     ends: equations.Equations
     constants: list[Constant]
@@ -98,6 +100,7 @@ def describe(config: RunConfig, vocab: int | None = None) -> Description:
         vocabulary=tokens,
         placement=_placement(config, counted),
         norm=_norm(config),
+        architectures=constants.architectures(config),
         structures=[_structure(config, group) for group in blocks.groups(config)],
         ends=equations.ends(config),
         constants=constants.constants(config, counted.matrices),
@@ -130,13 +133,17 @@ def _knobs(config: RunConfig) -> dict[str, Any]:
 def _placement(config: RunConfig, counted: counts.Counts) -> Choice:
     """The row of that name, if there is one; a user's own placement has none."""
     row = PLACEMENTS.get(config.placement.name)
-    warmup = row.warmup if row else "-"
+    warmup, measured = (row.warmup, row.warmup_measured) if row else ("-", "-")
     facts = {
         "norms a block": _between(counted.norms),
         "learned besides norms": f"{_between(counted.extra)} a block",
-        "needs warm-up": {"-": "not said"}.get(warmup, f"{warmup}, as published"),
+        "needs warm-up": f"{_said(warmup)} as published, {_said(measured, 'not tried')} as measured",
     }
     return _choice(config.placement, row, facts)
+
+
+def _said(fact: str, nothing: str = "not said") -> str:
+    return nothing if fact == "-" else fact
 
 
 def _between(numbers: Sequence[int]) -> str:

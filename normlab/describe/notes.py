@@ -1,15 +1,23 @@
 """What is easily overlooked in a config."""
 
+import dataclasses
+import math
 from collections.abc import Iterator
 
+from normlab.components.ffn import ffn_width
 from normlab.config import RunConfig
+from normlab.describe import blocks
+from normlab.tables.activations import ACTIVATIONS
+from normlab.tables.inits import INITS, Gains, std, variables
 from normlab.tables.norms import NORMS, leak
+from normlab.tables.placement_row import PlacementRow
 from normlab.tables.placements import PLACEMENTS
 
 _WEIGHTS = {
     "free": "",
-    "sigma_reparam": "each matrix W of the blocks acts as gamma / sigma(W) * W, sigma its largest singular "
-    "value, gamma learned, 1 at the start: the initial standard deviations are those of W itself",
+    "sigma_reparam": "each matrix W of the blocks, and the head's, acts as gamma / sigma(W) * W, sigma its "
+    "largest singular value, gamma learned, 1 at the start: the initial standard deviations are those of W "
+    "itself",
     "unit": "every vector along the width has length 1, from the start and after each step: the initial "
     "standard deviations are those before that",
 }
@@ -25,7 +33,11 @@ def _notes(config: RunConfig) -> Iterator[str]:
     if row is None:
         yield f"placement={placement.name} is not one of normlab's: there is no published equation beside it"
     elif row.warmup == "yes" and not config.warmup:
-        yield f"published with a warm-up, and this config has none: warmup={config.train.steps // 3}"
+        measured = "; normlab's own runs trained without" if row.warmup_measured == "no" else ""
+        wanted = f"warmup={config.train.steps // 3}"
+        yield f"published with a warm-up, and this config has none: {wanted}{measured}"
+    if row and row.init and config.init.gains == "placement":
+        yield from _other_weights(config, row)
     leaks = leak(config.norm, config.data.objective)
     if leaks:
         running = "; evaluation uses running statistics" if NORMS[config.norm.name].running else ""
@@ -40,6 +52,8 @@ def _notes(config: RunConfig) -> Iterator[str]:
         yield "attention is bidirectional: no causal mask"
     if not config.model.causal and config.model.positions == "none":
         yield "without positions nor a causal mask a sequence is a bag of tokens: their order changes nothing"
+    if unfinished := placement.unfinished(config.depth, config.model.width, config.train.steps):
+        yield unfinished
     if placement.gains and config.init.gains != "placement":
         yield f"init.gains={config.init.gains} takes the place of the placement's own gains"
     if placement.profile:
@@ -54,3 +68,23 @@ def _notes(config: RunConfig) -> Iterator[str]:
         yield f"dropout {config.model.dropout:g} on the embedding, attention's weights and each branch"
     if config.init.truncate is not None:
         yield f"initial weights beyond {config.init.truncate:g} standard deviations are drawn anew"
+
+
+def _other_weights(config: RunConfig, row: PlacementRow) -> Iterator[str]:
+    """How far the initial weights are from those that the placement's gains are published on."""
+    width, hidden = config.model.width, ffn_width(config.model, ACTIVATIONS[config.activation.name].gated)
+    shapes = {"attn.q": (width, width), "ffn.in": (width, hidden), "ffn.out": (hidden, width)}
+    published, ratios = dataclasses.replace(INITS[row.init].config, gain=1.0), {}
+    for projection, (fan_in, fan_out) in shapes.items():
+        at = variables(blocks.at(config, 1, 0), fan_in=fan_in, fan_out=fan_out)
+        ours, theirs = (std(each, Gains(name="none"), projection, at) for each in (config.init, published))
+        ratios[projection] = ours / theirs
+    if all(math.isclose(ratio, 1, rel_tol=1e-3) for ratio in ratios.values()):
+        return
+    told = ", ".join(f"{ratio:.2f} ({projection})" for projection, ratio in ratios.items())
+    way = (
+        f"preset={row.preset} is the published model"
+        if row.preset
+        else f"init={row.init} init.gain=1 has them"
+    )
+    yield f"initial weights are {told} times the published ones; {way}"

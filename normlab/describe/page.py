@@ -39,6 +39,7 @@ def show(parts: Iterable[RenderableType], console: Console) -> None:
 def sections(found: Description, console: Console) -> list[RenderableType]:
     """The page of one config."""
     notes: list[RenderableType] = [heading("Notes"), indented(bullets(found.notes))]
+    architectures: list[RenderableType] = [heading("By architecture"), indented(_architectures(found))]
     return [
         headline(found),
         heading("Equations"),
@@ -47,6 +48,7 @@ def sections(found: Description, console: Console) -> list[RenderableType]:
         indented(drawings(found.structures, console)),
         heading("Constants"),
         indented(_constants(found)),
+        *(architectures if found.architectures else []),
         heading("Initial standard deviations"),
         indented(_starts(found)),
         heading("Parameters"),
@@ -179,6 +181,17 @@ def _constants(found: Description) -> RenderableType:
     for blocks, values in found.scales:
         table.add_row(blocks, *(values[key].text() for key in columns.values()))
     return Group(laws, Text(), table)
+
+
+def _architectures(found: Description) -> Table:
+    """A placement's constants for each kind of model, this config's marked."""
+    table = grid("left", "left")
+    for each in found.architectures:
+        name = Text(f"placement={each.name}", style="cyan")
+        name.append("\nthis one" if each.here else "", style="yellow")
+        laws = f"a = {each.skip_law} = {each.skip}\ngain = {each.gain_law} = {each.gain}"
+        table.add_row(name, Text(f"{each.architecture}\n").append(laws, style="green"))
+    return table
 
 
 def titled(*titles: str) -> Table:

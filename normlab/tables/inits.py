@@ -142,9 +142,10 @@ GAINS: dict[str, Row[Gains]] = table(
         source="Groeneveld et al. 2024 (OLMo), arXiv 2402.00838",
     ),
     Row(
-        config=Gains(name="depth_mup", gain=_every(_OUT, "depth**(-1/2)")),
-        meaning="the branch's factor of depth-muP and Stable ResNet, put into the output projections",
-        equation="std(attn.out, ffn.out) *= depth^(-1/2)",
+        config=Gains(name="depth_mup", gain=_every(_OUT, "sublayers**(-1/2)")),
+        meaning="the branch's factor of depth-muP and Stable ResNet, put into the output projections; both "
+        "count branches, of which a block has two, so the numbers are gpt2's",
+        equation="std(attn.out, ffn.out) *= (2 depth)^(-1/2)",
         source="Yang et al. 2023, arXiv 2310.02244; Hayou et al. 2020, arXiv 2010.12859",
     ),
     Row(
@@ -198,6 +199,12 @@ GAINS: dict[str, Row[Gains]] = table(
         equation="std(attn.out, ffn.out, head) = 0, std(attn.q, attn.k, attn.v) *= (2 depth)^(-1/6), "
         "std(ffn.in) *= (2 depth)^(-1/2)",
         source="Zhang, Dauphin, Ma 2019, arXiv 1901.09321, and its code's transformer",
+    ),
+    Row(
+        config=Gains(name="b2t", gain=_every(_BLOCK, "depth**(-1/2)")),
+        meaning="every matrix of a block smaller with depth, as the code of the B2T connection has it",
+        equation="std(all in block) *= depth^(-1/2)",
+        source="takase/b2t_connection, of Takase et al. 2022, arXiv 2206.00330",
     ),
     Row(
         config=Gains(name="ds_init", gain=_every(_BLOCK, "layer**(-1/2)")),

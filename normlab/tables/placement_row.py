@@ -13,6 +13,14 @@ class PlacementRow(Row[PlacementConfig]):
 
     #: Whether it needs a warm-up as published: `yes`, `no`, or `-` where the source does not say.
     warmup: str = "-"
+    #: Whether normlab's own runs do, at its defaults (12 blocks, AdamW at 2.5e-3): `-` where none tried it.
+    warmup_measured: str = "-"
+    #: The distribution that its gains are published on, at gain 1; empty where the source says none.
+    init: str = ""
+    #: The preset that is the published model.
+    preset: str = ""
+    #: Which part of which model its constants are for, where the source has others for others.
+    architecture: str = ""
 
     def norms(self, depth: int = 12) -> int:
         """Norm modules on the stream and in the branches of a whole model."""
@@ -23,7 +31,8 @@ class PlacementRow(Row[PlacementConfig]):
         return {
             "norms a block": self.norms_per_block,
             "learned besides norms": self.extra_parameters,
-            "needs warm-up": self.warmup,
+            "needs warm-up, published": self.warmup,
+            "needs warm-up, measured": self.warmup_measured,
         }
 
     @property

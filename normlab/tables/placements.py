@@ -28,6 +28,7 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         equation="x' = N(x + f(x))",
         source="Vaswani et al. 2017, arXiv 1706.03762; Xiong et al. 2020, arXiv 2002.04745",
         warmup="yes",
+        warmup_measured="yes",
     ),
     PlacementRow(
         config=PlacementConfig(name="pre", norm_in=True, final_norm=True),
@@ -35,6 +36,7 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         equation="x' = x + f(N(x))",
         source="Baevski, Auli 2018, arXiv 1809.10853; Xiong et al. 2020, arXiv 2002.04745",
         warmup="no",
+        warmup_measured="no",
     ),
     PlacementRow(
         config=PlacementConfig(name="pre_nofinal", norm_in=True),
@@ -125,6 +127,42 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         equation="x' = N(alpha * x + f(x)), alpha = (2 depth)^(1/4), beta = (8 depth)^(-1/4) on v, out, ffn",
         source="Wang et al. 2022, arXiv 2203.00555 (decoder-only constants)",
         warmup="yes",
+        warmup_measured="no",
+        init="xavier_normal",
+        preset="deepnet",
+        architecture="decoder or encoder alone",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="deepnorm_ed_encoder",
+            norm_post=True,
+            parameters={"ratio": 1.0},
+            skip_scale=ScaleConfig(value="0.81*(ratio*depth**5)**(1/16)"),
+            gains=dict.fromkeys(_own("deepnorm"), "0.87*(ratio*depth**5)**(-1/16)"),
+        ),
+        meaning="DeepNorm's constants for the encoder in an encoder-decoder; its decoder has ratio times as "
+        "many blocks",
+        equation="x' = N(alpha * x + f(x)), alpha = 0.81 (N^4 M)^(1/16), beta = 0.87 (N^4 M)^(-1/16) on v, "
+        "out, ffn; N = depth, M = ratio N",
+        source="Wang et al. 2022, arXiv 2203.00555",
+        warmup="yes",
+        init="xavier_normal",
+        architecture="encoder of an encoder-decoder",
+    ),
+    PlacementRow(
+        config=PlacementConfig(
+            name="deepnorm_ed_decoder",
+            norm_post=True,
+            skip_scale=ScaleConfig(value="(3*depth)**(1/4)"),
+            gains=dict.fromkeys(_own("deepnorm"), "(12*depth)**(-1/4)"),
+        ),
+        meaning="DeepNorm's constants for the decoder in an encoder-decoder, of three branches a block; here "
+        "it has two, as there is no encoder to look at",
+        equation="x' = N(alpha * x + f(x)), alpha = (3 depth)^(1/4), beta = (12 depth)^(-1/4) on v, out, ffn",
+        source="Wang et al. 2022, arXiv 2203.00555",
+        warmup="yes",
+        init="xavier_normal",
+        architecture="decoder of an encoder-decoder",
     ),
     PlacementRow(
         config=PlacementConfig(
@@ -139,6 +177,8 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         equation="x' = alpha * N(x) + f(N(x)), alpha = (2 depth)^(1/2), gains 1/alpha on v, out, ffn",
         source="Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
         warmup="yes",
+        init="xavier_normal",
+        preset="glm130b",
     ),
     PlacementRow(
         config=PlacementConfig(
@@ -284,10 +324,13 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         source="xai-org/grok-1 2024",
     ),
     PlacementRow(
-        config=PlacementConfig(name="b2t", norm_post=True, exceptions=[_at("1", "ffn", skip="block")]),
-        meaning="post with a path around each block's first norm (bottom-to-top connection)",
-        equation="y = N(x + A(x)), x' = N(x + y + F(y))",
-        source="Takase et al. 2022, arXiv 2206.00330",
+        config=PlacementConfig(
+            name="b2t", norm_post=True, exceptions=[_at("1", "ffn", skip="block")], gains=_own("b2t")
+        ),
+        meaning="post with a path around each block's first norm (bottom-to-top connection), and the smaller "
+        "weights that its code always has with it",
+        equation="y = N(x + A(x)), x' = N(x + y + F(y)); gains depth^(-1/2) on every matrix",
+        source="Takase et al. 2022, arXiv 2206.00330; takase/b2t_connection",
     ),
     PlacementRow(
         config=PlacementConfig(name="gpas", norm_in=True, final_norm=True, gpas="stream"),
@@ -345,8 +388,8 @@ PLACEMENTS: dict[str, PlacementRow] = table(
     PlacementRow(
         config=PlacementConfig(name="sigma_reparam", norm_post=True, weights="sigma_reparam"),
         meaning="post whose matrices are divided by their spectral norm, with a learned factor each",
-        equation="x' = N(x + f(x)), W -> gamma / sigma(W) * W in every linear layer",
-        source="Zhai et al. 2023, arXiv 2303.06296",
+        equation="x' = N(x + f(x)), W -> gamma / sigma(W) * W in every linear layer, the head among them",
+        source="Zhai et al. 2023, arXiv 2303.06296; apple/ml-sigma-reparam",
         warmup="no",
     ),
     PlacementRow(
@@ -362,7 +405,9 @@ PLACEMENTS: dict[str, PlacementRow] = table(
             skip_scale=ScaleConfig(tie=True),
             branch_scale=ScaleConfig(value="0.05", learn="vector", stored="width**-0.5"),
         ),
-        meaning="the stream and every weight vector on the unit sphere; made for norm=l2norm",
+        meaning="the stream and every weight vector on the unit sphere; made for norm=l2norm. By the paper: "
+        "the released code norms x again where it enters the sum, which changes nothing at length 1, that is "
+        "with model.positions=rope or none",
         equation="x' = N(x + a (N(f(x)) - x)), a = 0.05 at the start; |W| = 1 along the width",
         source="Loshchilov et al. 2024 (nGPT), arXiv 2410.01131",
         warmup="no",
@@ -426,6 +471,7 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         "E at std 1 before that gain",
         source="Huang et al. 2020 (T-Fixup, ICML); layer6ai-labs/T-Fixup",
         warmup="no",
+        init="xavier_normal",
     ),
     PlacementRow(
         config=PlacementConfig(name="ds_init", norm_post=True, gains=_own("ds_init")),
@@ -435,10 +481,14 @@ PLACEMENTS: dict[str, PlacementRow] = table(
     ),
     PlacementRow(
         config=PlacementConfig(
-            name="stable_res", norm_in=True, final_norm=True, branch_scale=ScaleConfig(value="depth**(-1/2)")
+            name="stable_res",
+            norm_in=True,
+            final_norm=True,
+            branch_scale=ScaleConfig(value="sublayers**(-1/2)"),
         ),
-        meaning="pre with branches smaller by depth: the stream keeps its size (Stable ResNet, depth-muP)",
-        equation="x' = x + f(N(x)) / sqrt(depth)",
+        meaning="pre with branches smaller by their number: the stream does not grow with depth (Stable "
+        "ResNet, depth-muP)",
+        equation="x' = x + f(N(x)) / sqrt(S), S = 2 depth branches",
         source="Hayou et al. 2021, arXiv 2010.12859; Yang et al. 2023, arXiv 2310.02244",
     ),
     PlacementRow(

@@ -169,7 +169,8 @@ SCHEMES = {
     "megatron": times(OUT, lambda L, at: 1 / math.sqrt(2 * L)),
     "wang": lambda which, own, L, at, d, n: 2 / L / math.sqrt(d) if which in OUT else own,
     "mitchell": lambda which, own, L, at, d, n: 1 / math.sqrt(2 * n * at) if which in OUT else own,
-    "depth_mup": times(OUT, lambda L, at: 1 / math.sqrt(L)),
+    "depth_mup": times(OUT, lambda L, at: 1 / math.sqrt(2 * L)),  # L blocks have 2 L branches
+    "b2t": times(BLOCK, lambda L, at: 1 / math.sqrt(L)),
     "deepnorm": times(DEEP, lambda L, at: (8 * L) ** -0.25),
     "deepnorm_glu_all": times((*DEEP, "ffn.gate"), lambda L, at: (8 * L) ** -0.25),
     "deepnorm_glm": times((*DEEP, "ffn.gate"), lambda L, at: 1 / math.sqrt(2 * L)),

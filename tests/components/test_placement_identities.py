@@ -375,17 +375,17 @@ def test_sigma_reparam_starts_at_spectral_norm_one_and_follows_the_matrix(small)
     model = GPT(small({"model.bias": True}, placement="sigma_reparam", activation="swiglu"), VOCAB)
     linears = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     inside = {name: m for name, m in linears.items() if isinstance(m, SigmaLinear)}
-    assert len(inside) == 5 * DEPTH and linears.keys() - inside.keys() == {"head"}
+    assert len(inside) == 5 * DEPTH + 1 and linears == inside
     for layer in inside.values():
-        eye = torch.eye(layer.in_features)
-        effective = (layer.eval()(eye) - layer.bias).T
+        eye, bias = torch.eye(layer.in_features), 0 if layer.bias is None else layer.bias
+        effective = (layer.eval()(eye) - bias).T
         assert torch.linalg.matrix_norm(effective, 2).item() == pytest.approx(1, rel=1e-5)
         with torch.no_grad():
             layer.weight.copy_(torch.randn_like(layer.weight))
         layer.train()
         for _ in range(200):
             layer(eye)
-        effective = (layer.eval()(eye) - layer.bias).T
+        effective = (layer.eval()(eye) - bias).T
         assert torch.linalg.matrix_norm(effective, 2).item() == pytest.approx(1, rel=1e-3)
 
 
@@ -513,3 +513,19 @@ def test_initial_gains_are_those_of_the_row_in_each_layer(name, projection, gain
             attribute = part if hasattr(ours, part) else f"w_{part}"
             ours, theirs = (getattr(branch, attribute).weight for branch in (ours, theirs))
         torch.testing.assert_close(ours, expected * theirs)
+
+
+def test_ngpt_s_stream_has_length_1_so_that_norming_it_again_changes_nothing(small):
+    """The released code norms the skip too; where no positions are added, x has length 1 from the start."""
+    model = GPT(
+        small({"depth": 3, "model.positions": "rope"}, placement="ngpt", norm="l2norm"), VOCAB
+    ).double()
+    model.constrain()
+    skips = []
+    for block in model.layers:
+        for sub in (block.attn, block.ffn):
+            sub.register_forward_pre_hook(lambda module, inputs: skips.append(inputs[0]))
+    model(torch.randint(VOCAB, (2, 8)))
+    lengths = torch.cat(skips).norm(dim=-1)
+    assert len(skips) == 6
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=1e-12, atol=0)

@@ -87,6 +87,15 @@ def deepnorm(x, f, n, at):
     return n.norm_post((2 * DEPTH) ** 0.25 * x + f(x))
 
 
+def deepnorm_ed_encoder(x, f, n, at):
+    encoder, decoder = DEPTH, DEPTH
+    return n.norm_post(0.81 * (encoder**4 * decoder) ** (1 / 16) * x + f(x))
+
+
+def deepnorm_ed_decoder(x, f, n, at):
+    return n.norm_post((3 * DEPTH) ** 0.25 * x + f(x))
+
+
 def deepnorm_glm(x, f, n, at):
     return (2 * DEPTH) ** 0.5 * n.norm_in(x) + f(n.norm_in(x))
 
@@ -144,7 +153,7 @@ def layerscale(x, f, n, at):
 
 
 def stable_res(x, f, n, at):
-    return x + f(n.norm_in(x)) / math.sqrt(DEPTH)
+    return x + f(n.norm_in(x)) / math.sqrt(2 * DEPTH)
 
 
 def none(x, f, n, at):
@@ -217,6 +226,8 @@ NO_FINAL_NORM = {
     "post",
     "pre_nofinal",
     "deepnorm",
+    "deepnorm_ed_encoder",
+    "deepnorm_ed_decoder",
     "deepnorm_inverted",
     "post_ln_init",
     "admin_const",
@@ -240,6 +251,7 @@ EQUATIONS = {name: globals()[name] for name in PLACEMENTS if name in globals()}
 NORMS = {
     **dict.fromkeys(("post", "deepnorm", "deepnorm_inverted", "post_ln_init", "admin_const"), (2, 0)),
     **dict.fromkeys(("branchnorm", "ds_init", "pre_nofinal"), (2, 0)),
+    **dict.fromkeys(("deepnorm_ed_encoder", "deepnorm_ed_decoder"), (2, 0)),
     **dict.fromkeys(
         ("pre", "res_post", "swin_v2", "deepnorm_glm", "prores", "mix_ln", "lns", "layerscale"), (2, 1)
     ),
@@ -301,7 +313,8 @@ def test_placement_equals_its_equation(name, small):
     x = x if name in NO_FINAL_NORM else x + model.final_norm(y) if name in TWO else model.final_norm(x)
     x = model.streams.joint_norm(x) if name == "siamese" else x
     x = x + model.head_shift.bias if name == "fixup" else x
-    logits = 4 * model.head_gain.weight * model.head(x) if name == "ngpt" else model.head(x)
+    logits = linear(model.head, x, HOOKS.get(name, [{}])[0].get("linear"))
+    logits = 4 * model.head_gain.weight * logits if name == "ngpt" else logits
     torch.testing.assert_close(model(ids), logits)
 
 
@@ -329,8 +342,10 @@ def test_rows_tell_norms_and_learned_factors_of_a_block():
     assert columns["hybridnorm_star"] == ("4-5", "0", "-")
     assert columns["rezero"] == ("0", "1", "no")
     assert columns["layerscale"] == ("2", "2D", "-")
+    assert (PLACEMENTS["deepnorm"].warmup, PLACEMENTS["deepnorm"].warmup_measured) == ("yes", "no")
     assert all(
-        row.warmup in ("yes", "no", "-") and row.meaning and row.equation for row in PLACEMENTS.values()
+        {row.warmup, row.warmup_measured} <= {"yes", "no", "-"} and row.meaning and row.equation
+        for row in PLACEMENTS.values()
     )
 
 

@@ -141,6 +141,20 @@ def test_a_placement_of_the_users_own_has_its_true_equation_and_no_published_one
         ({}, {"placement": "admin"}, "set anew from the variances of the first batch"),
         ({}, {"placement": "sigma_reparam"}, "gamma / sigma(W) * W"),
         ({}, {"placement": "ngpt"}, "has length 1"),
+        ({}, {"placement": "deepnorm"}, "normlab's own runs trained without"),
+        # 0.7071 / sqrt(fan_in) over sqrt(2 / (fan_in + fan_out)), for 16 to 16, 16 to 64 and 64 to 16.
+        (
+            {},
+            {"placement": "deepnorm"},
+            "0.71 (attn.q), 1.12 (ffn.in), 0.56 (ffn.out) times the published ones; preset=deep",
+        ),
+        ({}, {"placement": "tfixup"}, "published ones; init=xavier_normal init.gain=1 has them"),
+        ({"train.steps": 300}, {"placement": "branchnorm"}, "branch_scale in block 2 is 0.299 at the last"),
+        (
+            {"train.steps": 300},
+            {"placement": "prores"},
+            "would be 1 at step 2000; placement.parameters.ramp=75 ",
+        ),
         ({"model.tie": True}, {}, "drawn and counted once"),
     ],
 )
@@ -151,7 +165,44 @@ def test_what_is_easily_overlooked_is_noted(changes, rows, note, small):
 def test_there_are_no_notes_where_there_is_nothing_to_note(small):
     assert describe(small({}, placement="pre"), VOCAB).notes == []
     warm = describe(small({"warmup": 2}, placement="post"), VOCAB)
-    assert warm.notes == [] and warm.placement.facts["needs warm-up"] == "yes, as published"
+    assert warm.notes == []
+    assert warm.placement.facts["needs warm-up"] == "yes as published, yes as measured"
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({"init.gain": 1.0}, {"placement": "deepnorm", "init": "xavier"}),
+        ({"train.steps": 1001, "warmup": 1}, {"placement": "branchnorm"}),
+        ({"train.steps": 1001}, {"placement": "prores", "depth": 1}),
+    ],
+)
+def test_published_weights_and_a_ramp_that_ends_are_not_noted(changes, rows, small):
+    changes = changes | ({"depth": rows.pop("depth")} if "depth" in rows else {})
+    said = " ".join(describe(small(changes, **rows), VOCAB).notes)
+    assert "published ones" not in said and "at the last step" not in said
+
+
+@pytest.mark.parametrize(("depth", "ratio"), [(6, 1), (18, 1), (12, 0.5)])
+def test_deepnorm_s_constants_are_told_for_each_architecture(depth, ratio, small):
+    """DeepNet's table for N encoder and M decoder blocks, 2203.00555; the config's own is marked."""
+    changes = {"depth": depth, "placement.parameters": {"ratio": ratio}}
+    found = describe(small(changes, placement="deepnorm_ed_encoder"), VOCAB).architectures
+    encoder, decoder = depth, ratio * depth
+    wanted = {
+        "deepnorm": ((2 * depth) ** 0.25, (8 * depth) ** -0.25),
+        "deepnorm_ed_encoder": (
+            0.81 * (encoder**4 * decoder) ** (1 / 16),
+            0.87 * (encoder**4 * decoder) ** (-1 / 16),
+        ),
+        "deepnorm_ed_decoder": ((3 * depth) ** 0.25, (12 * depth) ** -0.25),
+    }
+    told = {each.name: (float(each.skip), float(each.gain)) for each in found}
+    assert [each.name for each in found if each.here] == ["deepnorm_ed_encoder"]
+    assert told.keys() == wanted.keys()
+    for name, pair in wanted.items():
+        assert told[name] == pytest.approx(pair, rel=1e-3)
+    assert describe(small({}, placement="pre"), VOCAB).architectures == []
 
 
 def test_a_leaky_norm_made_causal_is_not_called_leaky(small):
