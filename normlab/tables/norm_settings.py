@@ -61,6 +61,23 @@ class GroupNormConfig(NormConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WhiteningConfig(GroupNormConfig):
+    """Group whitening's root of a matrix. With more groups than channels in each, no output can be white."""
+
+    #: Newton steps towards the inverse root of the covariance; more of them whiten its small directions too.
+    iterations: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ok = 1 <= self.iterations <= _MOST_STEPS
+        require(ok, "norm.iterations", f"must be 1 to {_MOST_STEPS}, got {self.iterations}")
+
+
+#: Newton's method has long come to rest by then.
+_MOST_STEPS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
 class PowerNormConfig(GroupNormConfig):
     """Power norm's averages, and when they take over from the batch's own statistics."""
 

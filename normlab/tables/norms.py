@@ -13,6 +13,7 @@ from normlab.tables.norm_settings import (
     PowerNormConfig,
     PrefixConfig,
     ShiftedConfig,
+    WhiteningConfig,
 )
 from normlab.tables.row import Row, table
 
@@ -223,6 +224,18 @@ NORMS: dict[str, NormRow] = table(
         equation="y = g * (x - mean_G(x)) / sqrt(var_G(x) + eps) + b",
         source="Wu, He 2018, arXiv 1803.08494, on each token by itself",
         module="GroupNormToken",
+        centred=True,
+        parameters=_AFFINE,
+        scope="token_group",
+    ),
+    NormRow(
+        config=WhiteningConfig(name="group_whitening"),
+        meaning="groups of a token's channels made uncorrelated: group norm with a whole covariance matrix",
+        equation="y = g * S^(-1/2) (X - mean_G(X)) + b, S = cov_G(X) + eps I, X the token as rows of groups; "
+        "the root by Newton's method",
+        source="Huang et al. 2021 (Group Whitening), arXiv 2009.13333; the root: Huang et al. 2019 "
+        "(IterNorm), arXiv 1904.03441",
+        module="GroupWhitening",
         centred=True,
         parameters=_AFFINE,
         scope="token_group",

@@ -5,6 +5,7 @@ import io
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,20 @@ def groupnorm_token(x, n):
     return F.group_norm(x.reshape(-1, WIDTH), GROUPS, n.weight, n.bias).view_as(x)
 
 
+def group_whitening(x, n):
+    """By the recurrence of the paper, a token at a time, in numpy."""
+    out = np.empty(x.shape)
+    for place in np.ndindex(x.shape[:-1]):
+        rows = x.detach().double().numpy()[place].reshape(GROUPS, -1)
+        centred = rows - rows.mean(1, keepdims=True)
+        s = np.cov(centred, bias=True) + 1e-5 * np.eye(GROUPS)
+        p = np.eye(GROUPS)
+        for _ in range(5):
+            p = (3 * p - np.linalg.matrix_power(p, 3) @ s / np.trace(s)) / 2
+        out[place] = (p @ centred / np.sqrt(np.trace(s))).reshape(-1)
+    return n.weight * torch.from_numpy(out).to(x) + n.bias
+
+
 def cum_instancenorm(x, n):
     def token(t):
         seen = x[:, : t + 1]
@@ -183,7 +198,7 @@ GAIN, AFFINE = {"weight": (1, (8,))}, {"weight": (1, (8,)), "bias": (0, (8,))}
 CURVE = {"alpha": (0.5, ()), "shift": (0, ())} | AFFINE
 PARAMETERS = {
     **dict.fromkeys(("layernorm", "layernorm_annotated", "batchnorm", "powernorm", "groupnorm_time"), AFFINE),
-    **dict.fromkeys(("groupnorm_token", "cum_instancenorm", "pb_relax_ln"), AFFINE),
+    **dict.fromkeys(("groupnorm_token", "group_whitening", "cum_instancenorm", "pb_relax_ln"), AFFINE),
     **dict.fromkeys(("layernorm_nobias", "rmsnorm", "rmsnorm_orig", "prmsnorm"), GAIN),
     **{name: {} for name in ("layernorm_nonparam", "l2norm", "instancenorm_time", "adanorm", "identity")},
     "layernorm1p": {"weight": (0, (8,)), "bias": (0, (8,))},

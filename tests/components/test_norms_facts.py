@@ -59,6 +59,8 @@ def expected_size(row, size, eps):
     unbiased = math.sqrt(WIDTH / (WIDTH - 1)) if row.name in ("layernorm_annotated", "adanorm") else 1
     if row.eps_place == "clamp":
         return size / max(size * math.sqrt(WIDTH), eps) * (math.sqrt(WIDTH) if row.name == "scalenorm" else 1)
+    if row.name == "group_whitening":
+        return size / math.sqrt(2 * size**2 + eps)  # both groups are the same row, of an eigenvalue for two
     if row.name == "pb_relax_ln":
         return 8 / math.sqrt(64 + eps)
     divide = {
@@ -187,6 +189,63 @@ def test_jacobian_of_adanorm_holds_its_factor_fixed():
     torch.testing.assert_close(
         jacobian(norm_of("adanorm"), x), factor[:, None] * unscaled, rtol=0, atol=1e-12
     )
+
+
+# Whitening
+
+
+def rows_of(y, groups):
+    """(..., G, K)."""
+    return y.unflatten(-1, (groups, -1))
+
+
+def test_groups_of_a_whitened_token_have_means_0_and_the_covariance_i():
+    """Of correlated groups, which group norm leaves correlated."""
+    x = randn(3, TIME, 4, 16)
+    x = (x + 0.9 * x[..., :1, :]).flatten(-2) + 2
+    white = rows_of(norm_of("group_whitening", 64, groups=4, iterations=30, eps=1e-12)(x), 4)
+    only_scaled = rows_of(norm_of("groupnorm_token", 64, groups=4)(x), 4)
+    eye = torch.eye(4).double().expand(3, TIME, 4, 4)
+    torch.testing.assert_close(white.mean(-1), torch.zeros(3, TIME, 4).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(white @ white.mT / 16, eye, rtol=0, atol=1e-8)
+    assert (only_scaled @ only_scaled.mT / 16 - eye).abs().amax((-1, -2)).min() > 0.2
+
+
+def test_whitening_is_the_symmetric_root_of_the_eigenvalues():
+    """ZCA: of all white outputs, the one nearest to the input."""
+    x = randn(5, 64)
+    centred = rows_of(x, 4) - rows_of(x, 4).mean(-1, keepdim=True)
+    values, vectors = torch.linalg.eigh(centred @ centred.mT / 16 + 1e-5 * torch.eye(4).double())
+    root = vectors @ torch.diag_embed(values.rsqrt()) @ vectors.mT
+    white = norm_of("group_whitening", 64, groups=4, iterations=30)(x)
+    torch.testing.assert_close(rows_of(white, 4), root @ centred, rtol=0, atol=1e-8)
+
+
+def test_whitening_of_one_group_is_layer_norm_and_of_uncorrelated_ones_group_norm():
+    x = randn(3, 64)
+    one = norm_of("group_whitening", 64, groups=1)
+    torch.testing.assert_close(one(x), norm_of("layernorm", 64)(x), rtol=1e-12, atol=1e-12)
+    waves = torch.tensor([[1.0, -1, 1, -1], [3, 3, -3, -3]]).double().flatten()
+    both = [norm_of(name, 8, groups=2, eps=1e-12, **more)(waves) for name, more in _WHITE_OR_NOT]
+    torch.testing.assert_close(both[0], both[1], rtol=1e-6, atol=0)
+
+
+_WHITE_OR_NOT = (("group_whitening", {"iterations": 30}), ("groupnorm_token", {}))
+
+
+def test_more_newton_steps_than_are_needed_do_no_harm_in_float32():
+    norms = [norm_of("group_whitening", 64, groups=4, iterations=steps) for steps in (12, 100)]
+    known, y = norms[0](randn(50, 64)), norms[1].float()(randn(50, 64).float())
+    torch.testing.assert_close(y.double(), known, rtol=0, atol=1e-4)
+
+
+def test_five_newton_steps_leave_a_small_direction_unwhitened():
+    """An eigenvalue of a ten-thousandth of the trace grows by 1.5^2 a step: 1.5^10 of it after five."""
+    a = torch.tensor([1.0, 1, -1, -1]).double()
+    b = torch.tensor([1.0, -1, 1, -1]).double()
+    x = torch.cat([a, 0.01 * b])
+    y = rows_of(norm_of("group_whitening", 8, groups=2, eps=0.0)(x), 2)
+    assert y[1].square().mean().item() == pytest.approx(1e-4 * 1.5**10, rel=0.01)
 
 
 # Norms that are one another

@@ -29,6 +29,7 @@ from normlab.tables.norms import NORMS
         ("adanorm", {"scale": 0.0}, "norm.scale: must be a finite number above 0"),
         ("dyt", {"eps": 1e-6}, "norm.eps: dyt divides by nothing and has no eps; leave it at 0"),
         ("rmsnorm", {"eps": -1e-6}, "norm.eps: must be a finite number, 0 or more"),
+        ("group_whitening", {"iterations": 0}, "norm.iterations: must be 1 to 100, got 0"),
         ("batchnorm", {"eps": 0.0}, "norm.eps: must be above 0"),
     ],
 )

@@ -22,6 +22,7 @@ from normlab.components.norms.sequence import (
 from normlab.components.norms.token import (
     AdaNorm,
     GroupNormToken,
+    GroupWhitening,
     L2Norm,
     LayerNorm,
     LayerNorm1p,
@@ -48,6 +49,7 @@ __all__ = [
     "DyT",
     "GroupNormTime",
     "GroupNormToken",
+    "GroupWhitening",
     "Identity",
     "InstanceNormTime",
     "L2Norm",
