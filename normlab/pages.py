@@ -217,13 +217,13 @@ def critical_page() -> Page:
                 ),
             ),
         ),
-        closing="The critical rate is the one at which half of the runs train: end below the unigram entropy "
-        "of the text, and neither nonfinite, exploded nor stuck; a spike is no failure. It is fitted to all "
-        "runs (logistic), and its 95 % interval narrows with seeds: three octaves with one, one with three "
-        "that agree. The search begins with steps of 8 from the highest rate down, so that low rates at "
-        "which nothing is learnt in so few steps do not mislead it. LR sensitivity is a mean over an even "
-        "grid, and the rates tried here crowd at the border: for it, normlab train -m "
-        "optimizer.lr=1e-3,1e-2,1e-1 and normlab compare.",
+        closing="The critical rate is the one at which half of the runs train: end 0.1 nat below the unigram "
+        "entropy of the text or lower, and neither nonfinite, exploded nor stuck; a spike is no failure."
+        " It is fitted to all runs (logistic), and its 95 % interval narrows with seeds: three octaves "
+        "with one, one with three that agree. The search begins with steps of 8 from the highest rate "
+        "down, so that low rates at which nothing is learnt in so few steps do not mislead it. LR "
+        "sensitivity is a mean over an even grid, and the rates tried here crowd at the border: for it, "
+        "normlab train -m optimizer.lr=1e-3,1e-2,1e-1 and normlab compare.",
     )
 
 

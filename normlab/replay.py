@@ -8,7 +8,7 @@ from typing import Any
 
 from normlab import groups
 from normlab.config import RunConfig
-from normlab.divergence import Event, Facts, Watch, outcome
+from normlab.divergence import Event, Facts, Watch
 from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
 from normlab.naming import flat
@@ -142,7 +142,8 @@ def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
     if known.gap:
         saw = "the detectors saw every step when it ran, so a replay can differ from its record"
         notes.append(f"{known.gap}, and {saw}")
-    events = fold(config, known)
+    watch = fold(config, known)
+    events = watch.events
     return Replay(
         directory=known.directory,
         status=known.status,
@@ -154,18 +155,18 @@ def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
         changed=_changed(own, config),
         events=events,
         found=beside([event.record() for event in events], known.events or []),
-        outcome=outcome(events),
+        outcome=watch.outcome,
         recorded_outcome=known.summary.get("outcome"),
         notes=notes,
     )
 
 
-def fold(config: RunConfig, known: Recorded) -> list[Event]:
-    """The events that the detectors find in the rows under the thresholds of `config`."""
+def fold(config: RunConfig, known: Recorded) -> Watch:
+    """The detectors, under the thresholds of `config`, after the run's rows."""
     watch = Watch(config.divergence, facts(config, known.summary, known.rows))
     for row in known.rows:
         watch.update(row)
-    return watch.events
+    return watch
 
 
 def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Facts:
@@ -230,7 +231,7 @@ def _write(done: Replay) -> Path:
         raise RunDirectoryError(
             f"{done.directory / SUMMARY} cannot be read, so nothing can be written into it"
         ) from None
-    figures = event_figures(done.status, done.events)
+    figures = event_figures(done.status, done.events, done.outcome)
     made = {key: now for key, (_, now) in done.changed.items()}
     replayed = {"replayed": {"rows": done.rows, "thresholds": made}}
     return replace_events(

@@ -109,7 +109,7 @@ class Report:
 
     def summary(self, status: str, **more: Any) -> dict[str, Any]:
         """`summary.json` as it stands."""
-        found = event_figures(status, self.job.watch.events)
+        found = event_figures(status, self.job.watch.events, self.job.watch.outcome)
         return {
             "status": status,
             "outcome": found.pop("outcome"),

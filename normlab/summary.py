@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from normlab.config import PASSES
-from normlab.divergence import Event, SpikeScores, outcome
+from normlab.divergence import Event, SpikeScores
 
 #: Logged steps that `loss/final` and `loss/best` are means over: single batches are noisy.
 SPAN = 20
@@ -69,7 +69,7 @@ class Tally:
         return sum(self._recent) / len(self._recent)
 
 
-def event_figures(status: str, events: Iterable[Event]) -> dict[str, Any]:
+def event_figures(status: str, events: Iterable[Event], outcome: str) -> dict[str, Any]:
     """`outcome` (None while the run is `running`), `events` (how many of each kind) and `first_event`.
 
     Its step and the first of its layers are there by themselves too, as columns for a table of runs; None
@@ -78,7 +78,7 @@ def event_figures(status: str, events: Iterable[Event]) -> dict[str, Any]:
     records = [event.record() for event in events]
     first = min(records, key=lambda record: record["step"], default=None)
     return {
-        "outcome": outcome(records) if status != "running" else None,
+        "outcome": outcome if status != "running" else None,
         "events": dict(Counter(record["kind"] for record in records)),
         "first_event": first,
         "first_event_step": first["step"] if first else None,

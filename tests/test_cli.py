@@ -209,11 +209,11 @@ def test_replay_prints_events_beside_the_record(run, stuck):
     assert "outcome: stuck (recorded: stuck)" in done.stdout and "--write" not in done.stdout
     done = run("replay", str(stuck), "divergence.plateau.grace=50")
     assert "divergence.plateau.grace=50 (the run had 5)" in done.stdout
-    assert "gone" in done.stdout and "outcome: stable (recorded: stuck)" in done.stdout
+    assert "gone" in done.stdout and "outcome: untrained (recorded: stuck)" in done.stdout
     assert "nothing was written" in done.stdout
     written = run("replay", str(stuck), "divergence.plateau.grace=50", "--write")
     assert "before-replay-1" in written.stdout.replace("\n", "")
-    assert json.loads((stuck / "summary.json").read_text())["outcome"] == "stable"
+    assert json.loads((stuck / "summary.json").read_text())["outcome"] == "untrained"
     assert (stuck / "events.jsonl").read_bytes() == b""
 
 
@@ -222,7 +222,7 @@ def test_replay_as_json(run, stuck):
     record = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
     assert record["thresholds"] == {"divergence.plateau.grace": {"was": 5, "is": 50}}
     assert [(event["mark"], event["kind"]) for event in record["events"]] == [("gone", "plateau")]
-    assert (record["rows"], record["outcome"], record["recorded_outcome"]) == (20, "stable", "stuck")
+    assert (record["rows"], record["outcome"], record["recorded_outcome"]) == (20, "untrained", "stuck")
     assert record["written"] is None
 
 

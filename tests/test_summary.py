@@ -49,7 +49,7 @@ def event(step, kind, **more):
 @pytest.mark.parametrize(("status", "word"), [("running", None), ("finished", "stuck"), ("failed", "stuck")])
 def test_events_come_to_an_outcome_counts_and_the_first(status, word):
     events = [event(7, "spike"), event(3, "plateau"), event(9, "spike")]
-    figures = event_figures(status, events)
+    figures = event_figures(status, events, "stuck")
     assert figures["outcome"] == word and figures["events"] == {"spike": 2, "plateau": 1}
     assert figures["first_event"]["step"] == figures["first_event_step"] == 3
     assert figures["first_event_layer"] is None
@@ -57,9 +57,9 @@ def test_events_come_to_an_outcome_counts_and_the_first(status, word):
 
 def test_the_first_event_has_columns_of_its_own():
     events = [event(7, "spike", layers=("head",)), event(3, "vanishing", layers=("layer_02", "layer_01"))]
-    figures = event_figures("finished", events)
+    figures = event_figures("finished", events, "stable")
     assert (figures["first_event_step"], figures["first_event_layer"]) == (3, "layer_02")
-    assert event_figures("finished", []) == {
+    assert event_figures("finished", [], "stable") == {
         "outcome": "stable",
         "events": {},
         "first_event": None,

@@ -34,10 +34,10 @@ def critical(variants: Sequence[Variant]) -> Sheet:
     return Sheet(
         name="critical",
         title="Critical learning rate",
-        caption="the rate at which half of the runs train: end below the unigram entropy of the text, and "
-        "neither nonfinite nor exploded nor stuck. A logistic fit to all runs with its profile interval, "
-        "from three seeds on no narrower than Student's over the seeds. trains at, fails at: the highest "
-        "rate at which at least half do, the lowest above at which not",
+        caption="the rate at which half of the runs train: end 0.1 nat below the unigram entropy of the text "
+        "or lower, and neither nonfinite nor exploded nor stuck. A logistic fit to all runs with its profile "
+        "interval, from three seeds on no narrower than Student's over the seeds. trains at, fails at: the "
+        "highest rate at which at least half do, the lowest above at which not",
         columns=columns,
         rows=[_row(variant, found) for variant, found in tried],
         notes=[note for variant in variants for note in _notes(variant)],

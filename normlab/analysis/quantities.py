@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from normlab import naming
 from normlab.analysis.runs import Run
+from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import UserError, nearest
 from normlab.stability import DIVERGED, UNTRAINED, trained
 from normlab.summary import SPAN
@@ -243,10 +245,8 @@ class Figures:
 
     @property
     def word(self) -> str:
-        """The outcome; `untrained` where that is no divergence, and nothing was learnt of the context."""
-        excess = self.values["excess/unigram"]
-        idle = self.capped or (excess is not None and excess >= 0)
-        return UNTRAINED if idle and not self.diverged else self.outcome
+        """The outcome; `untrained` too where that is no divergence and there is no loss at the end."""
+        return UNTRAINED if self.capped and not self.diverged else self.outcome
 
     @property
     def trained(self) -> bool:
@@ -258,7 +258,10 @@ def measure(run: Run, target: float | None = None) -> Figures:
     facts = Facts(run, target)
     values = {name: quantity.of(facts) for name, quantity in QUANTITIES.items()}
     return Figures(
-        values=values, capped=facts.capped, outcome=str(run.summary.get("outcome")), tokens=facts.tokens
+        values=values,
+        capped=facts.capped,
+        outcome=recorded_outcome(run.summary, naming.knob(run.config, TOLERANCE)),
+        tokens=facts.tokens,
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from normlab import groups, naming
 from normlab.divergence.nonfinite import TEXTS
+from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import RunDirectoryError
 from normlab.sinks.afterwards import first_and_last_rows, readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
@@ -47,7 +48,9 @@ class Run:
     @property
     def word(self) -> str:
         """The outcome of a finished run, the status of any other."""
-        return str(self.summary.get("outcome")) if self.status == "finished" else self.status
+        if self.status != "finished":
+            return self.status
+        return recorded_outcome(self.summary, naming.knob(self.config, TOLERANCE))
 
     @property
     def place(self) -> str:

@@ -11,8 +11,7 @@ from normlab.analysis.sheet import Column, Sheet, interval, number, p_value, spr
 from normlab.analysis.statistics import ALPHA
 from normlab.analysis.study import Study
 from normlab.analysis.verdict import rate_p
-from normlab.divergence.outcome import OUTCOMES
-from normlab.stability import UNTRAINED
+from normlab.divergence.outcome import OUTCOMES, UNTRAINED
 
 #: What the mean of a loss stands for, in captions.
 _MEANS = "mean ± half of Student's 95 % interval over the n seeds"
@@ -79,22 +78,14 @@ def outcomes(study: Study) -> Sheet:
 
 
 def learnt_nothing(study: Study) -> list[str]:
-    """Groups with runs that ended above the unigram entropy and are not called stuck, in words."""
+    """Groups with runs that ended untrained, in words."""
     found = []
     for group in study.groups:
-        ends = [
-            (study.figures(run), (run.summary.get("floors") or {}).get("unigram"))
-            for run in group.runs.values()
-        ]
-        above = [
-            figures
-            for figures, floor in ends
-            if floor is not None and not figures.diverged and (figures.values["val/final"] or 0.0) > floor
-        ]
-        if above:
+        untrained = sum(run.word == UNTRAINED for run in group.runs.values())
+        if untrained:
             found.append(
-                f"{group.label}: {len(above)} of {len(group.runs)} ended above the unigram entropy, having "
-                "learnt next to nothing, but too soon after the warm-up to be called stuck"
+                f"{group.label}: {untrained} of {len(group.runs)} ended at the unigram entropy or above it, "
+                "having learnt next to nothing, but still falling, or too soon to be called stuck"
             )
     return found
 
@@ -105,7 +96,7 @@ def _outcome_row(study: Study, group: Group) -> dict[str, Any]:
     share = statistics.rate(diverged, len(group.runs))
     return {
         **_head(group),
-        "outcomes": {name: counts[name] for name in (*OUTCOMES, UNTRAINED, "stable") if counts[name]},
+        "outcomes": {name: counts[name] for name in (*OUTCOMES, "stable") if counts[name]},
         "diverged": share.value,
         "diverged_interval": share,
         "first_event": first_event(group),

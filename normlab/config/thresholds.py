@@ -16,6 +16,11 @@ class SpikeConfig:
     #: How many robust standard deviations above the trend make a spike. Of 9,000 batches, a trained model's
     #: losses on the oddest three are at 6.5, 6.6 and 8.1: that is the text, not the training.
     z: float = 10.0
+    #: In a run whose noise has a heavy tail, `z` is raised to where a step lands with this probability.
+    chance: float = 1e-7
+    #: In the first 16 steps, which have no past: nats above the median of the last 3 losses. Healthy runs
+    #: stay within 0.24.
+    early: float = 1.0
     #: Loss and gradient both above this within `co_steps` make one too.
     co_z: float = 6.0
     co_steps: int = 5
@@ -32,6 +37,9 @@ class SpikeConfig:
         at_least(self.window, 8, "divergence.spike.window")
         positive(self.z, "divergence.spike.z")
         positive(self.co_z, "divergence.spike.co_z")
+        positive(self.early, "divergence.spike.early")
+        positive(self.chance, "divergence.spike.chance")
+        require(self.chance < 1, "divergence.spike.chance", f"must be below 1, got {self.chance}")
         at_least(self.co_steps, 0, "divergence.spike.co_steps")
         for key in ("grad_ratio", "alone_ratio"):
             ratio = getattr(self, key)
@@ -42,7 +50,7 @@ class SpikeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplosionConfig:
-    """The loss above its start by `margin` nats for `steps` steps on end, or for half of a shorter run."""
+    """The loss above ln V by `margin` nats for `steps` steps on end, or for half of a shorter run."""
 
     margin: float = 0.1
     steps: int = 50
@@ -61,14 +69,19 @@ class SlowDivergenceConfig:
 
     window: int = 50
     margin: float = 0.1
-    z: float = 8.0
-    steps: int = 100
+    z: float = 6.0
+    steps: int = 25
+    #: The same for humps: the median of so many steps, for as many on end, `hump` nats above the lowest.
+    short: int = 16
+    hump: float = 0.5
 
     def __post_init__(self) -> None:
         at_least(self.window, 4, "divergence.slow_divergence.window")
         positive(self.margin, "divergence.slow_divergence.margin")
         not_negative(self.z, "divergence.slow_divergence.z")
         at_least(self.steps, 1, "divergence.slow_divergence.steps")
+        at_least(self.short, 4, "divergence.slow_divergence.short")
+        positive(self.hump, "divergence.slow_divergence.hump")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,21 @@ come from.
 """
 
 from normlab.divergence.event import Event, Facts
-from normlab.divergence.outcome import OUTCOMES, outcome
+from normlab.divergence.outcome import OUTCOMES, UNTRAINED, is_untrained, outcome, recorded_outcome
 from normlab.divergence.spike_score import SpikeScores
 from normlab.divergence.table import DETECTORS, KINDS
 from normlab.divergence.watch import Watch
 
-__all__ = ["DETECTORS", "KINDS", "OUTCOMES", "Event", "Facts", "SpikeScores", "Watch", "outcome"]
+__all__ = [
+    "DETECTORS",
+    "KINDS",
+    "OUTCOMES",
+    "UNTRAINED",
+    "Event",
+    "Facts",
+    "SpikeScores",
+    "Watch",
+    "is_untrained",
+    "outcome",
+    "recorded_outcome",
+]

@@ -45,6 +45,9 @@ class Event:
     #: The largest value and its step, where the detector keeps it; known at the end.
     peak: float | None = None
     peak_step: int | None = None
+    #: Of a plateau: the entropy of the text it is at (`uniform`, `unigram`, `bigram`), `below` for a little
+    #: below the unigram entropy, `between` for none.
+    floor: str | None = None
 
     @property
     def key(self) -> tuple[int, str, str]:

@@ -11,6 +11,8 @@ from normlab.divergence.event import Event
 #: One row of `metrics.jsonl`.
 Values = Mapping[str, Any]
 S = TypeVar("S")
+#: In the metadata of a field that checkpoints of earlier versions do not have.
+LATER = "later"
 
 
 def number(row: Values, key: str) -> float | None:
@@ -31,8 +33,10 @@ def _plain(value: Any) -> Any:
 
 
 def unpack(kind: type[S], state: Mapping[str, Any]) -> S:
-    """The state dataclass that `pack` was given."""
-    if (found := set(state)) != (known := {field.name for field in fields(kind)}):  # type: ignore[arg-type]
+    """The state dataclass that `pack` was given. A field of `LATER` may lack: it begins as in a new state."""
+    later = {field.name: LATER in field.metadata for field in fields(kind)}  # type: ignore[arg-type]
+    found, known = set(state), set(later)
+    if found - known or any(not later[name] for name in known - found):
         raise ValueError(f"a detector's state has {sorted(found)}, not {sorted(known)}: of another version?")
     values = {name: copy.copy(value) for name, value in state.items()}
     if values.get("event") is not None:

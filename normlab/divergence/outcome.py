@@ -1,23 +1,104 @@
 """What became of a run, in one word."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from normlab.config import PlateauConfig
 from normlab.divergence.event import Event
 
 #: The loss for long above where it was.
 RISES = ("explosion", "slow_divergence")
-#: Outcomes in the order in which they are decided: the first that an event speaks for.
-OUTCOMES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    "nonfinite": lambda event: event["kind"] == "nonfinite",
-    # Above its start, or its best, and staying there; one that came back is a spike, if a long one.
-    "exploded": lambda event: event["kind"] in RISES and not event["recovered"],
-    "stuck": lambda event: event["kind"] == "plateau" and event["end"] is None,
-    "spiked": lambda event: event["kind"] in ("spike", *RISES) and event["metric"] == "loss",
+#: No event speaks for it: the run ends where a model is that knows nothing of context.
+UNTRAINED = "untrained"
+#: How far below the unigram entropy a model has to get, in nats, to have learnt more than frequencies.
+TOLERANCE = "divergence.plateau.tolerance"
+
+
+def _is_nonfinite(event: Mapping[str, Any], level: float | None) -> bool:
+    """Steps that are skipped and that the run goes on from are an event; parameters do not come back."""
+    return event["kind"] == "nonfinite" and (
+        not event.get("recovered") or str(event["metric"]) == "nonfinite/parameter"
+    )
+
+
+def _has_exploded(event: Mapping[str, Any], level: float | None) -> bool:
+    """Above its start or its best, or after a jump, and staying there."""
+    if event["kind"] in RISES:
+        return not event.get("recovered")
+    jumped = event["kind"] == "spike" and event["metric"] == "loss" and not event.get("recovered")
+    limit = event.get("threshold")
+    return jumped and level is not None and isinstance(limit, int | float) and level > limit
+
+
+def _is_stuck(event: Mapping[str, Any], level: float | None) -> bool:
+    """A model that stands still at the bigram entropy has learnt what the token before says."""
+    return event["kind"] == "plateau" and event.get("end") is None and event.get("floor") != "bigram"
+
+
+def _has_spiked(event: Mapping[str, Any], level: float | None) -> bool:
+    return event["kind"] == "nonfinite" or (event["kind"] in ("spike", *RISES) and event["metric"] == "loss")
+
+
+def _never(event: Mapping[str, Any], level: float | None) -> bool:
+    return False
+
+
+#: Outcomes in the order in which they are decided: the first that an event speaks for, given the level of the
+#: loss at the end where that is known.
+OUTCOMES: dict[str, Callable[[Mapping[str, Any], float | None], bool]] = {
+    "nonfinite": _is_nonfinite,
+    "exploded": _has_exploded,
+    "stuck": _is_stuck,
+    UNTRAINED: _never,
+    "spiked": _has_spiked,
 }
 
 
-def outcome(events: Iterable[Event | Mapping[str, Any]]) -> str:
-    """`nonfinite`, `exploded`, `stuck`, `spiked` or `stable`, from all events of a run or their records."""
+def outcome(
+    events: Iterable[Event | Mapping[str, Any]], level: float | None = None, untrained: bool = False
+) -> str:
+    """`nonfinite`, `exploded`, `stuck`, `untrained`, `spiked` or `stable`.
+
+    Args:
+        events: all events of a run, or their records.
+        level: the loss at the end, in nats. Without it a spike that lasts counts as one that will be over.
+        untrained: whether the loss ends where a model is that knows nothing of context: `is_untrained`.
+    """
     records = [event.record() if isinstance(event, Event) else event for event in events]
-    return next((name for name, speaks in OUTCOMES.items() if any(map(speaks, records))), "stable")
+    for name, speaks in OUTCOMES.items():
+        if any(speaks(record, level) for record in records) or (name == UNTRAINED and untrained):
+            return name
+    return "stable"
+
+
+def is_untrained(
+    final: float | None, floors: Mapping[str, float], tolerance: float, start: float | None = None
+) -> bool:
+    """Whether a loss of `final` nats at the end shows that nothing was learnt but, at most, frequencies.
+
+    It does above `tolerance` below the unigram entropy of the text; where no floor is known, if it is no
+    lower than the run began at `start`, by `tolerance`.
+    """
+    at = floors.get("unigram", start)
+    return final is not None and at is not None and final > at - tolerance
+
+
+def recorded_outcome(summary: Mapping[str, Any], tolerance: Any = None) -> str:
+    """The outcome as `summary.json` has it; `untrained` where a version that did not say so wrote it.
+
+    Args:
+        tolerance: the run's `divergence.plateau.tolerance`, the default where that is no number.
+    """
+    word, floors = str(summary.get("outcome")), summary.get("floors")
+    finals = (summary.get(key) for key in ("val/final", "loss/final"))
+    final = next((value for value in finals if _is_number(value)), None)
+    known = (
+        {key: value for key, value in floors.items() if _is_number(value)} if isinstance(floors, dict) else {}
+    )
+    room = tolerance if _is_number(tolerance) else PlateauConfig().tolerance
+    return UNTRAINED if word in ("spiked", "stable") and is_untrained(final, known, room) else word
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

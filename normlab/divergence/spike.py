@@ -3,22 +3,26 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any, NamedTuple
 
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, Facts
-from normlab.divergence.fold import Values, number, pack, unpack
-from normlab.divergence.robust import RECENT, Score, clip, score
+from normlab.divergence.fold import LATER, Values, number, pack, unpack
+from normlab.divergence.robust import RECENT, Score, clip, score, tail_limit
 
 LOSS, GRADIENT, RATE = "loss", "grad_norm/global", "lr"
 #: The place whose gradient has risen most, beside the rise of the second.
 ALONE = "grad_norm/alone"
 PREFIX = "grad_norm/"
 WORDS = {LOSS: "loss", GRADIENT: "gradient norm", RATE: "learning rate"}
-#: Values needed before anything is scored: fewer give no scatter to speak of.
-MINIMUM = 16
+#: Values needed before scatter and trend are known. Until then the median of the last 3 is what is expected.
+MINIMUM, LAST = 16, 3
+#: Scores of the loss from which its tail is reckoned; how many tell it for sure, and how many times `z` the
+#: limit may be before.
+REMEMBERED, SURE, UNSURE = 512, 128, 1.5
 #: While a spike lasts, values further out than this share of `co_z` still belong to it.
 HOLD = 0.5
 
@@ -54,6 +58,8 @@ class Track:
     event: Event | None = None
     peak: float = 0.0
     peak_step: int = 0
+    #: Scores of the latest accepted values: what the noise of this run is like.
+    scores: list[float] = field(default_factory=list, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         self.hit = None if self.hit is None else Point(*self.hit)
@@ -65,7 +71,13 @@ class Spike(Detector):
 
     A value above `z` is a spike; so is a loss above `co_z` with a gradient above it within `co_steps`. What
     is a logarithm must also be `grad_ratio` times what was expected: one odd batch raises the loss and the
-    gradient of a healthy run together. Flagged values stay out of the baseline. A spike lasts until more than
+    gradient of a healthy run together. Where the scores of a loss have a heavy tail, `z` is raised to the
+    score that a step passes with probability `chance`; the gradient beside it needs no such care.
+
+    The first 16 values have no scatter yet. There a loss `early` nats above the median of the last 3 is a
+    spike, and a gradient `grad_ratio` times theirs.
+
+    Flagged values stay out of the baseline. A spike lasts until more than
     `co_steps` values on end are back inside (its end is the first of them), or until `rebaseline` outliers on
     end have become the new baseline.
 
@@ -99,10 +111,13 @@ class Spike(Detector):
         if point is None:
             return None
         least = MINIMUM if metric != ALONE else MINIMUM // 2  # bands have waited for as many rows before
-        if len(track.accepted) < min(least, self.settings.window) or self._calm(metric, point):
+        few = len(track.accepted) < min(least, self.settings.window)
+        if (few and metric in (RATE, ALONE)) or not track.accepted or self._calm(metric, point):
             self._accept(track, point)
             return None
-        if metric in (LOSS, GRADIENT):
+        if few:
+            found = self._early(metric, point.x)
+        elif metric in (LOSS, GRADIENT):
             found = score(track.accepted, point.x, logarithmic=metric == GRADIENT)
         else:
             found = self._ratio(metric, point.x, track.accepted[-1] if metric == RATE else 0.0)
@@ -144,6 +159,13 @@ class Spike(Detector):
         scale = max(self._least(metric), math.log(2)) / self.settings.z
         return Score((x - expected) / scale, expected, scale)
 
+    def _early(self, metric: str, x: float) -> Score:
+        """The score where there is no scatter yet: `z` is where the jump is too large for these steps."""
+        expected = median(self.tracks[metric].accepted[-LAST:])
+        scale = (self.settings.early if metric == LOSS else self._least(metric)) / self.settings.z
+        scale = max(scale, 1e-12)
+        return Score((x - expected) / scale, expected, scale)
+
     def _calm(self, metric: str, point: Point) -> bool:
         """Whether a value is so far below any limit that a score would say nothing."""
         track = self.tracks[metric]
@@ -155,9 +177,18 @@ class Spike(Detector):
         """The scored value that `z` standard deviations allow."""
         return found.expected + max(z * found.scale, 0.0 if metric == LOSS else self._least(metric))
 
+    def _z(self, metric: str, found: Score) -> float:
+        """`z`, or more where the loss of this run has a heavy tail."""
+        usual, scores = self.settings.z, self.tracks[metric].scores
+        if metric != LOSS or found.z <= usual or len(scores) < MINIMUM:
+            return usual
+        most = math.inf if len(scores) >= SURE else UNSURE * usual
+        return max(usual, min(tail_limit(scores, self.settings.chance), most))
+
     def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
         """Take a scored value as an outlier or as one of the baseline."""
-        track, limit, opened = self.tracks[metric], self._limit(metric, found, self.settings.z), []
+        track, opened = self.tracks[metric], list[Event]()
+        limit = self._limit(metric, found, self._z(metric, found))
         together = metric == LOSS and self._together(point.step)
         if track.event is None and (point.x > limit or together):
             if point.x <= limit:
@@ -168,6 +199,10 @@ class Spike(Detector):
             track.peak, track.peak_step = point.value, point.step
             opened = [track.event]
         elif track.event is None:
+            if len(track.accepted) >= MINIMUM:
+                # What is let pass as a tail must not make the next of its kind pass too.
+                track.scores.append(min(found.z, self.settings.z))
+                del track.scores[:-REMEMBERED]
             return self._accept(track, point)
         elif found.z <= HOLD * self.settings.co_z:
             return self._settle(track, point)

@@ -48,31 +48,34 @@ DETECTORS: dict[str, DetectorRow] = table(
         config=SpikeConfig(),
         meaning="loss, gradient norm, one place's gradient or the rate far above its own recent past",
         equation=(
-            "(x - expected) / (1.4826 * MAD) > 10 in the last 64 accepted values; log x but of losses; "
-            "one place: 4 times its own"
+            "(x - expected) / (1.4826 * MAD) > 10 in the last 64 accepted values, or more where losses have "
+            "a heavy tail; log x but of losses; in the first 16 steps 1 nat, 8 times; one place: 4 times"
         ),
-        source="robust z-score after Iglewicz, Hoaglin 1993; for spike scores, OLMo 2, arXiv 2501.00656",
+        source="robust z-score after Iglewicz, Hoaglin 1993; tails after Siffer et al. 2017 (SPOT); "
+        "for spike scores, OLMo 2, arXiv 2501.00656",
         detector=Spike,
     ),
     DetectorRow(
         option="explosion",
         config=ExplosionConfig(),
-        meaning="the loss above its start, for long",
-        equation="loss > loss_0 + 0.1 nat for 50 steps on end, or half of a shorter run",
+        meaning="the loss above a guess among all tokens, for long",
+        equation="loss > ln V + 0.1 nat for 50 steps on end, or half of a shorter run",
         detector=Explosion,
     ),
     DetectorRow(
         option="slow_divergence",
         config=SlowDivergenceConfig(),
-        meaning="the loss has risen from the best it has been, and stays up",
-        equation="m - min(m) > max(0.1 nat, 8 standard errors) for 100 steps on end; m = median_50(loss)",
+        meaning="the loss has risen, without a jump, from the best it has been",
+        equation="m - min(m) > max(0.1 nat, 6 standard errors) for 25 steps on end; m = median_50(loss); "
+        "or 0.5 nat for 16; m = median_16(loss)",
         detector=SlowDivergence,
     ),
     DetectorRow(
         option="plateau",
         config=PlateauConfig(),
-        meaning="after warm-up and grace the loss stands still at the unigram entropy or above it",
-        equation="m = median_50(loss) flat, |m - H_1| <= 0.1 nat or m >= ln V - 0.1; between, flat for 150",
+        meaning="after warm-up and grace the loss stands still at an entropy of the text",
+        equation="m = median_50(loss) flat, |m - H_1| <= 0.1 nat or m >= ln V - 0.1; else above "
+        "H_1 - 0.2, flat for 150; |m - H_2| <= 0.1, flat for 300",
         detector=Plateau,
     ),
     DetectorRow(

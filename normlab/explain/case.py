@@ -3,18 +3,21 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from statistics import median
 from typing import Any, NamedTuple
 
 from normlab import laws
 from normlab.config.sublayer import SublayerConfig
-from normlab.divergence.outcome import OUTCOMES, outcome
+from normlab.divergence.outcome import OUTCOMES, UNTRAINED, recorded_outcome
+from normlab.divergence.robust import RECENT
+from normlab.divergence.watch import Watch
 from normlab.recorded import Recorded
 from normlab.replay import fold
 
 #: Logged steps that a loss is averaged over: single batches are noisy.
 SPAN = 20
 #: Outcomes after which a run is as before, so that each of its events may have a cause of its own.
-RETURNS = ("spiked", "stable")
+RETURNS = ("spiked", "stable", UNTRAINED)
 
 
 class Point(NamedTuple):
@@ -34,14 +37,21 @@ class Case:
         self.rows: Sequence[Mapping[str, Any]] = known.rows
         found = known.events
         if found is None:
-            found = [event.record() for event in fold(known.config, known)]
+            found = [event.record() for event in self._watch.events]
         self.events = sorted(map(_whole, found), key=lambda event: event["step"])
         self._series: dict[str, list[Point]] = {}
 
     @cached_property
+    def _watch(self) -> Watch:
+        """The detectors after all rows."""
+        return fold(self.config, self.known)
+
+    @cached_property
     def outcome(self) -> str:
-        """As in the summary; from the events where that has none."""
-        return str(self.known.summary.get("outcome") or outcome(self.events))
+        """As in the summary; from the rows where that has none."""
+        if self.known.summary.get("outcome") is None:
+            return self._watch.outcome
+        return recorded_outcome(self.known.summary, self.config.divergence.plateau.tolerance)
 
     @cached_property
     def troubled(self) -> bool:
@@ -56,8 +66,19 @@ class Case:
     @cached_property
     def decisive(self) -> Mapping[str, Any] | None:
         """The first event that speaks for the outcome; of a stable run, the first."""
-        speaks = OUTCOMES.get(self.outcome)
-        return next((event for event in self.events if speaks is None or speaks(event)), None)
+        return next((event for event in self.events if self._speaks(event)), None)
+
+    def _speaks(self, event: Mapping[str, Any]) -> bool:
+        """Whether `event` speaks for the outcome; any does for one that no event could."""
+        speaks = OUTCOMES.get(self.outcome) if self.outcome != UNTRAINED else None
+        # To an earlier version a step that was skipped made the whole run nonfinite.
+        return speaks is None or event["kind"] == self.outcome or speaks(event, self.level)
+
+    @cached_property
+    def level(self) -> float | None:
+        """The median of the last losses: where the loss is at the end."""
+        last = [point.value for point in self.series("loss")[-RECENT:]]
+        return median(last) if last else None
 
     @cached_property
     def onset(self) -> int:
@@ -67,11 +88,9 @@ class Case:
     @cached_property
     def latest(self) -> int:
         """No cause shows later: the onset, or where runs come back, that of the last such event."""
-        speaks = OUTCOMES.get(self.outcome)
-        again = self.outcome in RETURNS
-        return max(
-            [self.onset, *(self.began(e) for e in self.events if again and (speaks is None or speaks(e)))]
-        )
+        if self.outcome not in RETURNS:
+            return self.onset
+        return max([self.onset, *(self.began(event) for event in self.events if self._speaks(event))])
 
     def began(self, event: Mapping[str, Any]) -> int:
         """The first of the steps on end that a detector waited for."""

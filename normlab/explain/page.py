@@ -22,6 +22,7 @@ _COLOURS = {
     "stable": "green",
     "spiked": "yellow",
     "stuck": "magenta",
+    "untrained": "magenta",
     "exploded": "red",
     "nonfinite": "bold red",
 }

@@ -2,31 +2,28 @@
 
 import re
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
-from normlab.divergence.spike import MINIMUM
+from normlab.divergence.outcome import UNTRAINED
 from normlab.explain.case import Case
 from normlab.sinks.sketch import against, fixed
 
 _MOST = 3
-#: Nats that a loss rises by in one early step to be told of.
-_JUMP = 1.0
 
 
 def story(case: Case) -> list[str]:
     """The outcome with its numbers, the loss among the floors of the text, the first events."""
-    return [_outcome(case), *_losses(case), *_unjudged(case), *_events(case)]
+    return [_outcome(case), *_losses(case), *_events(case)]
 
 
 def _outcome(case: Case) -> str:
     event, step = case.decisive, case.onset
     before = case.before("loss", step)
     words = {
-        "stable": "No detector saw an instability of the loss."
-        if _unjudged(case)
-        else "Nothing happened: no detector saw an instability of the loss.",
+        "stable": "Nothing happened: no detector saw an instability of the loss.",
         "stuck": f"The run got stuck: from step {step} on the loss no longer fell.",
+        UNTRAINED: f"Nothing was learnt of the context in {case.last + 1} steps; whether the run would stay "
+        "there, it is too short to tell.",
         "exploded": f"The loss rose from step {step} on and did not come back.",
         "spiked": f"The loss jumped at step {step}.",
         "nonfinite": f"At step {step} a number was not finite"
@@ -38,7 +35,8 @@ def _outcome(case: Case) -> str:
     told = words.get(case.outcome, f"The outcome is {case.outcome}.")
     if case.outcome == "stable" and case.events:
         told = "No detector saw an instability of the loss, but detectors saw something else."
-    if case.outcome == "nonfinite" and event is not None and event.get("layers"):
+    if event is not None and event["kind"] == "nonfinite" and event.get("layers"):
+        told += f" At step {step} a number was not finite." if case.outcome != "nonfinite" else ""
         told += f" It began in {event['layers'][0]}."
     status = case.known.status
     if status not in ("finished", "unknown"):
@@ -59,25 +57,12 @@ def _losses(case: Case) -> list[str]:
     found = [f"{told}: {beside}." if beside else f"{told}."]
     unigram, tolerance = case.floors.get("unigram"), case.config.divergence.plateau.tolerance
     if unigram is not None and abs(final - unigram) <= tolerance:
-        yet = " yet" if case.outcome == "stable" else ""
+        yet = " yet" if case.outcome in ("stable", UNTRAINED) else ""
         found.append(
             f"Within {tolerance:g} nat of the unigram entropy: it has learnt how often each token occurs, "
             f"and hardly more{yet}."
         )
     return found
-
-
-def _unjudged(case: Case) -> list[str]:
-    """A jump of the loss so early that the detector of spikes has no past to judge it by."""
-    early = [point for point in case.series("loss") if point.step < MINIMUM]
-    rises = [(new.value - old.value, new) for old, new in pairwise(early)]
-    rise, point = max(rises, default=(0.0, None))
-    if point is None or rise < _JUMP or any(event["step"] <= point.step for event in case.events):
-        return []
-    return [
-        f"It jumped by {fixed(rise, 3)} nat at step {point.step}: no detector judges the first {MINIMUM} "
-        "steps, which have no past."
-    ]
 
 
 def _events(case: Case) -> list[str]:

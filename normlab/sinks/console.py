@@ -29,6 +29,7 @@ _COLOURS = {
     "stable": "green",
     "spiked": "yellow",
     "stuck": "magenta",
+    "untrained": "magenta",
     "exploded": "red",
     "nonfinite": "bold red",
     "interrupted": "yellow",
@@ -37,7 +38,8 @@ _COLOURS = {
 _MEANINGS = {
     "stable": "no instability of the loss",
     "spiked": "the loss spiked",
-    "stuck": "no better than the frequencies of the tokens",
+    "stuck": "stands still, no better than the frequencies of the tokens",
+    "untrained": "no better than the frequencies of the tokens, or too short a run to tell",
     "exploded": "the loss rose above its start or its best, and stayed there",
     "nonfinite": "a loss, gradient or parameter was not finite",
 }

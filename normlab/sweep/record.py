@@ -6,6 +6,7 @@ from typing import Any
 
 from normlab import naming
 from normlab.disk import replace_file
+from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.sinks.run_directory import document
 from normlab.sweep.jobs import FILE, Job, recorded
 
@@ -64,8 +65,13 @@ def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:
         "error": job.error,
         **{key: job.summary.get(key) for key in _FIGURES},
         # Of a run that did not end, how it would have ended is not known.
-        "outcome": job.summary.get("outcome") if job.status == "finished" else None,
+        "outcome": _outcome(job),
     }
+
+
+def _outcome(job: Job) -> str | None:
+    known = job.status == "finished" and job.summary.get("outcome") is not None
+    return recorded_outcome(job.summary, naming.knob(job.config, TOLERANCE)) if known else None
 
 
 def swept(jobs: Sequence[Job]) -> list[str]:

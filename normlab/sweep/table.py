@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from normlab import naming
+from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.sinks import sketch
 from normlab.sweep.jobs import Job
 from normlab.sweep.record import swept, values
@@ -25,6 +27,7 @@ STYLES = {
     "stable": "green",
     "spiked": "yellow",
     "stuck": "yellow",
+    "untrained": "yellow",
     "exploded": "red",
     "nonfinite": "red",
     "interrupted": "magenta",
@@ -64,7 +67,9 @@ def _table(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
 
 def outcome(job: Job) -> str:
     """A finished job's outcome, another one's status."""
-    return str(job.summary.get("outcome") if job.status == "finished" else job.status)
+    if job.status != "finished":
+        return job.status
+    return recorded_outcome(job.summary, naming.knob(job.config, TOLERANCE))
 
 
 def _cells(job: Job) -> dict[str, str | Text]:

@@ -124,13 +124,13 @@ def test_a_collapse_that_falls_to_the_unigram_entropy_becomes_the_other_plateau(
 
 def test_a_loss_that_stands_between_the_floors_needs_the_long_window(fold: Fold) -> None:
     """A run that a rate of 0.3 leaves at 4.2, where the unigram entropy is 3."""
-    (event,) = kinds(fold(noisy([5.5] * 5 + [4.2] * 400), floors=FLOORS, warmup=10), "plateau")
+    (event,) = kinds(fold(noisy([5.5] * 5 + [4.2] * 300), floors=FLOORS, warmup=10, steps=305), "plateau")
     assert 210 <= event.step <= 225 and event.end is None
     assert event.threshold == pytest.approx(3.1)
     assert "worse than with the frequencies" in event.message
     assert outcome([event]) == "stuck"
     short = PlateauConfig(long_window=100)
-    (sooner,) = kinds(fold(noisy([4.2] * 400), floors=FLOORS, plateau=short), "plateau")
+    (sooner,) = kinds(fold(noisy([4.2] * 300), floors=FLOORS, plateau=short, steps=250), "plateau")
     assert 150 <= sooner.step <= 165
 
 
@@ -142,9 +142,9 @@ def test_between_the_floors_a_slow_fall_is_no_plateau(fold: Fold) -> None:
 
 
 def test_a_plateau_between_the_floors_ends_by_a_fall_and_not_by_a_rise(fold: Fold) -> None:
-    (event,) = kinds(fold(noisy([4.2] * 300 + [4.6] * 200), floors=FLOORS), "plateau")
+    (event,) = kinds(fold(noisy([4.2] * 300 + [4.6] * 200), floors=FLOORS, steps=300), "plateau")
     assert event.end is None
-    (event,) = kinds(fold(noisy([4.2] * 300 + [3.9] * 200), floors=FLOORS), "plateau")[:1]
+    (event,) = kinds(fold(noisy([4.2] * 300 + [3.9] * 200), floors=FLOORS, steps=300), "plateau")[:1]
     assert event.recovered and 300 < (event.end or 0) < 350
 
 

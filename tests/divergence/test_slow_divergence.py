@@ -13,6 +13,8 @@ from normlab.divergence import Event, outcome
 
 Fold = Callable[..., list[Event]]
 Curve = Callable[..., list[float]]
+#: The level over the long window alone.
+LONG = SlowDivergenceConfig(hump=1e9)
 
 
 def slow(events: Sequence[Event]) -> list[Event]:
@@ -38,7 +40,8 @@ def brute(losses: Sequence[float], settings: SlowDivergenceConfig) -> int | None
     for t in range(settings.window - 1, len(losses)):
         recent = np.array(losses[t - settings.window + 1 : t + 1])
         levels[t] = float(np.median(recent))
-        scatter = 1.4826 * float(np.median(np.abs(recent - levels[t])))
+        steps = np.diff(recent)
+        scatter = 1.4826 / math.sqrt(2) * float(np.median(np.abs(steps - np.median(steps))))
         error = math.sqrt(math.pi / 2) * scatter / math.sqrt(settings.window)
         rise = levels[t] - min(levels.values())
         above = above + 1 if rise > max(settings.margin, settings.z * error) else 0
@@ -51,15 +54,15 @@ def brute(losses: Sequence[float], settings: SlowDivergenceConfig) -> int | None
 @pytest.mark.parametrize("sigma", [0.01, 0.05, 0.3])
 def test_a_rise_is_seen_where_the_definition_says(fold: Fold, rise: float, sigma: float) -> None:
     losses = noisy(line((0, 5.0), (100, 2.0), (800, 2.0 + 700 * rise)), sigma)
-    found = slow(fold(losses))
-    assert (found[0].step if found else None) == brute(losses, SlowDivergenceConfig())
+    found = slow(fold(losses, slow_divergence=LONG))
+    assert (found[0].step if found else None) == brute(losses, LONG)
     assert found or rise < 0.002, "nothing was seen"
 
 
 def test_the_event_says_how_far_from_which_best(fold: Fold) -> None:
     losses = noisy(line((0, 5.0), (100, 2.0), (300, 2.0), (500, 3.0), (600, 3.0)), 0.01)
-    (event,) = slow(fold(losses))
-    assert event.metric == "loss" and 400 < event.step < 470
+    (event,) = slow(fold(losses, slow_divergence=LONG))
+    assert event.metric == "loss" and 340 < event.step < 395
     assert 2.09 < event.threshold < 2.15
     assert event.value == pytest.approx(float(np.median(losses[event.step - 49 : event.step + 1])))
     assert event.end is None and "its best was 1.99" in event.message
@@ -83,9 +86,23 @@ def test_spikes_and_short_humps_give_nothing(fold: Fold) -> None:
     for t in range(200, 600, 20):
         losses[t : t + 8] = [30.0] * 8  # two rows in five: the median does not move so far
     assert slow(fold(losses)) == []
-    hump = noisy([2.0] * 200 + [3.0] * 90 + [2.0] * 200)
+    hump = noisy([2.0] * 200 + [3.0] * 14 + [2.0] * 200)
     assert slow(fold(hump)) == []
-    assert len(slow(fold(hump, slow_divergence=SlowDivergenceConfig(steps=60)))) == 1
+    assert len(slow(fold(hump, slow_divergence=SlowDivergenceConfig(short=10)))) == 1
+
+
+@pytest.mark.parametrize("width", [20, 50, 100])
+@pytest.mark.parametrize("sigma", [0.05, 0.12])
+def test_a_hump_is_found_and_said_to_be_over(fold: Fold, width: int, sigma: float) -> None:
+    """1.5 nat up within `width` steps and down again."""
+    for seed in range(5):
+        losses = noisy(
+            line((0, 5.5), (60, 2.2), (200, 2.2), (200 + width, 3.7), (200 + 2 * width, 2.2)), sigma, seed
+        )
+        losses += noisy([2.2] * 100, sigma, seed)
+        (event,) = slow(fold(losses))
+        assert 200 < event.step < 200 + 2 * width and event.recovered
+        assert outcome([event]) == "spiked"
 
 
 def test_it_is_over_when_half_of_the_rise_is_lost(fold: Fold) -> None:

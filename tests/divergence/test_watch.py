@@ -24,7 +24,17 @@ from normlab.config import (
     SpikeConfig,
     VanishingConfig,
 )
-from normlab.divergence import DETECTORS, KINDS, OUTCOMES, Event, Watch, outcome
+from normlab.divergence import (
+    DETECTORS,
+    KINDS,
+    OUTCOMES,
+    UNTRAINED,
+    Event,
+    Watch,
+    is_untrained,
+    outcome,
+    recorded_outcome,
+)
 
 SMALL = {
     "spike": SpikeConfig(window=16, rebaseline=10),
@@ -163,12 +173,102 @@ def test_outcomes_are_decided_in_their_order() -> None:
         event("spike", end=5, recovered=True),
         event("plateau"),
         event("slow_divergence"),
-        event("nonfinite", end=5, recovered=True),
+        event("nonfinite"),
     ]
     steps = ["stable"] * 8 + ["spiked", "stuck", "exploded", "nonfinite"]
     assert [outcome(worst_last[:count]) for count in range(12)] == steps
+    assert [outcome(worst_last[:count], untrained=True) for count in range(8)] == [UNTRAINED] * 8
+    assert outcome(worst_last[:9], untrained=True) == "stuck"
     assert outcome([event("explosion")]) == "exploded"
-    assert [*OUTCOMES, "stable"] == ["nonfinite", "exploded", "stuck", "spiked", "stable"]
+    assert [*OUTCOMES, "stable"] == ["nonfinite", "exploded", "stuck", UNTRAINED, "spiked", "stable"]
+
+
+@pytest.mark.parametrize("metric", ["loss", "grad_norm/head"])
+def test_a_skipped_step_that_the_run_goes_on_from_is_a_spike(metric: str) -> None:
+    assert outcome([event("nonfinite", metric, end=2, recovered=True)]) == "spiked"
+    assert outcome([event("nonfinite", metric)]) == "nonfinite"
+    spoilt = event("nonfinite", "nonfinite/parameter", end=2, recovered=True)
+    assert outcome([spoilt]) == "nonfinite", "parameters do not come back by themselves"
+
+
+@pytest.mark.parametrize(
+    ("recovered", "level", "word"),
+    [
+        (True, 9.0, "spiked"),  # what it is now above is another event's
+        (False, 0.5, "exploded"),
+        (False, -0.5, "spiked"),  # taken for the new level, and learnt away since
+        (None, 0.5, "exploded"),
+        (None, -0.5, "spiked"),
+        (None, None, "spiked"),
+    ],
+)
+def test_a_jump_that_does_not_come_back_is_no_spike(
+    recovered: bool | None, level: float | None, word: str
+) -> None:
+    jumped = event("spike", recovered=recovered)  # its threshold is 0
+    assert outcome([jumped], level) == word
+    assert outcome([event("spike", "grad_norm/global")], 9.0) == "stable"
+
+
+@pytest.mark.parametrize(
+    ("floor", "word"),
+    [
+        (None, "stuck"),
+        ("uniform", "stuck"),
+        ("below", "stuck"),
+        ("bigram", "stable"),
+    ],
+)
+def test_standing_still_at_the_bigram_entropy_leaves_the_outcome_alone(floor: str | None, word: str) -> None:
+    """A record of an earlier version has no floor."""
+    known = event("plateau", floor=floor).record()
+    if floor is None:
+        del known["floor"]
+    assert outcome([known]) == word
+
+
+@pytest.mark.parametrize(
+    ("final", "floors", "start", "word"),
+    [
+        (3.1, {"unigram": 3.15}, 6.0, True),
+        (3.04, {"unigram": 3.15}, 6.0, False),
+        (5.95, {}, 6.0, True),
+        (5.8, {}, 6.0, False),
+        (5.8, {}, None, False),
+        (None, {"unigram": 3.15}, 6.0, False),
+    ],
+)
+def test_untrained_is_what_ends_at_the_unigram_entropy_or_where_it_began(
+    final: float | None, floors: dict[str, float], start: float | None, word: bool
+) -> None:
+    assert is_untrained(final, floors, 0.1, start) is word
+
+
+@pytest.mark.parametrize(
+    ("summary", "word"),
+    [
+        ({"outcome": "stable", "val/final": 3.2, "loss/final": 2.0, "floors": {"unigram": 3.15}}, UNTRAINED),
+        ({"outcome": "stable", "val/final": 2.2, "loss/final": 4.0, "floors": {"unigram": 3.15}}, "stable"),
+        ({"outcome": "spiked", "loss/final": 4.0, "floors": {"unigram": 3.15}}, UNTRAINED),
+        ({"outcome": "exploded", "val/final": 9.0, "floors": {"unigram": 3.15}}, "exploded"),
+        ({"outcome": "stable", "val/final": "NaN", "loss/final": math.nan, "floors": None}, "stable"),
+    ],
+)
+def test_a_summary_of_an_earlier_version_says_untrained_too(summary: dict[str, Any], word: str) -> None:
+    assert recorded_outcome(summary) == word
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(watch_of: Callable[..., Watch]) -> None:
+    watch = watch_of()
+    for row in troubled()[:50]:
+        watch.update(row)
+    state = watch.state_dict()
+    del state["ending"], state["detectors"]["explosion"]["lowest"]
+    old = watch_of()
+    old.load_state_dict(state)
+    for row in troubled()[50:80]:
+        assert records(old.update(row)) == records(watch.update(row))
+    assert old.outcome == watch.outcome
 
 
 @pytest.mark.parametrize("kind", ["explosion", "slow_divergence"])
@@ -182,7 +282,7 @@ def test_the_outcome_follows_from_the_records_alone(watch_of: Callable[..., Watc
         watch.update(row)
         text = records(watch.events)
         assert outcome(json.loads(text)) == outcome(watch.events)
-    assert outcome(watch.events) == "nonfinite"
+    assert watch.outcome == outcome(watch.events, 6.5) == "exploded"
 
 
 def test_records_give_the_event_back() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLOURS = {
     "stable": "#DDF1FB",
     "spiked": "#F0E442",
+    "untrained": "#F2B84B",
     "stuck": "#E69F00",
     "exploded": "#C4500A",
     "nonfinite": "#1A1A1A",
@@ -85,7 +86,7 @@ def maps(grouping: Grouping, chosen: Sequence[str]) -> list[Map]:
 def _cell(group: Group) -> Cell:
     runs = list(group.runs.values())
     counts = Counter(run.word for run in runs)
-    order = {**OUTCOMES, "stable": None}
+    order = (*OUTCOMES, "stable")
     outcomes = {name: counts[name] for name in [*reversed(order), *counts] if counts[name]}
     losses = [run.summary.get("val/final") for run in runs]
     known = [loss for loss in losses if isinstance(loss, int | float) and math.isfinite(loss)]

@@ -87,7 +87,7 @@ function swatch({ colour, dash }) {
   return drawing;
 }
 
-const KNOWN = ["stable", "spiked", "stuck", "exploded", "nonfinite"];
+const KNOWN = ["stable", "spiked", "untrained", "stuck", "exploded", "nonfinite"];
 const outcomeColour = (word) => css(`--${KNOWN.includes(word) ? word : "other"}`);
 
 function outcome(word, count) {
