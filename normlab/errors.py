@@ -32,6 +32,16 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read; the message names the file."""
 
 
+#: Characters of what a user typed that a message repeats.
+QUOTED = 80
+
+
+def quoted(text: str) -> str:
+    """What a user typed as a message repeats it: short, and with `?` for what a terminal would obey."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: QUOTED + 1])
+    return shown if len(text) <= QUOTED else f"{shown[: QUOTED - 3]}..."
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest of `names`, or an empty string."""
     found = difflib.get_close_matches(word.lower(), list(names), n=3, cutoff=0.55)

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from normlab.errors import nearest
+from normlab.errors import nearest, quoted
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -38,6 +38,8 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
 #: What a law may speak of: blocks in all, this block (from 1), sub-layers in all (two a block), this one
 #: (from 1), and the model's width.
 VARIABLES = ("depth", "layer", "sublayers", "sublayer", "width")
+#: Characters of a law.
+MOST = 400
 #: What only a scale that is not learned may speak of: the training step, from 0.
 STEP = "step"
 
@@ -73,6 +75,8 @@ def names(law: str) -> set[str]:
 
 @cache
 def _parse(law: str) -> ast.expr:
+    if len(law) > MOST:
+        raise LawError(f"'{quoted(law)}' has {len(law)} characters; a law has at most {MOST}")
     return ast.parse(law.strip(), mode="eval").body
 
 

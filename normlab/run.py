@@ -20,6 +20,7 @@ from normlab.crew import gathered
 from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError, RunDirectoryError, require
+from normlab.footprint import check_memory, machine_bytes
 from normlab.instruments import build_instruments
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
@@ -83,6 +84,8 @@ def check_model(config: RunConfig) -> None:
     if processes > 1 and config.train.parallel == "fsdp":
         check_sharding(config)
     device, gpus = pick_device(config.train.device), torch.cuda.device_count()
+    on_gpu = device.type == "cuda"
+    check_memory(config, torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_bytes())
     many = f"{processes} processes need a GPU each, and this machine has {gpus}; or train.device=cpu"
     require(device.type != "cuda" or processes <= gpus or ranks.size() > 1, "train.processes", many)
 

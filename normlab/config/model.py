@@ -43,8 +43,8 @@ class FFNConfig:
     multiple_of: int = 8
 
     def __post_init__(self) -> None:
-        positive(self.ratio, "model.ffn.ratio")
-        at_least(self.multiple_of, 1, "model.ffn.multiple_of")
+        positive(self.ratio, "model.ffn.ratio", most=1000)
+        at_least(self.multiple_of, 1, "model.ffn.multiple_of", most=10**6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,9 @@ class ModelConfig:
     head_bias: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self.width, 1, "model.width")
-        at_least(self.heads, 1, "model.heads")
-        at_least(self.context, 2, "model.context")
+        at_least(self.width, 1, "model.width", most=10**6)
+        at_least(self.heads, 1, "model.heads", most=10**6)
+        at_least(self.context, 2, "model.context", most=10**7)
         require(
             self.width % self.heads == 0,
             "model.width",

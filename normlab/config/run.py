@@ -59,7 +59,7 @@ class RunConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        at_least(self.depth, 1, "depth")
+        at_least(self.depth, 1, "depth", most=10_000)
         at_least(self.warmup, 0, "warmup")
         require(0 <= self.seed < 2**63, "seed", f"must be 0 or more and below 2**63, got {self.seed}")
         require(

@@ -37,7 +37,7 @@ class DataConfig:
     mask_rate: float = 0.15
 
     def __post_init__(self) -> None:
-        at_least(self.vocab_size, 257, "data.vocab_size")
+        at_least(self.vocab_size, 257, "data.vocab_size", most=10**6)
         fraction(self.val_fraction, "data.val_fraction")
         require_one_of(self.val_split, ("auto", "document", "tail"), "data.val_split")
         if self.max_tokens is not None:
@@ -92,6 +92,20 @@ class CheckpointConfig:
         at_least(self.keep, 1, "train.checkpoint.keep")
 
 
+#: The largest counts of `train` that make sense on any machine.
+_MOST = {
+    "steps": 10**9,
+    "batch_size": 10**6,
+    "accumulation": 10**6,
+    "processes": 1024,
+    "eval_every": 10**9,
+    "eval_batches": 10**6,
+    "log_every": 10**9,
+}
+#: Threads of one process: more than any machine has cores.
+_MOST_THREADS = 4096
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The training loop and the machine it runs on."""
@@ -127,16 +141,8 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        for key in (
-            "steps",
-            "batch_size",
-            "accumulation",
-            "processes",
-            "eval_every",
-            "eval_batches",
-            "log_every",
-        ):
-            at_least(getattr(self, key), 1, f"train.{key}")
+        for key, most in _MOST.items():
+            at_least(getattr(self, key), 1, f"train.{key}", most)
         require(
             self.batch_size % self.accumulation == 0,
             "train.accumulation",
@@ -151,6 +157,8 @@ class TrainConfig:
         if self.threads != "auto":
             ok = isinstance(self.threads, int) and not isinstance(self.threads, bool) and self.threads >= 1
             require(ok, "train.threads", f"must be auto or 1 or more, got {self.threads}")
+            fits = isinstance(self.threads, str) or self.threads <= _MOST_THREADS
+            require(fits, "train.threads", f"must be {_MOST_THREADS} or less, got {self.threads}")
         require(
             not (self.precision == "fp64" and self.device == "mps"),
             "train.precision",

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -41,8 +42,8 @@ def read(config: HubData, folder: Path, limit: int | None) -> Documents:
         DataError: the hub does not answer, or cannot give what is asked for.
         ConfigError: a name, subset, split or column that is not there.
     """
-    owner, _, repository = config.name.partition("/")
-    well_named = bool(owner and repository) and "/" not in repository
+    # As the hub names them; `..` would lead out of its cache.
+    well_named = re.fullmatch(r"(?!\.)[\w.-]+/(?!\.)[\w.-]+", config.name, re.ASCII) is not None
     require(well_named, "data.name", f"'{config.name}' is not OWNER/NAME, as on the hub")
     # `datasets` would prefer a folder of that name to the hub.
     require(not Path(config.name).exists(), "data.name", f"{config.name} is a local path; use data=text")

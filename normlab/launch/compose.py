@@ -12,6 +12,7 @@ from normlab.config import RunConfig
 from normlab.errors import ConfigError
 from normlab.launch import messages, written
 from normlab.launch.schema import to_run_config
+from normlab.launch.typed import check_words
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> RunConfig:
@@ -24,6 +25,7 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Ru
     holder = GlobalHydra.instance()
     before, holder.hydra = holder.hydra, None
     try:
+        check_words(overrides)
         written.check(overrides, config_dir)
         with initialize_config_dir(str(groups.conf_dir()), version_base="1.3"):
             return to_run_config(hydra_compose("config", [*overrides, *more]))

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from normlab.errors import UserError, nearest
+from normlab.errors import QUOTED, UserError, nearest, quoted
+from normlab.launch.typed import check_words
 
 #: Flags that take a value; with the values, where there are few.
 _VALUED = {
@@ -55,9 +56,11 @@ def split(words: Sequence[str]) -> Words:
     """Sort the words into flags and overrides.
 
     Raises:
+        UserError: what `check_words` raises.
         UsageError: an unknown flag, a flag without its value, flags that do not go together, a word that is
             no override.
     """
+    check_words(words)
     found = Words()
     rest = iter(words)
     for word in rest:
@@ -97,10 +100,11 @@ def _flag(word: str, rest: Iterator[str]) -> list[str]:
     if name in _BARE and not equals:
         return [name]
     every = [*_VALUED, *_BARE, "--info"]
-    raise UsageError(f"there is no option {name}.{nearest(name, every)} See normlab train --help")
+    near = nearest(name, every) if len(name) <= QUOTED else ""
+    raise UsageError(f"there is no option {quoted(name)}.{near} See normlab train --help")
 
 
 def _override(word: str) -> str:
     if "=" in word or word.startswith("~"):
         return word
-    raise UsageError(f"'{word}' is not KEY=VALUE. See normlab train --help")
+    raise UsageError(f"'{quoted(word)}' is not KEY=VALUE. See normlab train --help")

@@ -1,5 +1,6 @@
 """The jobs of a sweep: each composed, checked and placed before any begins."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from normlab import naming
 from normlab.config import RunConfig
-from normlab.errors import ConfigError, RunDirectoryError, UserError
+from normlab.errors import ConfigError, RunDirectoryError, UserError, quoted
 from normlab.launch import messages, rows, standing
 from normlab.launch.folders import check_parent
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
 from normlab.sweep import Planned
 
+#: Jobs of a sweep.
+MOST_JOBS = 100_000
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
 _TWICE = "the same job twice"
@@ -85,12 +88,25 @@ def _jobs(config: DictConfig) -> list[list[str]]:
                 f"only Optuna draws from an interval: hydra/sweeper=optuna_tpe; or list values, {key}=A,B"
             )
             raise ConfigError(key, problem)
+    _check_count(overrides)
     batches = BasicSweeper.split_arguments(overrides, None)
     jobs = [list(job) for batch in batches for job in batch]
     if not jobs:
         empty = [each.input_line for each in overrides if each.is_sweep_override()]
         raise ConfigError("sweep", f"there is no job to run: nothing matches {' '.join(map(str, empty))}")
     return jobs
+
+
+def _check_count(overrides: Sequence[Override]) -> None:
+    """Count the jobs before any is made; ends soon, however many there are."""
+    jobs = 1
+    for each in overrides:
+        if each.is_sweep_override():
+            jobs *= sum(1 for _ in itertools.islice(each.sweep_iterator(), MOST_JOBS + 1))
+        if jobs > MOST_JOBS:
+            raise ConfigError(
+                each.key_or_group, f"makes more than {MOST_JOBS:,} jobs, which is the most of a sweep"
+            )
 
 
 def _overrides(config: DictConfig) -> list[Override]:
@@ -107,7 +123,10 @@ def _compose_job(
         job.hydra.job.id = job.hydra.job.num = number
     run_config = to_run_config(job)
     with hydra_config(job):
-        return run_config, directory / str(OmegaConf.select(job, "hydra.sweep.subdir"))
+        name = str(OmegaConf.select(job, "hydra.sweep.subdir"))
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ConfigError("hydra.sweep.subdir", f"must stay within the sweep's folder, got {quoted(name)}")
+    return run_config, directory / name
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A run's config from its `config.yaml`, without Hydra's groups: for resuming and for child processes."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from normlab import groups
 from normlab.config import RunConfig
-from normlab.errors import ConfigError, RunDirectoryError
+from normlab.errors import ConfigError, RunDirectoryError, quoted
 from normlab.launch import messages
 from normlab.launch.schema import open_node, open_run, to_run_config
+from normlab.launch.typed import check_words
 
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: an override, or a value in the file, that cannot be used.
     """
     config = _typed(path, _read(path))
+    check_words(overrides)
     for word in overrides:
         _apply(config, word)
     return to_run_config(config)
@@ -71,8 +74,8 @@ def _typed(path: Path, content: dict[str, Any]) -> DictConfig:
 
 def _apply(config: DictConfig, word: str) -> None:
     key, equals, _ = word.partition("=")
-    if not equals or not key:
-        raise ConfigError(word, "is not KEY=VALUE")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise ConfigError(quoted(word), "is not KEY=VALUE")
     if key in groups.GROUPS:
         raise ConfigError(key, "another option cannot be chosen for a run that exists")
     try:
@@ -80,4 +83,4 @@ def _apply(config: DictConfig, word: str) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(key, messages.problem(error, word)) from None
     except yaml.YAMLError:
-        raise ConfigError(key, f"'{word}' cannot be read") from None
+        raise ConfigError(key, f"'{quoted(word)}' cannot be read") from None

@@ -1,5 +1,6 @@
 """`normlab train`, `normlab resume` and `normlab probe`: from words to an exit code."""
 
+import errno
 import logging
 import os
 import shlex
@@ -35,6 +36,8 @@ from normlab.screen import mirrored
 from normlab.sweep import plan as plan_view
 
 _RAW = "HYDRA_FULL_ERROR"
+#: What is wrong with a folder's path, rather than with the disk.
+_NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 @mirrored()
@@ -247,7 +250,7 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
         cause = refusal.__cause__
         if isinstance(cause, OSError) and cause.errno is not None and not raw:
             _refuse(messages.of_disk(cause))
-            return REFUSED if is_full(cause) else FAILED
+            return REFUSED if is_full(cause) or cause.errno in _NO_SUCH_PLACE else FAILED
         if refusal.__cause__ is not None:
             raise refusal.__cause__ from None
         return _refuse(str(refusal))

@@ -24,7 +24,7 @@ from omegaconf.errors import (
 
 from normlab import groups
 from normlab.disk import is_full
-from normlab.errors import ConfigError, UserError, nearest
+from normlab.errors import QUOTED, ConfigError, UserError, nearest, quoted
 from normlab.launch import plugins
 
 #: Options that only their own package has a file of.
@@ -59,6 +59,15 @@ def is_known(error: BaseException) -> bool:
 
 def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     """One message for an error of composing a config; `overrides` are the words that were typed."""
+    text = _explain(error, overrides)
+    for word in overrides:  # long words are repeated in part
+        for part in (word, word.partition("=")[2]):
+            if len(part) > QUOTED and "/" not in part:
+                text = text.replace(part, quoted(part))
+    return text
+
+
+def _explain(error: BaseException, overrides: Sequence[str]) -> str:
     if isinstance(error, UserError):
         return _in_file(error, overrides) + str(error)
     if isinstance(error, OverrideParseException):
@@ -131,6 +140,8 @@ def _in_file(error: UserError, overrides: Sequence[str]) -> str:
     chosen = [word.partition("=")[2] for word in overrides if _key(word) == group]
     spoken = any(_key(word).startswith(f"{group}.") for word in overrides)
     if group not in groups.GROUPS or not chosen or spoken or chosen[-1] in groups.options(group):
+        return ""
+    if chosen[-1].startswith(("{", "[")):  # no name of a file
         return ""
     return f"in {group}/{chosen[-1]}.yaml: "
 

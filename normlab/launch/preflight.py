@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from normlab import naming, sweep
 from normlab.config import RunConfig
@@ -140,7 +140,9 @@ def _refusing(config: DictConfig) -> Iterator[None]:
     except Exception as error:
         if session.raw or not messages.is_known(error):
             raise Refused from error
-        raise Refused(messages.explain(error, list(config.hydra.overrides.task))) from None
+        # As typed: an interpolation among them may be what is wrong.
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        raise Refused(messages.explain(error, typed)) from None
 
 
 def _check_single(config: RunConfig) -> None:

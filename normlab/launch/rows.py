@@ -77,6 +77,8 @@ def spelt(overrides: Sequence[str], rows: Sequence[Words]) -> list[str]:
 
 
 def _zipped(config: DictConfig, keys: Sequence[str]) -> list[Words]:
+    if len(set(keys)) < len(keys):
+        raise ConfigError("sweep.zip", f"names a key twice: {', '.join(keys)}")
     columns = {key: _column(config, key) for key in keys}
     lengths = {len(values) for values in columns.values()}
     if lengths == {0}:
@@ -118,8 +120,10 @@ def _problem(key: str, value: Any) -> str:
         return "" if name else f"{key}: an option is a name, not {value}; a setting of it is {key}.NAME"
     if key.startswith("sweep."):
         return f"{key}: is for the whole sweep, not for a row"
+    if key.startswith("hydra."):
+        return f"{key}: is for the whole command, not for a row"
     part = any(name.startswith(f"{key}.") for name in known)
-    if key in known or part or groups.mapping_of(key) or key.startswith("hydra."):
+    if key in known or part or groups.mapping_of(key):
         return ""
     return str(groups.unknown_key(key))
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from normlab import groups
 from normlab.config import RunConfig
-from normlab.errors import ConfigError, nearest
+from normlab.errors import ConfigError, nearest, quoted
 from normlab.launch import messages
 
 
@@ -39,10 +39,20 @@ def check(overrides: Sequence[str], folder: Path | None) -> None:
         except HydraException:
             continue  # which Hydra will say
         for value in _values(parsed):
+            if parsed.key_or_group in (*groups.GROUPS, *groups.RECIPES) and isinstance(value, list | dict):
+                key = parsed.key_or_group
+                raise ConfigError(
+                    key, f"an option is a name, not {quoted(str(value))}; a setting of it is {key}.NAME"
+                )
             if parsed.key_or_group in groups.GROUPS and folder is not None:
                 _check_file(parsed.key_or_group, folder / parsed.key_or_group / f"{value}.yaml")
-            elif isinstance(value, list | dict) and (hint := _hint(parsed.key_or_group)) is not None:
+            elif (hint := _hint(parsed.key_or_group)) is not None and _is_shape(value, hint):
                 _check(value, hint, parsed.key_or_group)
+
+
+def _is_shape(value: Any, hint: Any) -> bool:
+    """Whether its shape says more than Hydra will: Hydra takes any number for true."""
+    return isinstance(value, list | dict) or (hint is bool and isinstance(value, int | float))
 
 
 def _check_recipes(overrides: Sequence[str]) -> None:
@@ -122,7 +132,8 @@ def _check(value: Any, hint: Any, key: str) -> None:
     elif origin is dict:
         _need(isinstance(value, Mapping), key, "a mapping, name: value", value)
     else:
-        _need(not isinstance(value, list | dict), key, messages.expected(hint, ()), value)
+        fits = not isinstance(value, list | dict) and (hint is not bool or not isinstance(value, int | float))
+        _need(fits or isinstance(value, bool), key, messages.expected(hint, ()), value)
 
 
 def _check_mapping(content: Mapping[Any, Any], known: Mapping[str, Any], key: str) -> None:
@@ -136,4 +147,4 @@ def _check_mapping(content: Mapping[Any, Any], known: Mapping[str, Any], key: st
 
 def _need(ok: bool, key: str, what: str, value: Any) -> None:
     if not ok:
-        raise ConfigError(key, f"must be {what}, got {value}")
+        raise ConfigError(key, f"must be {what}, got {quoted(str(value))}")

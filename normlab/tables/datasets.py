@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from normlab.config import DataConfig
+from normlab.config.ranges import at_least
 from normlab.errors import require, require_one_of
 from normlab.tables.row import Row, table
 
@@ -15,6 +16,10 @@ class TextData(DataConfig):
     path: str | None = None
     #: The column that holds the text, where the files have columns.
     text_column: str = "text"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.text_column), "data.text_column", "is empty; give the name of a column")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,7 @@ class HubData(DataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(bool(self.text_column), "data.text_column", "is empty; give the name of a column")
         require_one_of(self.rows, ("documents", "lines"), "data.rows")
         bounded = not self.streaming or self.max_tokens is not None
         require(bounded, "data.streaming", "needs data.max_tokens, which says where the stream is left")
@@ -56,8 +62,8 @@ class MarkovData(DataConfig):
         require(2 <= self.symbols <= 64, "data.symbols", f"must be 2 to 64, got {self.symbols}")
         ok = 0 < self.concentration < float("inf")
         require(ok, "data.concentration", f"must be finite and above 0, got {self.concentration}")
-        require(self.length >= 2, "data.length", f"must be 2 or more, got {self.length}")
-        require(self.chain_seed >= 0, "data.chain_seed", f"must be 0 or more, got {self.chain_seed}")
+        at_least(self.length, 2, "data.length", most=10**8)
+        at_least(self.chain_seed, 0, "data.chain_seed")
 
 
 DATASETS: dict[str, Row[DataConfig]] = table(

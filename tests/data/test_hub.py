@@ -249,7 +249,7 @@ SHARDS = {"name": "some/shards", "val_split": "tail", "val_fraction": 0.5}
 MISSING: list[tuple[dict[str, Any], str]] = [
     (WIKI | {"name": "Sales/wikitext"}, "data.name: the hub has no dataset Sales/wikitext"),
     (WIKI | {"name": "wikitext"}, "data.name: 'wikitext' is not OWNER/NAME"),
-    (WIKI | {"name": "a b/c"}, "data.name: Repo id must use"),
+    (WIKI | {"name": "a b/c"}, "data.name: 'a b/c' is not OWNER/NAME"),
     (WIKI | {"revision": "v0"}, "data.revision: Salesforce/wikitext has no revision 'v0'"),
     (
         WIKI | {"subset": "x"},

@@ -262,7 +262,7 @@ _BAD = [
     ("+extra=1", "extra: there is no such setting"),
     ("+norm.extra=1", "norm.extra: there is no such setting"),
     ("~seed", "seed: cannot be removed"),
-    ("~norm", "norm: has no name; choose one of layernorm"),
+    ("~norm", "norm: cannot be removed"),
     ("~norm.eps", "norm.eps: cannot be removed"),
     ("depth=${nothing}", "depth: refers to a setting that is not there"),
     ("data=hub", "data.name: has no value; give it with data.name=OWNER/NAME"),

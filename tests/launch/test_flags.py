@@ -16,7 +16,7 @@ from normlab.launch.flags import UsageError, split
         (["--cfg=job", "-cd=here"], ["--cfg", "job", "--config-dir", "here"]),
         (["-i", "searchpath", "a=1"], ["--info", "searchpath", "--", "a=1"]),
         (["-i", "a=1"], ["--info", "--", "a=1"]),
-        (["--", "seed=-1", "~norm", "+x=1"], ["--", "seed=-1", "~norm", "+x=1"]),
+        (["--", "seed=-1", "~hydra.x", "+x=1"], ["--", "seed=-1", "~hydra.x", "+x=1"]),
         (["--hydra-help"], ["--hydra-help"]),
     ],
 )
