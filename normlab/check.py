@@ -142,14 +142,15 @@ def _check_weights(config: RunConfig) -> None:
     if kept == "free":
         return
     gains = inits.selected(config.init, config.placement.gains)
-    scaled = {*gains.gain, *gains.std} - ({"embedding"} if kept == "sigma_reparam" else set())
+    ends = {"embedding"} if config.placement.sigma_head else {"embedding", "head"}
+    scaled = {*gains.gain, *gains.std} - (ends if kept == "sigma_reparam" else set())
     require(
         not scaled,
         "init.gains" if config.init.gains != "placement" else "placement.gains",
         f"sets the size of {', '.join(sorted(scaled))}, which placement.weights={kept} sets itself; use "
         "init.gains=none",
     )
-    if kept == "sigma_reparam":
+    if config.placement.sigma_head:
         _check_head_is_not_zero(config, gains)
     if kept != "unit":
         return

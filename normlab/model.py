@@ -200,7 +200,7 @@ class GPT(nn.Module):
         self.pass_through = again if config.train.activation_checkpointing else once
         self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
         self._weights = WEIGHTS[config.placement.weights]
-        self._weights.build(self)
+        self._weights.build(self if config.placement.sigma_head else self.layers)
         initialize(self, config)
         self._weights.settle(self)
 

@@ -50,9 +50,9 @@ class SigmaLinear(nn.Linear):
         return F.linear(x, self.gamma / sigma * self.weight, self.bias)
 
 
-def _reparametrize(model: nn.Module) -> None:
-    """Every linear layer, the head too; the embedding is none (apple/ml-sigma-reparam converts all)."""
-    for parent in list(model.modules()):
+def _reparametrize(layers: nn.Module) -> None:
+    """Every linear layer of a model or of its blocks; the embedding is none (apple/ml-sigma-reparam)."""
+    for parent in list(layers.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 setattr(parent, name, SigmaLinear(child))

@@ -54,9 +54,11 @@ class PlacementConfig(SublayerConfig, _Named):
     joint_norm: bool = False
     #: Set the learned skip_scale from the variances that a first batch gives (Admin).
     profile: bool = False
-    #: How matrices are kept: `free`, `sigma_reparam` (in the linear layers, gamma / sigma(W) * W), or `unit`
+    #: How matrices are kept: `free`, `sigma_reparam` (in the blocks, gamma / sigma(W) * W), or `unit`
     #: (vectors along the width get length 1 after each step).
     weights: str = "free"
+    #: With `sigma_reparam`, the head's matrix too, as its authors have it.
+    sigma_head: bool = False
     #: A learned factor for each token of the vocabulary on its logit (nGPT).
     head_gain: bool = False
     #: Laws that multiply the initial standard deviation of a projection, by its name.
@@ -84,6 +86,11 @@ class PlacementConfig(SublayerConfig, _Named):
             follows = key.endswith(".value")
             self._value(law, key, laws.variables(depth=2, width=64) | ({laws.STEP: 0} if follows else {}))
         self._check_parameters_are_used()
+        require(
+            not self.sigma_head or self.weights == "sigma_reparam",
+            "placement.sigma_head",
+            "is for placement.weights=sigma_reparam; set that too",
+        )
         require(
             not self.unit_embedding or self.weights != "unit",
             "placement.unit_embedding",

@@ -15,9 +15,8 @@ from normlab.tables.placements import PLACEMENTS
 
 _WEIGHTS = {
     "free": "",
-    "sigma_reparam": "each matrix W of the blocks, and the head's, acts as gamma / sigma(W) * W, sigma its "
-    "largest singular value, gamma learned, 1 at the start: the initial standard deviations are those of W "
-    "itself",
+    "sigma_reparam": "each matrix W of the blocks{} acts as gamma / sigma(W) * W, sigma its largest singular "
+    "value, gamma learned, 1 at the start: the initial standard deviations are those of W itself",
     "unit": "every vector along the width has length 1, from the start and after each step: the initial "
     "standard deviations are those before that",
 }
@@ -59,7 +58,7 @@ def _notes(config: RunConfig) -> Iterator[str]:
     if placement.profile:
         yield "the learned skip scales are set anew from the variances of the first batch (Admin)"
     if _WEIGHTS[placement.weights]:
-        yield _WEIGHTS[placement.weights]
+        yield _WEIGHTS[placement.weights].format(", and the head's," if placement.sigma_head else "")
     if config.model.bias:
         yield "linear layers have biases, 0 at the start"
     if config.model.tie:

@@ -386,7 +386,9 @@ PLACEMENTS: dict[str, PlacementRow] = table(
         warmup="no",
     ),
     PlacementRow(
-        config=PlacementConfig(name="sigma_reparam", norm_post=True, weights="sigma_reparam"),
+        config=PlacementConfig(
+            name="sigma_reparam", norm_post=True, weights="sigma_reparam", sigma_head=True
+        ),
         meaning="post whose matrices are divided by their spectral norm, with a learned factor each",
         equation="x' = N(x + f(x)), W -> gamma / sigma(W) * W in every linear layer, the head among them",
         source="Zhai et al. 2023, arXiv 2303.06296; apple/ml-sigma-reparam",

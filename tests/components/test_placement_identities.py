@@ -376,6 +376,10 @@ def test_sigma_reparam_starts_at_spectral_norm_one_and_follows_the_matrix(small)
     linears = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     inside = {name: m for name, m in linears.items() if isinstance(m, SigmaLinear)}
     assert len(inside) == 5 * DEPTH + 1 and linears == inside
+    blocks_only = GPT(small({"placement.sigma_head": False}, placement="sigma_reparam"), VOCAB)
+    assert type(blocks_only.head) is torch.nn.Linear and isinstance(
+        blocks_only.layers[0].attn.branch.out, SigmaLinear
+    )
     for layer in inside.values():
         eye, bias = torch.eye(layer.in_features), 0 if layer.bias is None else layer.bias
         effective = (layer.eval()(eye) - bias).T

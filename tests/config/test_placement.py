@@ -38,6 +38,7 @@ _WRONG = [
     ({"gpas": "stream", "norm_post": True}, "placement.gpas: .*use placement.gpas=skip"),
     ({"gpas": "skip", "weights": "unit"}, "placement.gpas: .*nGPT.*use placement.gpas=none"),
     ({"unit_embedding": True, "weights": "unit"}, "placement.unit_embedding: .*use one of them"),
+    ({"sigma_head": True}, "placement.sigma_head: is for placement.weights=sigma_reparam; set that too"),
     ({"weights": "units"}, "placement.weights: .*Did you mean 'unit'"),
     ({"reads": "both"}, "placement.reads: both needs placement.second_stream=true"),
     ({"reads": "block", "norm_post": True}, "placement.norm_post: parallel .*use norm_out, or reads=x"),

@@ -35,6 +35,7 @@ NEEDS = {
     "placement.skip_scale.tie": {"placement.branch_scale.learn": "scalar"},
     "placement.second_stream": {"placement.norm_post": True},
     "placement.second_scale": {"placement.second_stream": True, "placement.norm_post": True},
+    "placement.sigma_head": {"placement.weights": "sigma_reparam"},
     "placement.first_norm": {"placement.second_stream": True, "placement.norm_post": True},
     "placement.joint_norm": {"placement.second_stream": True, "placement.norm_post": True},
     "placement.profile": {"placement.skip_scale.learn": "scalar", "placement.norm_post": True},
