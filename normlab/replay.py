@@ -17,6 +17,7 @@ from normlab.sinks.afterwards import replace_events
 from normlab.sinks.base import event_key
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, plain, read_summary
 from normlab.summary import event_figures
+from normlab.tables.optimizers import OPTIMIZERS
 
 GROUP = "divergence."
 #: Settings of that group that are no thresholds.
@@ -182,7 +183,7 @@ def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[
         floors=_numbers(summary.get("floors")),
         warmup=config.warmup,
         steps=config.train.steps,
-        eps=getattr(config.optimizer, "eps", None),
+        least=OPTIMIZERS[config.optimizer.name].least(config.optimizer),
         sizes=sizes,
     )
 

@@ -35,6 +35,7 @@ from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, check_free, hold, tidy
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.norms import leak, leak_in_evaluation
+from normlab.tables.optimizers import OPTIMIZERS
 from normlab.tables.placement_row import norms
 from normlab.training.fault import FAULTS
 from normlab.training.interrupt import Interrupt
@@ -136,13 +137,13 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     instruments = build_instruments(config, model, world.size)
     instruments.share(world.gather)
     forward = world.wrap(model)  # may put others in the parameters' place
-    layout, eps = Layout(model, site), getattr(config.optimizer, "eps", None)
+    layout, least = Layout(model, site), OPTIMIZERS[config.optimizer.name].least(config.optimizer)
     layout.total = world.total
     facts = Facts(
         floors=corpus.floors.as_dict(),
         warmup=config.warmup,
         steps=config.train.steps,
-        eps=eps,
+        least=least,
         sizes=layout.sizes,
     )
     return Job(
@@ -155,7 +156,7 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
         optimizer=build_optimizer(model.named_parameters(), config.optimizer, fused(model)),
         layout=layout,
         gradients=GradientNorms(layout),
-        updates=Updates(layout, eps),
+        updates=Updates(layout, least),
         instruments=instruments,
         watch=Watch(config.divergence, facts),
         fault=FAULTS[config.fault.kind](config.fault, model),

@@ -27,6 +27,7 @@ from normlab.replay import beside, replay, thresholds
 from normlab.run import resume, run
 from normlab.sinks.afterwards import readable_rows
 from normlab.sinks.run_directory import LOCK, read_events, read_summary
+from normlab.tables.optimizers import OPTIMIZERS
 
 #: Detectors that have seen enough after 60 steps.
 QUICK = {
@@ -347,6 +348,7 @@ def test_no_file_makes_it_fail(tmp_path, seed):
     rows, _ = readable_rows(tmp_path / "metrics.jsonl", ["nonfinite/parameter"])
     assert rows and [row["step"] for row in rows] == sorted({row["step"] for row in rows})
     floors, sizes = {"unigram": 3.0, "uniform": 5.0}, {"head": 4, "layer_00": 4}
-    watch = Watch(DivergenceConfig(), Facts(floors=floors, warmup=0, steps=9, eps=1e-8, sizes=sizes))
+    least = [each for row in OPTIMIZERS.values() for each in row.least(row.config)]
+    watch = Watch(DivergenceConfig(), Facts(floors=floors, warmup=0, steps=9, least=least, sizes=sizes))
     for row in rows:
         watch.update(row)

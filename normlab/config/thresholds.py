@@ -113,7 +113,8 @@ class PlateauConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VanishingConfig:
-    """A layer's gradient RMS below `factor` times the optimizer's eps for `steps` steps on end."""
+    """A layer's gradient below `factor` times the least that the optimizer's step can feel (Adam's eps, say)
+    for `steps` steps on end."""
 
     factor: float = 10.0
     steps: int = 20

@@ -1,8 +1,10 @@
 """What a detector is told of a run, and what it reports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from normlab.tables.optimizers import Least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +16,8 @@ class Facts:
     #: Steps of warm-up, and steps in all.
     warmup: int
     steps: int
-    #: The optimizer's eps; None where it has none.
-    eps: float | None
+    #: The gradients that are too small for the optimizer's step.
+    least: Sequence[Least]
     #: Parameters of each site: `embedding`, `layer_00`, ..., `final_norm`, `head`.
     sizes: Mapping[str, int]
 

@@ -81,8 +81,13 @@ DETECTORS: dict[str, DetectorRow] = table(
     DetectorRow(
         option="vanishing",
         config=VanishingConfig(),
-        meaning="a layer's gradient is so small that the optimizer's eps holds its updates back",
-        equation="||g|| / sqrt(n) < 10 * eps for 20 steps on end after the warm-up",
+        meaning="a layer's gradient, after clipping, is so small that the optimizer's step all but ends",
+        equation=(
+            "for 20 steps on end after the warm-up; adam, adamw: ||g|| / sqrt(n) < 10 * eps; muon: the same "
+            "outside the blocks, ||g|| < 10 * 1e-7 / 3.44^iterations for their matrices; sgd: "
+            "lr ||g|| / (1 - momentum) < 10 * 2^-23 ||W||; lion: ||g|| / sqrt(n) < "
+            "10 * 2^-126 / (1 - max(betas))"
+        ),
         source="Wortsman et al. 2023, section 3.4, arXiv 2309.14322",
         detector=Vanishing,
     ),

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from normlab.divergence.robust import score
+from normlab.divergence.vanishing import clipping, compared
 from normlab.explain.case import Case, Point, digits, largest, smallest
+from normlab.tables.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Closest:
 
 def closest(case: Case) -> Closest | None:
     """The detector of single numbers, or of spikes of the loss, that came nearest; None without numbers."""
-    limits, eps = case.config.divergence, getattr(case.config.optimizer, "eps", None)
+    limits = case.config.divergence
     found: list[Closest] = []
     logit = largest(case.families("attention/max_logit"))
     if logit is not None and logit.value > 0:
@@ -49,15 +51,27 @@ def closest(case: Case) -> Closest | None:
     share = smallest(case.families("attention/entropy_share"))
     if share is not None:
         found.append(_low("entropy_collapse", share, limits.entropy_collapse.share))
-    gradient = smallest(
-        [p for p in case.families("grad_rms") if p.value > 0 and p.step >= case.config.warmup]
-    )
-    if gradient is not None and eps:
-        found.append(_low("vanishing", gradient, limits.vanishing.factor * eps))
+    found += _vanishing(case)
     spike = _spike(case, limits.spike.window)
     if spike is not None:
         found.append(_high("spike", spike, limits.spike.z))
     return max(found, key=lambda each: each.share, default=None)
+
+
+def _vanishing(case: Case) -> list[Closest]:
+    """Of each way in which the optimizer steps, the layer whose gradient is least beside its limit."""
+    factor, found = case.config.divergence.vanishing.factor, []
+    shares = {row["step"]: clipping(row) for row in case.rows}
+    for least in OPTIMIZERS[case.config.optimizer.name].least(case.config.optimizer):
+        points = []
+        for each in compared(least, dict.fromkeys(case.layers, 1)).values():
+            for point in case.series(each.metric):
+                share = shares[point.step] if each.before_clipping else 1.0
+                points.append(Point(point.step, point.value * share, each.place, each.metric))
+        low = smallest([point for point in points if point.value > 0 and point.step >= case.config.warmup])
+        if low is not None:
+            found.append(_low("vanishing", low, factor * least.value))
+    return found
 
 
 def _high(detector: str, point: Point, threshold: float) -> Closest:

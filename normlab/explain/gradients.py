@@ -3,12 +3,11 @@
 from normlab.explain import cures
 from normlab.explain.case import Case, Point, digits, earliest
 from normlab.explain.finding import Cure, Evidence, Finding
+from normlab.tables.optimizers import OPTIMIZERS
 
 FIRST_TO_LAST = "grad_norm/first_to_last"
 #: A first layer's gradient this small beside the last one's, and this much smaller than at the start.
 SMALL, FALL = 0.01, 100.0
-#: Gradients are compared with so many times the optimizer's eps, as the detector `vanishing` does.
-EPS = "update/eps_ratio"
 
 
 def dies_on_its_way_down(case: Case) -> Finding | None:
@@ -44,18 +43,21 @@ def dies_on_its_way_down(case: Case) -> Finding | None:
 
 
 def _swallowed(case: Case) -> list[Evidence]:
-    """When the optimizer's eps became as large as gradients."""
+    """When gradients became too small for the optimizer's step."""
     factor = case.config.divergence.vanishing.factor
     found = []
     for event in case.of_kind("vanishing"):
         layers, step = event.get("layers") or [], case.began(event)
         if layers:
             point = Point(step, float(event["value"]), str(layers[0]), str(event["metric"]))
-            text = (
-                f"gradients fell under {factor:g} times the optimizer's eps: {layers[0]} from step {step} on"
-            )
+            least = OPTIMIZERS[case.config.optimizer.name].least(case.config.optimizer)
+            names = " or ".join(each.name for each in least)
+            text = f"gradients fell under {factor:g} times {names}: {layers[0]} from step {step} on"
             text += f", {len(layers)} places up to {layers[-1]} by the end" if len(layers) > 1 else ""
-            text += "; a sign rather than the cause: post at normlab's defaults is stuck with eps=1e-15 too"
+            if all(each.is_eps for each in least):
+                text += (
+                    "; a sign rather than the cause: post at normlab's defaults is stuck with eps=1e-15 too"
+                )
             found.append(Evidence(text, point))
     updates = case.series("update/ratio/layer_00")
     if updates and updates[-1].value < updates[0].value / 10:

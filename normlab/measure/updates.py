@@ -7,26 +7,35 @@ from torch import Tensor
 
 from normlab.measure.instrument import over
 from normlab.measure.layout import Layout, local
+from normlab.tables.optimizers import Least
 
 
 class Updates:
     """For each place (`embedding`, `layer_03` ...), weight decay and constraints included:
 
     `update/ratio`, ||dW|| / ||W|| with W before the step, exact for any optimizer; `update/cosine`, between
-    dW and the downhill direction -g; with an optimizer that has an eps also `update/eps_ratio`, the RMS of
-    the gradient over eps: where it is near 1 or below, Adam's step shrinks (Wortsman et al. 2023,
-    2309.14322, section 3.4).
+    dW and the downhill direction -g. With an optimizer that has an eps also `update/eps_ratio`, the RMS of
+    the gradient over eps, of the places that it steps: where it is near 1 or below, Adam's step shrinks
+    (Wortsman et al. 2023, 2309.14322, section 3.4). With SGD also `update/gradient_ratio`,
+    lr ||g|| / (1 - momentum) / ||W|| at the full rate: the step that this gradient, lasting, would make.
+    All of the gradient that the optimizer meets: after clipping.
     """
 
-    def __init__(self, layout: Layout, eps: float | None) -> None:
+    def __init__(self, layout: Layout, least: Sequence[Least]) -> None:
         self.layout, self.parameters, places = layout, layout.parameters, list(layout.places)
         device = self.parameters[0].device
         self._place = torch.tensor([places.index(place) for place, _ in layout.where], device=device)
-        self._sizes, self.eps = torch.tensor(list(layout.sizes.values()), device=device), eps
+        self._sizes = torch.tensor(list(layout.sizes.values()), device=device)
+        self._least = [each for each in least if each.is_eps or each.step]
         # Squares of large float32 norms overflow float32; mps has nothing wider.
         self._wide = torch.float32 if device.type == "mps" else torch.float64
-        kinds = ("ratio", "cosine", *(("eps_ratio",) if eps else ()))
-        self.names = [f"update/{kind}/{place}" for kind in kinds for place in places]
+        self.names = [f"update/{kind}/{place}" for kind in ("ratio", "cosine") for place in places]
+        self._held = []
+        for each in self._least:
+            held = [place for place in places if each.held(place)]
+            self._held.append(torch.tensor([places.index(place) for place in held], device=device))
+            family = "update/eps_ratio" if each.is_eps else each.family
+            self.names += [f"{family}/{place}" for place in held]
 
     def before(self) -> None:
         """Just before the optimizer's step."""
@@ -43,8 +52,9 @@ class Updates:
         self._old = []
         cosine = over(-along, (moved * slope).sqrt())
         values = [over(moved, were).sqrt(), cosine]
-        if self.eps:
-            values.append((slope / self._sizes).sqrt() / self.eps)
+        for each, held in zip(self._least, self._held, strict=True):
+            rms, share = (slope / self._sizes).sqrt(), over(slope, were).sqrt()
+            values.append((rms / each.value if each.is_eps else each.step * share)[held])
         return torch.cat(values)
 
     def _squares(self, tensors: Sequence[Tensor]) -> Tensor:

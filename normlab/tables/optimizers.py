@@ -95,6 +95,85 @@ class MuonConfig(AdamConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Least:
+    """A gradient so small that the optimizer's step all but ends: what `vanishing` compares with."""
+
+    #: What is compared: `grad_rms` of a place, `grad_norm` of the matrices in a block, or, already a share of
+    #: the weights, `update/gradient_ratio` of a place.
+    family: str
+    value: float
+    #: What it is, and what happens below it, in words.
+    name: str
+    effect: str
+    #: Whether only what lies outside the blocks is compared.
+    outside: bool = False
+    #: Whether `update/eps_ratio` gives gradients as multiples of it.
+    is_eps: bool = False
+    #: The step that a gradient of 1, lasting, makes; for `update/gradient_ratio` alone.
+    step: float = 0.0
+
+    def held(self, place: str) -> bool:
+        """Whether the place's parameters are compared with it."""
+        return not (self.outside and place.startswith("layer_"))
+
+
+#: Of float32: the smallest normal number, under which results count as 0, and the spacing of numbers at 1.
+TINY, SPACING = 2.0**-126, 2.0**-23
+#: Muon divides a matrix's momentum by its norm, or by this where the norm is less (torch's default); then
+#: each iteration multiplies small singular values by this.
+MUON_EPS, MUON_SLOPE = 1e-7, 3.4445
+
+
+def _least_of_adam(config: AdamConfig, outside: bool = False) -> tuple[Least, ...]:
+    """m / (sqrt(v) + eps): a lasting gradient of eps moves a weight by half the rate."""
+    least = Least(
+        family="grad_rms",
+        value=config.eps,
+        name="AdamW's eps" if outside else "the optimizer's eps",
+        effect="eps begins to hold their updates back",
+        outside=outside,
+        is_eps=True,
+    )
+    return (least,) if config.eps else ()
+
+
+def _least_of_muon(config: MuonConfig) -> tuple[Least, ...]:
+    """Matrices take a step of one size, but for gradients whose norm Muon's iterations cannot bring to 1."""
+    value = MUON_EPS / MUON_SLOPE**config.iterations
+    matrices = Least(
+        family="grad_norm",
+        value=value,
+        name=f"the {value:.2g} that Muon can bring to a step of full size",
+        effect="their updates begin to shrink with them",
+    )
+    return (*_least_of_adam(config, outside=True), matrices)
+
+
+def _least_of_sgd(config: SGDConfig) -> tuple[Least, ...]:
+    """The step is proportional: lr * ||g|| / (1 - momentum) is compared with the norm of the weights."""
+    least = Least(
+        family="update/gradient_ratio",
+        value=SPACING,
+        name="float32's spacing of the weights, as steps at the full rate",
+        effect="their weights all but stand still",
+        step=config.lr / (1 - config.momentum),
+    )
+    return (least,)
+
+
+def _least_of_lion(config: LionConfig) -> tuple[Least, ...]:
+    """A sign has no size: only what its momentum, in float32, cannot hold makes no step."""
+    share = 1 - max(config.betas)
+    least = Least(
+        family="grad_rms",
+        value=TINY / share,
+        name="the least that Lion's momentum can hold",
+        effect="their momentum rounds to 0, which has no sign",
+    )
+    return (least,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerRow(Row[OptimizerConfig]):
     """An optimizer."""
 
@@ -102,6 +181,8 @@ class OptimizerRow(Row[OptimizerConfig]):
     function: str
     #: Numbers it keeps for each number of a parameter: (config, kind of parameter, as in `kind_of`) -> count.
     state: Callable[[Any, str], int]
+    #: What gradients are too small for its step: (config) -> one for each way in which it steps.
+    least: Callable[[Any], tuple[Least, ...]]
 
 
 OPTIMIZERS: dict[str, OptimizerRow] = table(
@@ -112,6 +193,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         source="Loshchilov, Hutter 2017, arXiv 1711.05101",
         function="adamw",
         state=lambda config, kind: 2,
+        least=_least_of_adam,
     ),
     OptimizerRow(
         config=AdamConfig(name="adam"),
@@ -120,6 +202,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         source="Kingma, Ba 2014, arXiv 1412.6980",
         function="adam",
         state=lambda config, kind: 2,
+        least=_least_of_adam,
     ),
     OptimizerRow(
         config=SGDConfig(name="sgd"),
@@ -128,6 +211,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         source="Polyak 1964; Sutskever et al. 2013",
         function="sgd",
         state=lambda config, kind: int(config.momentum > 0),
+        least=_least_of_sgd,
     ),
     OptimizerRow(
         config=LionConfig(name="lion"),
@@ -136,6 +220,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         source="Chen et al. 2023, arXiv 2302.06675",
         function="lion",
         state=lambda config, kind: 1,
+        least=_least_of_lion,
     ),
     OptimizerRow(
         config=MuonConfig(name="muon"),
@@ -144,5 +229,6 @@ OPTIMIZERS: dict[str, OptimizerRow] = table(
         source="Jordan et al. 2024; Liu et al. 2025 (Moonlight), arXiv 2502.16982",
         function="muon",
         state=lambda config, kind: 1 if kind == "matrix" else 2,
+        least=_least_of_muon,
     ),
 )

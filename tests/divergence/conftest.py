@@ -8,6 +8,7 @@ import pytest
 
 from normlab.config import DivergenceConfig
 from normlab.divergence import Event, Facts, Watch
+from normlab.tables.optimizers import OPTIMIZERS
 
 SIZES = {"embedding": 100, "layer_00": 400, "layer_01": 400, "final_norm": 16, "head": 100}
 
@@ -21,7 +22,7 @@ def watch_of() -> Callable[..., Watch]:
             "floors": {"unigram": 3.0},
             "warmup": 0,
             "steps": 3000,
-            "eps": 1e-8,
+            "least": OPTIMIZERS["adamw"].least(OPTIMIZERS["adamw"].config),
             "sizes": SIZES,
         }
         known = {key: changes.pop(key) for key in list(changes) if key in facts}

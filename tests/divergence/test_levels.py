@@ -198,8 +198,7 @@ def test_layers_that_follow_join_the_open_event(watch_of: Callable[..., Watch]) 
 def test_vanishing_counts_after_the_warmup_and_only_with_an_eps(fold: Fold) -> None:
     rows = vanishing_rows(("head", 0, 100))
     assert [event.step for event in fold(rows, warmup=50)] == [69]
-    assert fold(rows, eps=None) == []
-    assert fold(rows, eps=0.0) == []
+    assert fold(rows, least=()) == []
     assert fold(rows, vanishing=VanishingConfig(factor=4)) == []
 
 

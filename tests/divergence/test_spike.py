@@ -213,7 +213,7 @@ def test_three_layers_are_named_those_that_rose_most_first(fold: Fold) -> None:
     jump |= {f"grad_norm/{site}": min(1e-200 * ratio, 1e300) for site, ratio in ratios.items()}
     jump["grad_norm/layer_01"] = 1e300
     loud = quiet | {f"grad_norm/{site}": 1e-199 for site in ratios}  # forgotten after 150 rows
-    (event,) = fold([loud] * 10 + [quiet] * 150 + [jump], eps=None)
+    (event,) = fold([loud] * 10 + [quiet] * 150 + [jump], least=())
     assert event.layers == ("layer_01", "layer_00", "head", "embedding")
     assert "layer_00 (gradient x9), head (gradient x7) and 1 more" in event.message
 
