@@ -9,7 +9,8 @@ from normlab.measure.hidden import Hidden, Saturation
 from normlab.measure.instrument import Instrument, Instruments
 from normlab.measure.output import Output
 from normlab.measure.running import RunningGap
-from normlab.measure.stream import Blocks, Stream, StreamGradient
+from normlab.measure.shift import CovariateShift
+from normlab.measure.stream import Blocks, SecondStream, Stream, StreamGradient
 from normlab.model import GPT
 from normlab.sites import gains, sites
 from normlab.tables.activations import ACTIVATIONS
@@ -31,10 +32,17 @@ def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Inst
         ("stream", Stream(where.residual)),
         ("stream", Blocks(where.stream)),
         ("grad_stream", StreamGradient(where.stream, zeros)),
+        ("covariate_shift", CovariateShift(where.inputs)),
         ("attention", Attention(where.attention, config.model.heads, where.finish, config.model.causal)),
         ("hidden", Hidden(where.hidden)),
         ("output", Output()),
     ]
+    if where.second:
+        blocks = {
+            name.removesuffix("/ffn"): site for name, site in where.second.items() if name.endswith("/ffn")
+        }
+        there.append(("stream", SecondStream(where.second)))
+        there.append(("grad_stream", StreamGradient(blocks, zeros, "grad_second_stream")))
     shared = processes > 1 and config.train.parallel == "fsdp"
     if (learned := gains(model)) and not shared:
         there.append(("gain", Gains(learned)))

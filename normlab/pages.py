@@ -331,7 +331,7 @@ def _groups() -> tuple[Line, ...]:
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",
-        "measure": "grad_norm, stream, update, attention, output, ablation, sharpness, growth, ring",
+        "measure": "grad_norm, stream, update, attention, covariate_shift, ablation, growth, ring",
         "divergence": "action, spike.z, plateau.tolerance, slow_divergence.margin",
         "tracker": "mode, project, entity, tags",
     }

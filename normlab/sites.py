@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from normlab.components.attention import Attention
 from normlab.components.ffn import FeedForward
 from normlab.components.norms import Curve, Norm, RunningNorm
-from normlab.components.residual import Residual
+from normlab.components.residual import Carry, Residual
 from normlab.components.site import Site, StreamSite
 from normlab.model import GPT, Block, site
 
@@ -24,6 +24,10 @@ class Sites:
     stream: dict[str, StreamSite]
     #: In each sub-layer, `layer_03/attn`: skip, branch and their sum after any norm, each (B, T, D).
     residual: dict[str, Site]
+    #: What each sub-layer's branch is given (B, T, D).
+    inputs: dict[str, Site]
+    #: The second stream after each sub-layer, with what it was before and what is added; empty without one.
+    second: dict[str, StreamSite]
     #: In each layer: queries and keys (B, H, T, K) as the attention logits are made of them.
     attention: dict[str, Site]
     #: In each layer: what becomes of raw attention logits before the softmax.
@@ -48,6 +52,8 @@ def sites(model: GPT) -> Sites:
     return Sites(
         stream={"embedding": model.embedding.site} | {layer: block.site for layer, block in blocks.items()},
         residual={name: part.site for name, part in parts.items()},
+        inputs={name: part.input_site for name, part in parts.items()},
+        second={name: part.carry.site for name, part in parts.items() if isinstance(part.carry, Carry)},
         attention={layer: part.site for layer, part in attention.items()},
         finish={layer: part.finish for layer, part in attention.items()},
         hidden={layer: cast(FeedForward, block.ffn.branch).site for layer, block in blocks.items()},

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab import laws
-from normlab.components.site import Site
+from normlab.components.site import Site, StreamSite
 from normlab.config import ScaleConfig, SublayerConfig
 
 
@@ -166,9 +166,12 @@ class Carry(nn.Module):
     def __init__(self, rho: float) -> None:
         super().__init__()
         self.rho = rho
+        self.site = StreamSite()
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
-        return y + self.rho * h
+        branch = self.rho * h
+        carried: Tensor = self.site(y + branch, y, branch)
+        return carried
 
     def extra_repr(self) -> str:
         return f"{self.rho:.6g}"
@@ -234,12 +237,14 @@ class Residual(nn.Module):
         self.stream_gate = gate_or_nothing(record.gpas == "stream")
         self.carry = carry
         self.record = record
-        self.site = Site()
+        self.site, self.input_site = Site(), Site()
 
     def forward(self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
         """Both streams after this sub-layer; `start_BTD` is the x that the block was given."""
         u_BTD = self.norm_in(self.read(x_BTD, y_BTD, start_BTD))
-        h_BTD = self.dropout(self.norm_out(self.branch(self.in_scale(u_BTD))))
+        in_BTD = self.in_scale(u_BTD)
+        self.input_site(in_BTD)
+        h_BTD = self.dropout(self.norm_out(self.branch(in_BTD)))
         return self._join(x_BTD, y_BTD, start_BTD, u_BTD, h_BTD)
 
     def without(self, x_BTD: Tensor, y_BTD: Tensor | None, start_BTD: Tensor) -> tuple[Tensor, Tensor | None]:

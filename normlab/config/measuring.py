@@ -17,6 +17,7 @@ MEASURED = (
     "attention",
     "hidden",
     "output",
+    "covariate_shift",
 )
 #: What `measure` has passes of its own for, and when: never, with the last evaluation, with every one.
 PASSES = ("ablation", "sharpness", "noise_scale", "growth")
@@ -41,7 +42,7 @@ class MeasureConfig:
     grad_stream: int = 20
     #: Size and shape of the residual stream after each sub-layer, share of the branch, likeness of blocks.
     stream: int = 20
-    #: Relative size of the updates, their direction, gradients against the optimizer's eps.
+    #: Relative size of the updates, their direction, gradients against the least that the optimizer feels.
     update: int = 20
     #: Mean, least and largest gain of each layer's norms.
     gain: int = 20
@@ -55,6 +56,8 @@ class MeasureConfig:
     hidden: int = 20
     #: Normalizer and largest of the output's logits, tail of the token losses.
     output: int = 10
+    #: Change of mean and variance of each sub-layer's input by one step; takes a forward pass of its own.
+    covariate_shift: int = 0
     #: Rise of the validation loss with a block left out, and with it and the next one swapped.
     ablation: str = "never"
     #: How much longer a step may be before it raises its batch's loss.

@@ -1,6 +1,6 @@
 """What an instrument is, and all of a run's together."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -37,10 +37,12 @@ class Instrument:
     """Measures at some steps. Its `names` and `values` are metrics and their numbers, in one order.
 
     In such a step the loop calls `begin`, then `micro` after the backward pass of each micro-batch, then
-    once `again`, then `values`.
+    once `again`, then `values`; and after the optimizer's step, if it is taken, `updated`.
     """
 
     names: list[str]
+    #: The metrics that `updated` has the numbers of.
+    later: Sequence[str] = ()
     #: (n, ...) of this process -> those of all that train the run, one after the other.
     gather: Callable[[Tensor], Tensor] = staticmethod(lambda own: own)
 
@@ -58,6 +60,11 @@ class Instrument:
         """(len(names),), float64 or float32, on the model's device; forgets the step."""
         raise NotImplementedError
 
+    def updated(self, forward: Callable[[], Iterator[None]]) -> Tensor:
+        """(len(later),), after the optimizer's step; `forward` runs the step's batch forward with the new
+        weights, as in `again`, and stops after each micro-batch."""
+        raise NotImplementedError
+
 
 class Looking(Instrument):
     """An instrument that keeps a 1-D tensor of what passes each of its sites, for each micro-batch."""
@@ -71,6 +78,10 @@ class Looking(Instrument):
             site.looks[self.family] = self.look
 
     def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
+        self.keep()
+
+    def keep(self) -> None:
+        """What the sites have seen of the latest pass."""
         self._parts.append(torch.stack([site.seen[self.family] for site in self.sites]))
 
     def parts(self) -> Tensor:
@@ -125,3 +136,11 @@ class Instruments:
     def values(self) -> list[Tensor]:
         """Numbers for `names`, still on the device."""
         return [instrument.values() for instrument in self.due]
+
+    def later(self) -> list[str]:
+        """Of what is due at this step, what is known after the optimizer's step."""
+        return [name for instrument in self.due for name in instrument.later]
+
+    def updated(self, forward: Callable[[], Iterator[None]]) -> list[Tensor]:
+        """Numbers for `later`, still on the device."""
+        return [instrument.updated(forward) for instrument in self.due if instrument.later]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.measure.instrument import Instrument, Looking, Site, StreamSite, over, wide
+from normlab.measure.instrument import Instrument, Look, Looking, Site, StreamSite, over, wide
 
 
 def moments(skip_BTD: Tensor, branch_BTD: Tensor, z_BTD: Tensor) -> Tensor:
@@ -31,13 +31,13 @@ class Stream(Looking):
     are added, before a post norm (Takase et al. 2023, 2312.16903); `nonfinite`, how many values.
     """
 
-    def __init__(self, residual: Mapping[str, Site]) -> None:
-        super().__init__("stream", residual, moments)
+    def __init__(self, residual: Mapping[str, Site], stream: str = "stream", look: Look = moments) -> None:
+        super().__init__(stream, residual, look)
         kinds = ("rms", "variance", "max", "kurtosis")
         after = [place.removesuffix("/ffn") for place in residual]
-        self.names = [f"stream/{kind}/{place}" for kind in kinds for place in after]
-        self.names += [f"stream/branch_ratio/{place}" for place in residual]
-        self.names += [f"nonfinite/stream/{place}" for place in after]
+        self.names = [f"{stream}/{kind}/{place}" for kind in kinds for place in after]
+        self.names += [f"{stream}/branch_ratio/{place}" for place in residual]
+        self.names += [f"nonfinite/{stream}/{place}" for place in after]
 
     def values(self) -> Tensor:
         parts = self.parts()
@@ -47,6 +47,17 @@ class Stream(Looking):
         variance = mean - (total / size).square()
         kurtosis = over(fourth / size, mean.square())
         return torch.cat([mean.sqrt(), variance, largest, kurtosis, over(branch, skip).sqrt(), broken])
+
+
+class SecondStream(Stream):
+    """The same of the second stream y of `residual_dual` and its kin, to which the outputs of the branches
+    are added without a norm: `second_stream/rms` and so on. Its sites show (y', y, rho * f)."""
+
+    def __init__(self, second: Mapping[str, Site]) -> None:
+        def look(z_BTD: Tensor, skip_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
+            return moments(skip_BTD, branch_BTD, z_BTD)
+
+        super().__init__(second, "second_stream", look)
 
 
 def likeness(z_BTD: Tensor, x_BTD: Tensor) -> Tensor:
@@ -84,14 +95,17 @@ class Blocks(Looking):
 
 
 class StreamGradient(Instrument):
-    """`grad_stream`: the norm of dL/dx over the batch, x the stream after the embedding and each block.
+    """`grad_stream`: the norm of dL/dx over the batch, x the stream after the embedding and each block; or,
+    of the second stream, `grad_second_stream`.
 
     x goes on as x + 0 in such a step, and the zeros' gradient is that of x.
     """
 
-    def __init__(self, stream: Mapping[str, StreamSite], zeros_BTD: Tensor) -> None:
+    def __init__(
+        self, stream: Mapping[str, StreamSite], zeros_BTD: Tensor, family: str = "grad_stream"
+    ) -> None:
         self.sites = list(stream.values())
-        self.names = [f"grad_stream/{place}" for place in stream]
+        self.names = [f"{family}/{place}" for place in stream]
         self._zeros = zeros_BTD
         self._squares: Tensor | None = None
 

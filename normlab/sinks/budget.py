@@ -10,7 +10,7 @@ from functools import cache
 from typing import TypeVar
 
 #: Series of a run in wandb at most: for each layer, and besides.
-A_LAYER, BESIDES = 42, 60
+A_LAYER, BESIDES = 44, 60
 
 Value = TypeVar("Value")
 

@@ -46,6 +46,15 @@ def forward(job: Job) -> Tensor:
         return batch_loss(job, torch.from_numpy(job.batches.train(job.step)))
 
 
+@torch.no_grad()
+def forward_parts(job: Job) -> Iterator[None]:
+    """The step's batch forward once more, with the weights there are now; stops after each micro-batch."""
+    with same_dice(job):
+        for micro_BT in micro_batches(job, torch.from_numpy(job.batches.train(job.step))):
+            predict(job, micro_BT)
+            yield
+
+
 @contextmanager
 def same_dice(job: Job) -> Iterator[None]:
     """Inside, the random numbers begin as they did in the step; they and the model's buffers (running

@@ -11,7 +11,7 @@ from torch import Tensor
 from normlab.divergence import Event, outcome
 from normlab.measure.instrument import due
 from normlab.training.autopsy import autopsy
-from normlab.training.batch import evaluate, forward, forward_and_backward, same_dice
+from normlab.training.batch import evaluate, forward, forward_and_backward, forward_parts, same_dice
 from normlab.training.checkpoint import Cadence
 from normlab.training.dice import rng_state
 from normlab.training.job import Job
@@ -139,8 +139,11 @@ def update(job: Job, rate: float, norm: Tensor) -> dict[str, float]:
     job.optimizer.step()
     job.model.constrain()
     job.fault.updated(job.step)
+    names, values = (job.updates.names, [job.updates.after()]) if measured else ([], [])
+    names = names + job.instruments.later()
+    values += job.instruments.updated(lambda: forward_parts(job))
     # A second copy from the device, in these steps alone: the first had to decide on the update.
-    return dict(zip(job.updates.names, job.updates.after().tolist(), strict=True)) if measured else {}
+    return dict(zip(names, torch.cat(values).tolist(), strict=True)) if values else {}
 
 
 def repeat(job: Job) -> dict[str, Any]:

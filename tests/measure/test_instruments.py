@@ -353,7 +353,7 @@ def test_norms_without_gains_have_none(small):
     assert not [key for key in take_step(job_of(small(EVERY, norm="layernorm_nonparam"))) if "gain/" in key]
 
 
-@pytest.mark.parametrize("placement", ["pre", "post"])
+@pytest.mark.parametrize("placement", ["pre", "post", "siamese"])
 def test_micro_batches_give_the_figures_of_the_batch(placement, small):
     changes = EVERY | {"train.precision": "fp64", "placement.final_norm": True}
     whole, parts = (

@@ -21,6 +21,12 @@ RARE = (
     "stream/angle",
     "ablation/skip",
     "ablation/swap",
+    "second_stream/rms",
+    "second_stream/variance",
+    "second_stream/max",
+    "second_stream/kurtosis",
+    "nonfinite/second_stream",
+    "grad_second_stream",
 )
 WHOLE = (
     "val/loss",
