@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from normlab.cli_page import draw
-from normlab.errors import UserError
+from normlab.errors import UserError, shown
 
 
 def _complete_metric() -> list[str]:
@@ -176,12 +176,12 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {shown(error)}", err=True)
         raise typer.Exit(2) from None
     except OSError as error:
         if error.filename is None:
             raise
-        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        typer.echo(f"error: {shown(error.filename)}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from normlab.cli_page import draw
-from normlab.errors import UserError
+from normlab.errors import UserError, shown
 
 app = typer.Typer(rich_markup_mode="rich")
 
@@ -59,7 +59,7 @@ def status(
     try:
         print_status(directory, as_json=as_json)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error)}", file=sys.stderr)
         raise typer.Exit(2) from None
 
 

@@ -42,6 +42,13 @@ def quoted(text: str) -> str:
     return shown if len(text) <= QUOTED else f"{shown[: QUOTED - 3]}..."
 
 
+def shown(message: object, longest: int = 2000) -> str:
+    """A message for the screen: `?` for what would move the cursor, colour the page or turn the direction of
+    reading, and no more than `longest` characters."""
+    text = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in str(message))
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest of `names`, or an empty string."""
     found = difflib.get_close_matches(word.lower(), list(names), n=3, cutoff=0.55)

@@ -1,6 +1,5 @@
 """What `normlab replay` prints."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.replay import Found, Replay, replay
+from normlab.sinks.sketch import json_text, printable
 
+#: Letters of an event's message at most.
+_LONGEST = 1000
 _COLOURS = {"same": "dim", "new": "bold green", "changed": "yellow", "gone": "bold red"}
 
 
@@ -20,7 +22,7 @@ def print_replay(directory: Path, overrides: Sequence[str], *, write: bool, as_j
     """Replay the run in `directory` and print what was found. Raises UserError as `replay` does."""
     done = replay(directory, overrides, write=write)
     if as_json:
-        sys.stdout.write(json.dumps(done.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(done.record()) + "\n")
         return
     console = Console()
     for line in _head(done):
@@ -33,13 +35,13 @@ def print_replay(directory: Path, overrides: Sequence[str], *, write: bool, as_j
 
 def _head(done: Replay) -> Iterable[Text]:
     yield Text.assemble(
-        (str(done.directory), "bold"),
+        (printable(str(done.directory)), "bold"),
         f": {done.status}, {done.rows} rows, steps {done.first_step} to {done.last_step}",
     )
     for key, (was, now) in done.changed.items():
         yield Text.assemble((f"{key}={now}", "cyan"), f" (the run had {was})")
     for note in done.notes:
-        yield Text(f"note: {note}", "yellow")
+        yield Text(f"note: {printable(note)}", "yellow")
 
 
 def _table(found: Sequence[Found]) -> Table:
@@ -50,7 +52,7 @@ def _table(found: Sequence[Found]) -> Table:
     for each in found:
         event = each.event
         lines = event_lines(event)
-        lines += [Text(f"differs in {', '.join(each.differs)}", "yellow")] if each.differs else []
+        lines += [Text(printable(f"differs in {', '.join(each.differs)}"), "yellow")] if each.differs else []
         table.add_row(Text(each.mark, _COLOURS[each.mark]), str(event["step"]), Group(*lines))
     return table
 
@@ -59,8 +61,8 @@ def event_lines(event: Mapping[str, Any]) -> list[Text]:
     """Kind, places and end of an event on one line, its message on another."""
     layers = event.get("layers")
     where = f"in {_some(layers)}" if isinstance(layers, list) and layers else f"of {event['metric']}"
-    head = Text.assemble((str(event["kind"]), "bold"), f" {where}, {_until(event)}")
-    return [head, Text(str(event.get("message", "")), "dim")]
+    head = Text.assemble((printable(event["kind"]), "bold"), printable(f" {where}, {_until(event)}"))
+    return [head, Text(printable(str(event.get("message") or ""))[:_LONGEST], "dim")]
 
 
 def _some(names: Sequence[object], most: int = 3) -> str:
@@ -83,7 +85,7 @@ def _foot(done: Replay, write: bool) -> Iterable[Text]:
     yield Text.assemble(
         "outcome: ",
         (done.outcome, "bold"),
-        (f" (recorded: {done.recorded_outcome})", "bold yellow" if changed else "dim"),
+        (printable(f" (recorded: {done.recorded_outcome})"), "bold yellow" if changed else "dim"),
     )
     if done.kept is not None:
         yield Text(f"written; the old files are in {done.kept}")

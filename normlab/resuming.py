@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.naming import flat, is_own
+from normlab.plain_data import PlainDataError, read_yaml
 from normlab.sinks.run_directory import CONFIG
 from normlab.tables.schedules import SCHEDULES
 
@@ -69,9 +68,14 @@ def _before(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunDirectoryError(f"{directory} is not a run directory: there is no {CONFIG}")
     try:
-        return dict(flat(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise RunDirectoryError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        content = read_yaml(path)
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from None
+    except PlainDataError as error:
+        raise RunDirectoryError(f"{path} cannot be read: it {error}") from None
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path} is not the config of a run")
+    return dict(flat(content))
 
 
 def _changed(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

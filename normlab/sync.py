@@ -14,7 +14,7 @@ from normlab.analysis.figures import pictures
 from normlab.analysis.runs import Run, find, read
 from normlab.config import TrackerConfig
 from normlab.disk import replace_file
-from normlab.errors import UserError
+from normlab.errors import UserError, shown
 from normlab.sinks.base import Opening
 from normlab.sinks.mirror import note_of, read_note, server_has
 from normlab.sinks.run_directory import EVENTS, ROWS, SUMMARY, document, hold, is_held
@@ -64,7 +64,7 @@ def sync(paths: Sequence[Path], target: Target) -> int:
         except SyncError as error:
             failed += 1
             told = f"not sent: {error}"
-        print(f"{run.path}: {told}", flush=True)
+        print(shown(f"{run.path}: {told}"), flush=True)
         if Start.unreachable:
             break
     return failed
@@ -79,7 +79,7 @@ def _runs(path: Path) -> Iterator[Path]:
 
 def _send(run: Run, target: Target) -> str:
     """Replay one run; returns what was done, in words."""
-    if not run.config:
+    if not run.config or run.status == "damaged":
         raise SyncError("; ".join(run.notes))
     if is_held(run.path):
         raise SyncError("it is being trained")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from normlab.analysis.sheet import Column, Sheet
 from normlab.sinks.run_directory import plain
+from normlab.sinks.sketch import json_text
 
 #: For measuring how wide a table would like to be.
 _RULER = Console(width=10_000)
@@ -64,7 +65,7 @@ def rich_table(sheet: Sheet, columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(
-            column.title,
+            Text(column.title),
             justify="right" if column.right else "left",
             overflow="fold",
             no_wrap=column.least is None,
@@ -77,7 +78,7 @@ def rich_table(sheet: Sheet, columns: Sequence[Column]) -> Table:
 
 def as_json(content: Mapping[str, Any]) -> str:
     """Strict JSON: a number that is not finite is a string, as in `summary.json`."""
-    return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return json_text(content)
 
 
 def as_csv(sheet: Sheet) -> str:

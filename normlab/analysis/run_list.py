@@ -1,6 +1,5 @@
 """`normlab runs`: the runs there are, newest first."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -15,8 +14,7 @@ from normlab import groups, naming
 from normlab.analysis.matching import same, spell
 from normlab.analysis.runs import Run, load
 from normlab.errors import UserError, nearest
-from normlab.sinks.run_directory import plain
-from normlab.sinks.sketch import printable
+from normlab.sinks.sketch import json_text, printable
 from normlab.sweep import STYLES, first_event
 
 #: What a run can be chosen by besides its settings.
@@ -39,11 +37,11 @@ def print_runs(paths: Sequence[Path], words: Sequence[str], *, as_json: bool = F
     chosen.sort(key=_changed, reverse=True)
     if as_json:
         records = [_record(run) for run in chosen]
-        sys.stdout.write(json.dumps(plain(records), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(records) + "\n")
         return
     console = Console(highlight=False)
     if not chosen:
-        console.print(f"none of {len(runs)} runs is {' '.join(words)}", markup=False)
+        console.print(Text(printable(f"none of {len(runs)} runs is {' '.join(words)}")))
     for line in _lines(chosen):
         console.print(line, soft_wrap=True)
 

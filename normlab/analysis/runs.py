@@ -1,6 +1,5 @@
 """Runs as their directories tell them, whatever state those are in: for comparing, and for notebooks."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import yaml
-
-from normlab import groups, naming
+from normlab import naming
 from normlab.divergence.nonfinite import TEXTS
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import RunDirectoryError
+from normlab.plain_data import TABLE, read_json
+from normlab.recorded import read_settings
 from normlab.sinks.afterwards import first_and_last_rows, readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 from normlab.sweep import FILE as SWEEP
@@ -21,8 +20,6 @@ from normlab.sweep import FILE as SWEEP
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-#: The C parser is ten times as fast; not every build of PyYAML has it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 #: Folders inside a run, or of other tools, that hold no run.
 _NOT_WALKED = ("wandb", "checkpoints", "events")
 
@@ -174,8 +171,9 @@ def _holds_run(path: Path) -> bool:
 def _planned(path: Path) -> list[Path]:
     """The jobs of the sweep in `path` that there are, as far as its table can be read."""
     try:
-        jobs = json.loads((path / SWEEP).read_bytes())["jobs"]
-        return [path / job["dir"] for job in jobs if _holds_run(path / job["dir"])]
+        jobs = read_json(path / SWEEP, TABLE)["jobs"]
+        places = dict.fromkeys(path / job["dir"] for job in jobs)
+        return [place for place in places if _holds_run(place)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -193,7 +191,7 @@ def read(directory: Path) -> Run:
     notes: list[str] = []
     try:
         summary = read_summary(directory)
-    except (RunDirectoryError, OSError, RecursionError) as error:
+    except (RunDirectoryError, OSError) as error:
         summary = {"status": "damaged"}
         notes.append(str(error))
     config = _config(directory / CONFIG, notes)
@@ -213,20 +211,7 @@ def read(directory: Path) -> Run:
 
 def _config(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        notes.append(f"{path.name} cannot be read: {str(error).splitlines()[0]}")
+        return read_settings(path)
+    except RunDirectoryError as error:
+        notes.append(str(error).removeprefix(f"{path.parent}/"))
         return {}
-    if not isinstance(content, dict):
-        notes.append(f"{path.name} is not the config of a run")
-        return {}
-    names = {key: _mapping(content[key]).get("name") for key in groups.GROUPS if key in content}
-    broken = [key for key, name in names.items() if not isinstance(name, str)]
-    if broken:
-        notes.append(f"{path.name} is not the config of a run: {', '.join(broken)}")
-        return {}
-    return {str(key): value for key, value in content.items()}
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

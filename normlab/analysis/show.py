@@ -21,6 +21,10 @@ from normlab.sinks.console_profile import Profile, depth_profile
 from normlab.sinks.sketch import printable
 from normlab.sweep import STYLES
 
+#: Letters of an error at most.
+_LONGEST = 1000
+#: Columns that can be asked for: what a page is made of is made for each.
+_WIDEST = 1000
 #: Narrowest page, widest page and height of the curve; more is hard to read.
 _NARROW, _WIDE, _CURVE = 50, 120, 12
 #: Layers in a profile, and events in the table, at most.
@@ -36,6 +40,8 @@ def print_run(path: Path, width: int | None = None) -> None:
     """
     if width is not None and width < _NARROW:
         raise UserError(f"--width {width}: {_NARROW} columns are the least")
+    if width is not None and width > _WIDEST:
+        raise UserError(f"--width {width}: {_WIDEST} columns are the most")
     run = _one(path)
     console = Console(highlight=False, width=width)
     if width is None:
@@ -80,7 +86,7 @@ def _head(run: Run, found: Columns) -> Iterator[Text]:
         yield Text(printable(" ".join(own)), "cyan")
     error = run.summary.get("error")
     if error:
-        yield Text(f"error: {printable(str(error))}", "red")
+        yield Text(f"error: {printable(str(error)[:_LONGEST])}", "red")
     validation, floors = series(found, "val/loss").values, floors_of(run)
     if len(validation):
         end = float(validation[-1])
@@ -142,7 +148,6 @@ def _events(console: Console, events: Sequence[Mapping[str, Any]]) -> None:
     width = max((len(str(event["step"])) for event in events), default=0)
     for event in events[:_EVENTS]:
         head, message = event_lines(event)
-        head.plain, message.plain = printable(head.plain), printable(message.plain)
         console.print(Text.assemble(f"{event['step']:>{width + 2}}  ", head))
         if message.plain:
             console.print(Padding(message, (0, 0, 0, width + 4)))

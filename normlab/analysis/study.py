@@ -45,7 +45,11 @@ class Wanted:
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
-        require(self.margin > 0, "--margin", f"must be above 0, not {self.margin:g}; 0.02 is usual")
+        usual = f"must be a finite number above 0, not {self.margin:g}; 0.02 is usual"
+        require(0 < self.margin < math.inf, "--margin", usual)
+        if self.target is not None:
+            reached = f"must be a finite loss, not {self.target:g}; a mean training loss, such as 2.5"
+            require(math.isfinite(self.target), "--target", reached)
 
 
 @dataclass(frozen=True, kw_only=True)

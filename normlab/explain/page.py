@@ -1,6 +1,5 @@
 """What `normlab explain` prints."""
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from rich.text import Text
 from normlab.explain.case import Point, digits
 from normlab.explain.explanation import Cause, Explanation, explain
 from normlab.explain.numbers import MOVED
-from normlab.sinks.sketch import printable, short
+from normlab.sinks.sketch import json_text, printable, short
 
 #: Widest page: longer lines are hard to read.
 _WIDEST = 100
@@ -34,7 +33,7 @@ def print_explanation(directory: Path, *, as_json: bool) -> None:
     """Explain the run in `directory` on the terminal. Raises UserError as `explain` does."""
     told = explain(directory)
     if as_json:
-        sys.stdout.write(json.dumps(told.record(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(told.record()) + "\n")
         return
     console = Console(highlight=False)
     console.width = min(console.width, _WIDEST)
@@ -46,7 +45,10 @@ def print_explanation(directory: Path, *, as_json: bool) -> None:
 
 def _head(console: Console, told: Explanation) -> None:
     colour = _COLOURS.get(told.outcome, "bold")
-    console.print(Text.assemble((str(told.directory), "bold"), ": ", (told.outcome, colour)), soft_wrap=True)
+    console.print(
+        Text.assemble((printable(str(told.directory)), "bold"), ": ", (printable(told.outcome), colour)),
+        soft_wrap=True,
+    )
     for note in told.notes:
         console.print(Text(f"note: {printable(note)}", "yellow"))
     _section(console, "What happened", told.happened)
@@ -85,7 +87,7 @@ def _numbers(console: Console, told: Explanation) -> None:
     for title in shown:
         table.add_column(title, overflow="fold")
     for each, points in zip(moved, zip(*shown.values(), strict=True), strict=True):
-        table.add_row(f"  {each.name}", *map(_cell, points))
+        table.add_row(Text(f"  {each.name}"), *(Text(_cell(point)) for point in points))
     console.print(table)
     quiet = [each.name for each in told.numbers if each.factor < MOVED and each.end.step > each.start.step]
     if quiet:
@@ -130,7 +132,7 @@ def _offers(console: Console, cause: Cause) -> None:
         text = Text.assemble((cure.meaning, "bold"), f": {cure.support} ", (f"[{cure.source}]", "dim"))
         console.print(Padding(_item(f"{number}.", text), (0, 0, 0, 2)))
         # Not wrapped, so that it can be copied whole.
-        console.print(Text(f"     {offer.command}", "cyan"), soft_wrap=True)
+        console.print(Text(f"     {printable(offer.command)}", "cyan"), soft_wrap=True)
 
 
 def _item(mark: str, text: Text) -> Table:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from normlab.errors import ConfigError, RunDirectoryError, quoted
 from normlab.launch import messages
 from normlab.launch.schema import open_node, open_run, to_run_config
 from normlab.launch.typed import check_words
+from normlab.plain_data import PlainDataError, read_yaml
+
+#: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
+#: takes a millisecond for some.
+_MOST, _MOST_OF_A_SWEEP = 5_000, 20_000
 
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
@@ -25,6 +30,9 @@ def as_plain(config: RunConfig) -> dict[str, Any]:
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config in a `config.yaml`, with `overrides` such as `train.steps=600` laid over it.
+
+    The file is plain data: a `${...}` in it is refused, never resolved, since it could read what the file's
+    author may not know, such as the environment.
 
     Raises:
         RunDirectoryError: the file is not there or is not the config of a run.
@@ -39,21 +47,60 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def from_plain(content: dict[str, Any]) -> RunConfig:
     """The config that `as_plain` gave, of a process that has checked it."""
-    return to_run_config(_typed(Path("config"), content))
+    return to_run_config(_typed(Path("config"), _literal(content)))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise RunDirectoryError(f"{path} is not there") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise RunDirectoryError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from None
+    except PlainDataError as error:
+        raise RunDirectoryError(f"{path} cannot be read: it {error}") from None
     lacking = [name for name in groups.GROUPS if not isinstance(_get(content, name), Mapping)]
     if lacking:
         raise RunDirectoryError(f"{path} is not the config of a run: it has no {', '.join(lacking)}")
     assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    for key, part in content.items():
+        most = _MOST if key != "sweep" else _MOST_OF_A_SWEEP
+        if _count(part) > most:
+            raise RunDirectoryError(f"{path}: {key} has more than {most:,} values, which no run has")
+    for key, text in _texts(content):
+        if "${" in text:
+            raise RunDirectoryError(
+                f"{path}: {key}: refers to a value by ${{...}}, which is not resolved in the file of a run; "
+                "put the value itself there"
+            )
+    return content
+
+
+def _count(value: Any) -> int:
+    """How many values are in `value`, itself included."""
+    below: Any = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, below))
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested values, with where it is."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{key}[{index}]")
+
+
+def _literal(value: Any) -> Any:
+    """`value` as OmegaConf takes it for what it is: a text with `${` would be a reference."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    if isinstance(value, Mapping):
+        return {key: _literal(item) for key, item in value.items()}
+    return [_literal(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _get(content: Any, name: str) -> Any:

@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from normlab import groups, ranks, sweep
 from normlab.config import RunConfig
 from normlab.disk import is_full
-from normlab.errors import RunDirectoryError, UserError
+from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, stopping, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.folders import check_directory
@@ -268,7 +268,7 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {shown(message)}", file=sys.stderr)
     return REFUSED
 
 

@@ -1,16 +1,16 @@
 """A run directory after the run: reading what can be read of it, and replacing its events."""
 
-import json
-import math
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from normlab.disk import replace_file
-from normlab.sinks.run_directory import EVENTS, SUMMARY, document, line_of, restore
+from normlab.plain_data import lines
+from normlab.sinks.run_directory import EVENTS, SUMMARY, document, line_of, read_line
+from normlab.sinks.shapes import is_event, is_number, is_step
 
 #: So many damaged lines are named.
 _NAMED = 5
@@ -23,7 +23,7 @@ def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str,
     `texts`, words). Torn and foreign lines are left out wherever they are, unlike in `read_rows`.
     """
     with path.open("rb") as file:
-        rows, damaged, late = _rows(file, texts)
+        rows, damaged, late = _rows(lines(file), texts)
     notes = []
     if damaged:
         notes.append(f"{path.name}: {_list(damaged)} not a row and left out")
@@ -38,22 +38,24 @@ def first_and_last_rows(path: Path, last: int) -> list[dict[str, Any]]:
     What lies between is not parsed, so this is quick.
     """
     with path.open("rb") as file:
-        lines = [*islice(file, 1), *deque(file, maxlen=last)]
-    return _rows(lines, ())[0]
+        every = lines(file)
+        ends = [*islice(every, 1), *deque(every, maxlen=last)]
+    return _rows(ends, ())[0]
 
 
-def _rows(lines: Iterable[bytes], texts: Iterable[str]) -> tuple[list[dict[str, Any]], list[int], list[int]]:
+def _rows(found: Iterable[bytes], texts: Iterable[str]) -> tuple[list[dict[str, Any]], list[int], list[int]]:
     """The rows, and the numbers of lines that are none, and of those that come too late."""
     rows: list[dict[str, Any]] = []
     damaged, late = [], []
-    for number, record in _records(lines):
-        step = record.get("step") if record is not None else None
-        if record is None or not isinstance(step, int) or not _is_number(step) or step < 0:
+    for number, line in enumerate(found, start=1):
+        record = read_line(line)
+        if record is None or not is_step(record.get("step")):
             damaged.append(number)
-        elif rows and step <= rows[-1]["step"]:
+        elif rows and record["step"] <= rows[-1]["step"]:
             late.append(number)
         else:
-            rows.append({key: value for key, value in record.items() if key in texts or _is_number(value)})
+            known = {key: value for key, value in record.items() if is_number(value)}
+            rows.append(known | {key: record[key] for key in texts if isinstance(record.get(key), str)})
     return rows, damaged, late
 
 
@@ -62,9 +64,9 @@ def readable_events(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     events: list[dict[str, Any]] = []
     damaged = []
     with path.open("rb") as file:
-        for number, record in _records(file):
-            kinds = {"step": int, "kind": str, "metric": str}
-            if record is None or not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
+        for number, line in enumerate(lines(file), start=1):
+            record = read_line(line)
+            if record is None or not is_event(record):
                 damaged.append(number)
             else:
                 events.append(record)
@@ -95,29 +97,9 @@ def _aside(directory: Path) -> Path:
             return folder
 
 
-def _records(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Each line's number and JSON object; None where it holds none."""
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        yield number, restore(record) if isinstance(record, dict) else None
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
-        return False
-    return True
-
-
-def _list(lines: list[int]) -> str:
+def _list(numbers: list[int]) -> str:
     """`line 3 is`, `lines 3 and 7 are`, `lines 1, 2, 3, 4, 5 and 8 more are`."""
-    names = [str(line) for line in lines[:_NAMED]]
-    more = len(lines) - len(names)
+    names = [str(number) for number in numbers[:_NAMED]]
+    more = len(numbers) - len(names)
     last = f"{more} more" if more else names.pop()
     return f"lines {', '.join(names)} and {last} are" if names else f"line {last} is"

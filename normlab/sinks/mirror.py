@@ -1,6 +1,5 @@
 """What the wandb sink needs beside wandb: its notes in the run's `wandb/` folder, values in wandb's form."""
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from normlab.plain_data import read_json
 from normlab.sinks.run_directory import plain
 
 
@@ -19,9 +19,9 @@ def note_of(directory: Path) -> Path:
 def read_note(note: Path) -> dict[str, str]:
     """Id and mode of the run's last mirror in wandb; empty if there was none."""
     with suppress(OSError, ValueError):
-        known = json.loads(note.read_bytes())
-        if isinstance(known, dict) and {"id", "mode"} <= known.keys():
-            return known
+        known = read_json(note)
+        if isinstance(known, dict) and all(isinstance(known.get(key), str) for key in ("id", "mode")):
+            return {key: value for key, value in known.items() if isinstance(value, str)}
     return {}
 
 

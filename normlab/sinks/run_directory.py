@@ -19,6 +19,8 @@ from filelock import FileLock, Timeout
 
 from normlab.disk import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
+from normlab.plain_data import PlainDataError, lines, parse_json, read_json
+from normlab.sinks import shapes
 from normlab.sinks.base import Opening, Row, event_key
 
 CONFIG = "config.yaml"
@@ -221,24 +223,26 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     Raises `RunDirectoryError` if there is no such file or another line is damaged.
     """
-    return [restore(record) for _, record in _records(_file(path, ROWS))]
+    return [record for _, record in _records(_file(path, ROWS))]
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a run directory, or of an `events.jsonl`; as `read_rows`."""
-    return [restore(record) for _, record in _records(_file(path, EVENTS))]
+    return [record for _, record in _records(_file(path, EVENTS))]
 
 
 def read_summary(path: Path) -> dict[str, Any]:
     """The summary of a run directory, or a `summary.json`. Raises `RunDirectoryError` if it is unreadable."""
     file = _file(path, SUMMARY)
     try:
-        summary = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise RunDirectoryError(f"{file} is not JSON: {error}") from None
+        summary = read_json(file)
+    except PlainDataError as error:
+        raise RunDirectoryError(f"{file} cannot be read: it {error}") from None
     if not isinstance(summary, dict):
         raise RunDirectoryError(f"{file} does not hold a JSON object")
     restored: dict[str, Any] = restore(summary)
+    if problem := shapes.summary_problem(restored):
+        raise RunDirectoryError(f"{file} is not the summary of a run: {problem}")
     return restored
 
 
@@ -297,23 +301,30 @@ def _file(path: Path, name: str) -> Path:
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The lines that hold an object with a `step`; only the last may be another (a write cut short)."""
+    """The lines that hold a row, or an event; only the last may be another (a write cut short)."""
     torn = 0
+    fits, what = (shapes.is_event, "an event") if path.name == EVENTS else (shapes.is_row, "a row")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(lines(file), start=1):
             if torn:
                 break
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            if isinstance(record, dict) and isinstance(record.get("step"), int):
+            record = read_line(line)
+            if record is not None and fits(record):
                 yield line, record
             else:
                 torn = number
         else:
             return
-    raise RunDirectoryError(f"{path}, line {torn}: not a JSON object with a step, and not the last line")
+    raise RunDirectoryError(f"{path}, line {torn}: not {what} with a step, and not the last line")
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line; None where it holds none."""
+    try:
+        record = restore(parse_json(line))
+    except PlainDataError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def line_of(record: Mapping[str, Any]) -> bytes:

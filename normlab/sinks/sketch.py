@@ -1,7 +1,12 @@
 """Plain-text pictures and words for the console: a curve and bars of block elements, numbers, durations."""
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from normlab.sinks.run_directory import plain
 
 #: Filled by 0 to 8 eighths from below, and from the left.
 _UP = " ▁▂▃▄▅▆▇█"
@@ -187,6 +192,16 @@ def middle(text: str, room: int) -> str:
         return text
     end = max(room - 3, 0) // 2
     return f"{text[: max(room - 3 - end, 0)]}...{text[len(text) - end :]}"
+
+
+def json_text(value: Any) -> str:
+    """`value` as strict JSON for a screen: what `printable` would hide is escaped."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(
+        r"[^\n\x20-\x7e]",
+        lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1],
+        text,
+    )
 
 
 def printable(text: str) -> str:

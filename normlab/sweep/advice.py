@@ -6,10 +6,13 @@ from pathlib import Path
 
 from rich.text import Text
 
+from normlab.errors import shown
 from normlab.sweep.jobs import FILE, Job
 
 #: How many jobs have their reasons told.
 _SHOWN = 5
+#: Letters of a reason at most.
+_LONGEST = 1000
 #: Where a job's process leaves the trace of an error.
 LOG = "train.log"
 #: What the command that goes on does without another word.
@@ -20,11 +23,11 @@ def reasons(jobs: Sequence[Job]) -> Iterator[Text]:
     """Why jobs failed or were lost, with the file that holds the trace."""
     bad = [job for job in jobs if job.bad]
     for job in bad[:_SHOWN]:
-        why = job.error or "it ended without a word"
-        yield Text(f"{job.status}: {job.directory.name}: {why}", style="red")
+        why = shown(job.error or "it ended without a word", _LONGEST)
+        yield Text(f"{job.status}: {shown(job.directory.name)}: {why}", style="red")
         log = _near(job.directory / LOG)
         if job.status == "failed" and log.is_file():
-            yield Text(f"  the trace is in {log}", style="red")
+            yield Text(f"  the trace is in {shown(log)}", style="red")
     if len(bad) > _SHOWN:
         yield Text(f"and {len(bad) - _SHOWN} more, in {FILE}", style="red")
 

@@ -1,17 +1,16 @@
 """What became of a sweep's jobs, from what they left on disk, whoever ran them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from normlab.config import RunConfig
 from normlab.disk import replace_file
 from normlab.errors import RunDirectoryError
+from normlab.plain_data import TABLE, PlainDataError, read_json, read_yaml
+from normlab.recorded import read_settings
 from normlab.sinks.run_directory import (
     CONFIG,
     SUMMARY,
@@ -57,15 +56,16 @@ class Job:
 
     @property
     def bad(self) -> bool:
-        return self.status in ("failed", "lost")
+        return self.status in ("failed", "lost", "damaged")
 
 
 def status_of(directory: Path) -> str:
-    """finished, interrupted, failed, lost, running (some process trains it now) or not started."""
+    """finished, interrupted, failed, lost, running (some process trains it now), damaged (a summary that
+    cannot be read) or not started."""
     try:
         status = str(read_summary(directory).get("status"))
-    except RunDirectoryError:
-        return "not started"
+    except (RunDirectoryError, OSError):
+        return "damaged" if (directory / SUMMARY).exists() else "not started"
     if status == "running":
         return "running" if is_held(directory) else "lost"
     return status
@@ -106,7 +106,7 @@ def read_jobs(
 def recorded(directory: Path) -> dict[str, Any]:
     """What `sweep.json` holds; empty where it cannot be read."""
     try:
-        content = json.loads((directory / FILE).read_bytes())
+        content = read_json(directory / FILE, TABLE)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -120,21 +120,24 @@ def _records(directory: Path) -> list[dict[str, Any]]:
 def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> Job:
     status = status_of(directory)
     summary: dict[str, Any] = {}
-    with suppress(RunDirectoryError):
+    try:
         summary = read_summary(directory)
+    except (RunDirectoryError, OSError) as damage:
+        error = error or (str(damage) if status == "damaged" else None)
     if status in ("lost", "running"):
         summary |= _last_words(directory)
     if error is not None and status in ("not started", "lost"):
         status = "failed"
-    words = list(plan.overrides) if plan else list(record.get("overrides") or [])
+    words = list(plan.overrides) if plan else _words(record.get("overrides"))
+    config, knobs = _settings(directory / CONFIG), record.get("knobs")
     return Job(
         directory=directory,
         status=status,
-        overrides=words or list(_yaml(directory / ".hydra" / "overrides.yaml") or []),
+        overrides=words or _words(_typed(directory / ".hydra" / "overrides.yaml")),
         error=error or summary.get("error"),
         summary=summary,
-        config=dict(_yaml(directory / CONFIG) or (plan.config if plan else {})),
-        knobs=dict(record.get("knobs") or {}),
+        config=config or (plan.config if plan else {}),
+        knobs=knobs if isinstance(knobs, dict) else {},
     )
 
 
@@ -147,8 +150,21 @@ def _last_words(directory: Path) -> dict[str, Any]:
     return {"steps": rows[-1]["step"] + 1, "seconds": rows[-1].get("time/seconds")} if rows else {}
 
 
-def _yaml(path: Path) -> Any:
+def _settings(path: Path) -> dict[str, Any]:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        return read_settings(path)
+    except RunDirectoryError:
+        return {}
+
+
+def _typed(path: Path) -> Any:
+    """The words that a job was started with; None where they cannot be read."""
+    try:
+        return read_yaml(path)
+    except (OSError, PlainDataError):
         return None
+
+
+def _words(value: Any) -> list[str]:
+    """The texts of a list; none of anything else."""
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

@@ -1,5 +1,6 @@
 """`sweep.json`: the swept knobs and every job of a sweep, as strict JSON."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,18 @@ def content(directory: Path, jobs: Sequence[Job], command: str | None = None) ->
 
 
 def recorded_command(directory: Path) -> str | None:
-    """The command that goes on with the sweep; None where none is known, or the folder was renamed."""
+    """The command that goes on with the sweep; None where none is known, or the folder was renamed.
+
+    It is shown to be typed, so one that a shell would take for anything but words of normlab counts as none.
+    """
     told = recorded(directory)
     command = told.get("command") if told.get("sweep") == directory.absolute().name else None
-    return command if isinstance(command, str) else None
+    if not isinstance(command, str) or not command.startswith("normlab ") or not command.isprintable():
+        return None
+    try:
+        return command if shlex.join(shlex.split(command)) == command else None
+    except ValueError:  # a quote that does not end
+        return None
 
 
 def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`normlab sweep status`: how far a sweep has come, from its folder, whoever runs it."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from normlab.errors import RunDirectoryError
 from normlab.sinks import sketch
-from normlab.sinks.run_directory import plain
+from normlab.sinks.sketch import json_text, printable
 from normlab.sweep.advice import reasons, way_on
 from normlab.sweep.jobs import FILE, Job, read_jobs
 from normlab.sweep.record import content, recorded_command, swept, values
@@ -34,7 +33,7 @@ def print_status(directory: Path, *, as_json: bool = False) -> None:
     """
     jobs = _jobs(directory)
     if as_json:
-        print(json.dumps(plain({**content(directory, jobs), "eta": eta(jobs)}), indent=2, allow_nan=False))
+        print(json_text({**content(directory, jobs), "eta": eta(jobs)}))
         return
     console = Console()
     if not console.is_terminal or not any(job.status == "running" for job in jobs):
@@ -71,7 +70,7 @@ def view(directory: Path, jobs: Sequence[Job], width: int = 80) -> Group:
     """Counts and time left, the jobs that run, the grid."""
     counts = Counter(job.status for job in jobs)
     left = eta(jobs)
-    head = Text(f"sweep {directory.name}: ", style="bold")
+    head = Text(f"sweep {printable(directory.name)}: ", style="bold")
     head.append(", ".join(f"{count} {status}" for status, count in counts.items()), style="not bold")
     if left is not None:
         head.append(f"; about {duration(left)} left", style="not bold")
@@ -83,7 +82,9 @@ def _running(job: Job, width: int) -> Text:
     done, steps = job.summary.get("steps") or 0, _steps(job)
     pace = _left(job)
     words = f"  step {done}/{steps or '?'}" + (f"  {duration(pace)} left" if pace is not None else "")
-    return Text(f"  {sketch.middle(job.directory.name, width - 2 - len(words))}{words}", style="cyan")
+    return Text(
+        f"  {sketch.middle(printable(job.directory.name), width - 2 - len(words))}{words}", style="cyan"
+    )
 
 
 def _steps(job: Job) -> int | None:
@@ -121,16 +122,16 @@ def grid(jobs: Sequence[Job]) -> Table:
     options = {name: list(dict.fromkeys(_value(job, name) for job in jobs)) for name in names}
     down, across = [*sorted(names, key=lambda name: -len(options[name])), None, None][:2]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(f"{down or 'job'}", style="bold")
+    table.add_column(Text(printable(down or "job")), style="bold")
     columns = options[across] if across else [""]
     for value in columns:
-        table.add_column(f"{across}={value}" if across else "outcome")
+        table.add_column(Text(printable(f"{across}={value}") if across else "outcome"))
     for row in options[down] if down else [""]:
         here = [job for job in jobs if down is None or _value(job, down) == row]
         cells = [
             [job for job in here if across is None or _value(job, across) == column] for column in columns
         ]
-        table.add_row(row, *map(_outcomes, cells))
+        table.add_row(Text(row), *map(_outcomes, cells))
     return table
 
 

@@ -13,9 +13,12 @@ from rich.text import Text
 from normlab import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.sinks import sketch
+from normlab.sinks.sketch import printable
 from normlab.sweep.jobs import Job
 from normlab.sweep.record import swept, values
 
+#: Letters of a value in a table at most.
+_LONGEST = 200
 #: The columns from the fullest table to the barest.
 _LAYOUTS = (
     ("outcome", "best", "final", "first event", "time"),
@@ -54,22 +57,23 @@ def _table(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
     result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for knob in knobs:
         leaf = knob.rpartition(".")[2]
-        result.add_column(knob if leaves[leaf] > 1 else leaf, overflow="fold")
+        result.add_column(Text(printable(knob if leaves[leaf] > 1 else leaf)), overflow="fold")
     for column in columns:
         result.add_column(
             column, justify="left" if column in ("outcome", "first event") else "right", no_wrap=True
         )
     for job in jobs:
         cells = _cells(job)
-        result.add_row(*map(cell, values(job, knobs).values()), *(cells[column] for column in columns))
+        own = [Text(cell(value)) for value in values(job, knobs).values()]
+        result.add_row(*own, *(cells[column] for column in columns))
     return result
 
 
 def outcome(job: Job) -> str:
     """A finished job's outcome, another one's status."""
     if job.status != "finished":
-        return job.status
-    return recorded_outcome(job.summary, naming.knob(job.config, TOLERANCE))
+        return printable(job.status)
+    return printable(recorded_outcome(job.summary, naming.knob(job.config, TOLERANCE)))
 
 
 def _cells(job: Job) -> dict[str, str | Text]:
@@ -78,7 +82,7 @@ def _cells(job: Job) -> dict[str, str | Text]:
         "outcome": Text(word, style=STYLES.get(word, "bold red")),
         "best": _loss(job.summary.get("loss/best")),
         "final": _loss(job.summary.get("loss/final")),
-        "first event": first_event(job.summary.get("first_event")),
+        "first event": Text(first_event(job.summary.get("first_event"))),
         "time": duration(job.summary.get("seconds")),
     }
 
@@ -95,14 +99,14 @@ def cell(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return printable(str(value))[:_LONGEST]
 
 
 def first_event(event: Any) -> str:
     """A record of an event in few words."""
     if not isinstance(event, Mapping):
         return "-"
-    return f"{event.get('kind')} @ {event.get('step')}"
+    return printable(f"{event.get('kind')} @ {event.get('step')}")
 
 
 def duration(seconds: Any) -> str:

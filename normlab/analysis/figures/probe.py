@@ -1,7 +1,6 @@
 """What a probe found: every quantity against depth, a line for each group of models, and the slopes."""
 
 import csv
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from normlab.analysis.figures.style import (
     new_figure,
 )
 from normlab.errors import RunDirectoryError
+from normlab.plain_data import TABLE, read_json
 from normlab.probe.files import RECORD, ROWS
 from normlab.sinks.run_directory import restore
 
@@ -60,7 +60,7 @@ def read_probe(directory: Path) -> tuple[list[dict[str, Any]], list[dict[str, An
         if not record.is_file():
             with (directory / ROWS).open(newline="", encoding="utf-8") as file:
                 return [_numbers(row) for row in csv.DictReader(file)], []
-        content = restore(json.loads(record.read_bytes()))
+        content = restore(read_json(record, TABLE))
         rows, slopes = content["rows"], content["slopes"]
         complete = all(isinstance(row["depth"], int) and "seed" in row for row in rows)
         if not complete or not all("quantity" in slope for slope in slopes):

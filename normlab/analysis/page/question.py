@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from normlab import groups, naming
 from normlab.analysis.matching import spell
 from normlab.analysis.page.runs import Card
+from normlab.plain_data import PlainDataError, read_yaml
 
 #: Settings that are named where all runs share them.
 _SHARED = (
@@ -90,9 +89,9 @@ def _study(cards: Sequence[Card]) -> tuple[str, str] | None:
 def _experiment(card: Card) -> str:
     """The study named among the words that the run was started with."""
     try:
-        words = yaml.safe_load((card.run.path / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        words = read_yaml(card.run.path / ".hydra" / "overrides.yaml")
         return next(str(word).partition("=")[2] for word in words if str(word).startswith("experiment="))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, StopIteration, TypeError, AttributeError):
+    except (OSError, PlainDataError, StopIteration, TypeError, AttributeError):
         return ""
 
 

@@ -1,6 +1,5 @@
 """The runs of a page, each with all that the page says of it; rows are turned into arrays and let go."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from normlab.analysis.page.pack import packed
 from normlab.analysis.runs import Run, Runs
 from normlab.errors import UserError
 from normlab.explain.explanation import Explanation, explained
+from normlab.plain_data import read_json
 from normlab.recorded import read_recorded
 from normlab.sinks.run_directory import ENVIRONMENT
 
@@ -73,7 +73,7 @@ class Card:
     def made(self) -> str:
         """By which code, on what."""
         try:
-            known = json.loads((self.run.path / ENVIRONMENT).read_bytes())
+            known = read_json(self.run.path / ENVIRONMENT)
             git, packages = known.get("git") or {}, known.get("packages") or {}
             commit = (
                 f" ({git['commit'][:10]}{', changed' * bool(git.get('changed'))})"
