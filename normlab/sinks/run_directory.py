@@ -315,7 +315,7 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 torn = number
         else:
             return
-    raise RunDirectoryError(f"{path}, line {torn}: not {what} with a step, and not the last line")
+    raise RunDirectoryError(f"{path}, line {torn}: not a JSON object that is {what}, and not the last line")
 
 
 def read_line(line: bytes) -> dict[str, Any] | None:
