@@ -4,6 +4,7 @@ What comes out is None, bool, int, float, str, list and dict with text for keys.
 limited while reading, so that no file takes long or fills the memory. The files of a run stay far below.
 """
 
+import errno
 import json
 import re
 import stat
@@ -16,7 +17,7 @@ import yaml
 #: Bytes of a config or a summary, of a table over many jobs, and of one line of a `.jsonl` file.
 DOCUMENT, TABLE, LINE = 4 << 20, 32 << 20, 16 << 20
 #: Values in a YAML file, and in a JSON text: as many as are read within a second or two.
-_YAML_VALUES, _JSON_VALUES = 100_000, 4_000_000
+_YAML_VALUES, _JSON_VALUES = 40_000, 4_000_000
 #: Lists and mappings inside each other; a config has five.
 DEPTH = 24
 #: Digits of a number. Any whole number of so many is a float too.
@@ -58,6 +59,13 @@ def read_bytes(path: Path, largest: int = DOCUMENT) -> bytes:
     if len(data) > largest:
         raise PlainDataError(f"is larger than {largest >> 20} MiB, which no such file is")
     return data
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, open for reading; raises OSError for anything else."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    return path.open("rb")
 
 
 def lines(file: BinaryIO, largest: int = LINE) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.disk import replace_file
-from normlab.plain_data import lines
+from normlab.plain_data import lines, open_file
 from normlab.sinks.run_directory import EVENTS, SUMMARY, document, line_of, read_line
 from normlab.sinks.shapes import is_event, is_number, is_step
 
@@ -22,7 +22,7 @@ def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str,
     A row is a JSON object with a `step` above those before it; of its values, the numbers (and under the keys
     `texts`, words). Torn and foreign lines are left out wherever they are, unlike in `read_rows`.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         rows, damaged, late = _rows(lines(file), texts)
     notes = []
     if damaged:
@@ -37,7 +37,7 @@ def first_and_last_rows(path: Path, last: int) -> list[dict[str, Any]]:
 
     What lies between is not parsed, so this is quick.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         every = lines(file)
         ends = [*islice(every, 1), *deque(every, maxlen=last)]
     return _rows(ends, ())[0]
@@ -63,7 +63,7 @@ def readable_events(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The events of an `events.jsonl` that can be read, and what was left out, in words."""
     events: list[dict[str, Any]] = []
     damaged = []
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for number, line in enumerate(lines(file), start=1):
             record = read_line(line)
             if record is None or not is_event(record):

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from normlab.disk import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
-from normlab.plain_data import PlainDataError, lines, parse_json, read_json
+from normlab.plain_data import PlainDataError, lines, open_file, parse_json, read_json
 from normlab.sinks import shapes
 from normlab.sinks.base import Opening, Row, event_key
 
@@ -237,7 +237,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     try:
         summary = read_json(file)
     except PlainDataError as error:
-        raise RunDirectoryError(f"{file} cannot be read: it {error}") from None
+        raise RunDirectoryError(f"{file} {error}") from None
     if not isinstance(summary, dict):
         raise RunDirectoryError(f"{file} does not hold a JSON object")
     restored: dict[str, Any] = restore(summary)
@@ -304,7 +304,7 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """The lines that hold a row, or an event; only the last may be another (a write cut short)."""
     torn = 0
     fits, what = (shapes.is_event, "an event") if path.name == EVENTS else (shapes.is_row, "a row")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for number, line in enumerate(lines(file), start=1):
             if torn:
                 break
