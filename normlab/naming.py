@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -86,20 +87,28 @@ def words(config: Plain, *, aside: bool = False) -> list[str]:
     Where runs are kept and reported is left out; and, without `aside`, the machine and what is looked at.
     """
     counts = _is_setting if aside else is_own
-    return [f"{key}={_typed(value)}" for key, value in _differences(config, counts)]
+    found = []
+    for key, value in _differences(config, counts, by_rows=True):
+        mapping = groups.mapping_of(key)
+        if mapping and key not in dict(flat(groups.defaults())):
+            # An entry that the default run has not; its name may hold a dot.
+            found.append(f"+{mapping}={_typed({key.removeprefix(f'{mapping}.'): value})}")
+        else:
+            found.append(f"{key}={_typed(value)}")
+    return found
 
 
 def changed(words: Sequence[str], changes: Sequence[str]) -> list[str]:
     """`words` with `changes` made: a word for the same key is replaced, and another option of a group takes
     the settings of the old one away."""
-    new = [word.partition("=")[0] for word in changes]
+    new = [_key(word) for word in changes]
     gone = [key for key in new if key in groups.GROUPS]
-    kept = [
-        word
-        for word in words
-        if (key := word.partition("=")[0]) not in new and key.partition(".")[0] not in gone
-    ]
+    kept = [word for word in words if (key := _key(word)) not in new and key.partition(".")[0] not in gone]
     return [*kept, *changes]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
 
 
 def _typed(value: Any) -> str:
@@ -108,39 +117,73 @@ def _typed(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_typed(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_typed, value)) + "]"
-    text = _text(value)
-    plain = not isinstance(value, str) or re.fullmatch(r"[\w./:*+-]+( [\w./:*+-]+)*", text)
-    return text if plain else "'" + text.replace("'", "\\'") + "'"
+    if isinstance(value, str):
+        return value if _is_plain(value) else quoted(value)
+    if isinstance(value, float) and float(_text(value)) != value and not math.isnan(value):
+        return repr(value)
+    return _text(value)
 
 
-def _differences(config: Plain, counts: Callable[[str], bool] = is_own) -> Iterator[tuple[str, Any]]:
+def _is_plain(text: str) -> bool:
+    """Whether Hydra reads `text` without quotes as just this text: it knows ASCII alone."""
+    plain = re.fullmatch(r"[\w./:*+-]+( [\w./:*+-]+)*", text, re.ASCII)
+    return plain is not None and not re.fullmatch(r"(?i)true|false|null|[+-]?(nan|inf|[\d._].*)", text)
+
+
+def quoted(text: str) -> str:
+    """`text` in Hydra's quotes: backslashes count only before a quote, and in OmegaConf before `${`."""
+    literal = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)
+    literal = re.sub(r"(\\*)'", lambda found: 2 * found[1] + r"\'", literal)
+    return "'" + re.sub(r"\\+\Z", lambda found: 2 * found[0], literal) + "'"
+
+
+def _differences(
+    config: Plain, counts: Callable[[str], bool] = is_own, *, by_rows: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """Keys and values that are not the default run's; a group's option before its settings.
+
+    Args:
+        by_rows: what has a name of its own, such as a placement of the user's, is told as the nearest option
+            there is and all in which it differs.
+    """
     usual = groups.defaults()
     chosen = groups.default_options()
     for key, standard in usual.items():
         value = config.get(key, standard)
         if key in groups.GROUPS and counts(key):
-            option, own = _option(key, value)
+            option, own = _option(key, value, by_rows=by_rows)
             if option != chosen[key]:
                 yield key, option
-            for name, ours in flat(value, f"{key}."):
-                if (name not in own or own[name] != ours) and counts(name) and name != f"{key}.name":
-                    yield name, ours
+            ours = dict(flat(value, f"{key}."))
+            if not by_rows:
+                ours.pop(f"{key}.name", None)
+            for name, setting in ours.items():
+                if (name not in own or own[name] != setting) and counts(name):
+                    yield name, setting
         elif counts(key) and value != standard:
             was = dict(flat({key: standard}))
             yield from ((name, ours) for name, ours in flat({key: value}) if was.get(name) != ours)
 
 
-def _option(group: str, value: Plain) -> tuple[str, dict[str, Any]]:
+def _option(group: str, value: Plain, *, by_rows: bool = False) -> tuple[str, dict[str, Any]]:
     """The option of `group` that `value` came from, with its settings: of those with its name, the nearest.
 
-    A name that no option has stands for itself, with the settings as they are.
+    A name that no option has stands for itself, with the settings as they are; or, `by_rows`, for the nearest
+    option with the same kind of settings.
     """
     ours = dict(flat(value, f"{group}."))
-    same = {
-        option: dict(flat(settings, f"{group}."))
-        for option, settings in groups.values(group).items()
-        if settings.get("name") == value["name"]
-    }
+    every = {option: dict(flat(each, f"{group}.")) for option, each in groups.values(group).items()}
+    if by_rows:
+        kind = groups.config_class(group, value)
+        every = {
+            option: settings
+            for option, settings in every.items()
+            if groups.config_class(group, groups.values(group)[option]) is kind
+            # An entry can be added, and none be taken away.
+            and not any(groups.mapping_of(key) and key not in ours for key in settings)
+        }
+    same = {option: each for option, each in every.items() if each.get(f"{group}.name") == value["name"]}
+    same = same or (every if by_rows else {})
     if not same:
         source = groups.values(group).get(str(value.get("source"))) or value
         return value["name"], dict(flat(source, f"{group}."))

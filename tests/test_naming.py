@@ -1,9 +1,12 @@
 import copy
 import dataclasses
 import re
+import shlex
 from datetime import datetime
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from normlab import groups, naming
 from normlab.errors import ConfigError
@@ -98,10 +101,95 @@ def test_words_make_the_config_anew(overrides):
     assert dataclasses.asdict(again) == dataclasses.asdict(made)
 
 
+ODD = [
+    "ümläut-データ.txt",
+    "",
+    " x ",
+    "a\nb\tc",
+    "-x",
+    "~x",
+    "~/x",
+    "a=b,c",
+    "it's",
+    'q"q',
+    "[x",
+    "{x}",
+    "(x",
+    "#x %$@!?;&|<>`*",
+    *(
+        "true",
+        "False",
+        "NULL",
+        "yes",
+        "nan",
+        "-Inf",
+        "1e3",
+        "1_000",
+        "0x10",
+        "7",
+        "-3",
+        ".5",
+        "1.",
+        "2026-11-20",
+    ),
+    *("a\\b", "C:\\x\\", "\\", "\\\\", "a\\'b", "a\\\\'b\\\\", "'", "\\'"),
+    *("$x", "${y}", "x/${y}.txt", "a\\${b", "a\\\\${b}'\\", "${oc.env:HOME}"),
+]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_words_of_an_odd_value_give_it_back_through_a_shell(value):
+    made = config(data=option("data", "text") | {"path": value})
+    *_, word = shlex.split(shlex.join(naming.words(made)))
+    override = OverridesParser.create().parse_override(word)
+    assert OmegaConf.create({"path": override.value()}).path == value
+
+
+def test_words_of_odd_values_make_the_config_anew():
+    odd = {"path": "a\\${b}'\\", "tokenizer": "ümläut-データ.json", "text_column": "1e3"}
+    made = config(data=option("data", "text") | odd)
+    assert dataclasses.asdict(compose(naming.words(made))) == made
+
+
+def test_words_have_all_digits_of_a_number():
+    rates = {"optimizer__lr": 1e-5, "optimizer__betas": [0.9, 1 / 3], "train__clip": 0.1 + 0.2}
+    made = config(**rates, optimizer__weight_decay=1e-300)
+    assert dataclasses.asdict(compose(naming.words(made))) == made
+
+
+def own_placement(**changes):
+    return option("placement", "deepnorm") | {"name": "mine ü"} | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": option("data", "hub") | {"name": "owner/name", "subset": "a b"}},
+        {"data": option("data", "wikitext-2") | {"name": "owner/name"}},
+        {"placement": own_placement()},
+        {"placement": own_placement(gains={}, parameters={})},
+        {
+            "placement": own_placement(
+                gains={"attn.out": "(mine * depth) ** -0.25", "head": "1"}, parameters={"mine": 1e-7}
+            )
+        },
+        {"placement": option("placement", "hybridnorm") | {"name": "mine"}},
+        {"data": option("data", "hub") | {"name": "Salesforce/wikitext", "split": "validation"}},
+    ],
+)
+def test_words_need_no_option_that_only_the_user_has(changes):
+    made = config(**changes)
+    again = dataclasses.asdict(compose(shlex.split(shlex.join(naming.words(made)))))
+    assert again == made
+    assert naming.digest(again) == naming.digest(made)
+
+
 def test_words_are_changed_by_key_and_by_group():
     words = ["placement=post", "placement.qk_norm=head", "warmup=5", "optimizer.lr=0.1"]
     assert naming.changed(words, ["warmup=100"]) == [*words[:2], words[3], "warmup=100"]
     assert naming.changed(words, ["placement=pre"]) == [*words[2:], "placement=pre"]
+    taken_out = ["placement=pre", "+placement.gains={x:y}", "warmup=5"]
+    assert naming.changed(taken_out, ["placement=post"]) == ["warmup=5", "placement=post"]
     assert naming.changed(words, ["placement.v_norm=head"]) == [*words, "placement.v_norm=head"]
 
 

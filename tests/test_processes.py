@@ -1,12 +1,16 @@
 """Signals and the processes that normlab starts."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
+from multiprocessing.connection import Listener
 
 import pytest
 
 from normlab import processes
+from normlab.errors import UserError
 
 #: Imported by the server, which takes its time over it; what its fork does.
 _SLOW = """
@@ -53,3 +57,23 @@ def test_a_signal_amid_the_imports_of_the_server_ends_neither_it_nor_what_it_for
     )
     assert done.stdout.split() == ["noted", "begun", "-15"], done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_long_folder_for_temporary_files_is_no_folder_for_sockets(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
+    processes.make_socket_folder()
+    Listener(family="AF_UNIX").close()
+    assert tempfile.gettempdir() == str(long)
+    assert list(long.iterdir()) == []
+
+
+def test_without_a_short_folder_the_long_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * 80)
+    monkeypatch.setattr(processes, "_SHORT", ("/nowhere",))
+    with pytest.raises(
+        UserError, match=r"^TMPDIR=/x+ is too long .*; set TMPDIR to a folder of at most 75 char"
+    ):
+        processes.make_socket_folder()

@@ -1,5 +1,6 @@
 """`normlab show`: one run on the terminal, from its directory."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from normlab import naming
+from normlab import naming, shell
 from normlab.analysis.figures.columns import Columns, columns, series, table
 from normlab.analysis.figures.families import FAMILIES, Family
 from normlab.analysis.figures.material import floors_of
@@ -69,7 +70,7 @@ def _one(path: Path) -> Run:
     if len(runs) > 1:
         raise RunDirectoryError(
             f"{path} holds {len(runs)} runs; show one, such as {runs[0].path}, or compare them: "
-            f"normlab compare {path}"
+            f"normlab compare {shell.path(path)}"
         )
     return runs[0]
 
@@ -82,8 +83,8 @@ def _head(run: Run, found: Columns) -> Iterator[Text]:
     for note in run.notes:
         yield Text(f"note: {printable(note)}", "yellow")
     if run.config:
-        own = naming.words(run.config) or ["the default run"]
-        yield Text(printable(" ".join(own)), "cyan")
+        own = shlex.join(naming.words(run.config)) or "the default run"
+        yield Text(printable(own), "cyan")
     error = run.summary.get("error")
     if error:
         yield Text(f"error: {printable(str(error)[:_LONGEST])}", "red")

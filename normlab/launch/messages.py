@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shlex
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from normlab import groups
+from normlab import groups, naming
 from normlab.disk import is_full
 from normlab.errors import QUOTED, ConfigError, UserError, nearest, quoted
 from normlab.launch import plugins
@@ -176,10 +177,13 @@ def _unreadable(error: OverrideParseException) -> str:
     word = error.override
     if "=" not in word:
         return f"{word}: not KEY=VALUE"
-    value = word.partition("=")[2]
+    key, _, value = word.partition("=")
+    hint = f"'{key}=\"{value}\"'"
+    if set(value) & set("'\"\\"):
+        hint = shlex.quote(f"{key}={naming.quoted(value)}")
     return (
-        f"{word}: cannot be read; a value with any of = ( ) [ ] {{ }} : , or a quote in it needs quotes "
-        f"inside quotes, '{_key(word)}=\"{value}\"'"
+        f"{word}: cannot be read; a value with any of = ( ) [ ] {{ }} : , or a quote in it, or a letter "
+        f"beyond ASCII, needs quotes inside quotes, {hint}"
     )
 
 

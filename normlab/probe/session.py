@@ -1,6 +1,7 @@
 """Goes through a plan: measures every model, and shows and keeps what comes out."""
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -195,7 +196,7 @@ class _Session:
         self.console.print(f"warning: {message}", style="yellow", soft_wrap=True, highlight=False)
 
     def _title(self) -> str:
-        return "normlab probe " + " ".join(self.plan.words)
+        return f"normlab probe {shlex.join(self.plan.words)}"
 
     def _opening(self) -> Opening:
         config = self.plan.cells[0].config

@@ -1,7 +1,6 @@
 """The console sink: a live view on a terminal, plain lines elsewhere, and a summary at the end."""
 
 import math
-import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from normlab import shell
 from normlab.sinks import sketch
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.console_view import View, event_words, title
@@ -234,11 +234,11 @@ def _where(run: Progress, summary: Mapping[str, Any]) -> Iterable[Text]:
     if summary.get("status") == "finished" and (
         summary.get("outcome") != "stable" or not all(map(_is_over, run.events.values()))
     ):
-        yield Text.assemble(("why: ", "dim"), f"normlab explain {shlex.quote(str(directory))}")
+        yield Text.assemble(("why: ", "dim"), f"normlab explain {shell.path(directory)}")
     resume = run.opening.resume
     # Without a step on file the run was not begun: there may not even be a config.
     if resume and run.row and summary.get("status") in ("interrupted", "failed"):
-        yield Text.assemble(("to go on: ", "dim"), f"{resume} {shlex.quote(str(directory))}")
+        yield Text.assemble(("to go on: ", "dim"), f"{resume} {shell.path(directory)}")
     known = summary.get("wandb") or {}
     if known.get("url"):
         yield Text.assemble(("wandb: ", "dim"), known["url"])

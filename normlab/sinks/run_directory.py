@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
+from normlab import shell
 from normlab.disk import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
 from normlab.plain_data import PlainDataError, lines, open_file, parse_json, read_json
@@ -48,7 +49,7 @@ def check_free(directory: Path) -> None:
         if (directory / name).exists():
             raise RunDirectoryError(
                 f"{directory} already holds a run ({name}). "
-                f"Choose another directory, or continue that run with: normlab resume {directory}"
+                f"Choose another directory, or continue that run with: normlab resume {shell.path(directory)}"
             )
 
 

@@ -15,13 +15,13 @@ import json
 import logging
 import math
 import secrets
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normlab import shell
 from normlab.config import TrackerConfig
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.budget import coarse
@@ -102,7 +102,7 @@ class WandbSink:
         directory = self.directory
         with suppress(ValueError):
             directory = directory.resolve().relative_to(Path.cwd())
-        return f"wandb sync {shlex.quote(str(directory))}"
+        return f"wandb sync {shell.path(directory)}"
 
     def record(self) -> dict[str, str]:
         """For the run's summary: the mode, and the folder, page, command and problem that there are."""
@@ -180,7 +180,7 @@ class WandbSink:
         self.directory = Path(self._run.dir).parent
         self.url = self._run.url if self.mode == "online" else None
         note.parent.mkdir(exist_ok=True)
-        note.write_text(json.dumps({"id": identity, "mode": "online" if go_on else self.mode}))
+        note.write_text(json.dumps({"id": self._run.id, "mode": "online" if go_on else self.mode}))
         self._run.summary.update(flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
         self._events = {event_key(event): event for event in opening.events}
         if go_on:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
@@ -32,6 +32,10 @@ _MODES = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
+#: wandb is told its mode, and fails at a word it does not know.
+_MODE = ("WANDB_MODE",)
+#: What `wandb agent` gives the one run that it knows of. Every job of a sweep is a run of its own.
+_OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME")
 
 
 class Start:
@@ -74,7 +78,7 @@ class Start:
 
     def run(self, asked: str, identity: str, opening: Opening) -> tuple[Any, str]:
         """A run of wandb, and whether it is online or offline: the latter where no server can be had."""
-        with _own_mode():
+        with _without(_MODE if opening.sweep is None else (*_MODE, *_OF_AN_AGENT)):
             mode = self._choose(asked)
             if mode == "offline":
                 return self._init(mode, identity, opening), mode
@@ -144,14 +148,13 @@ def has_key() -> bool:
 
 
 @contextmanager
-def _own_mode() -> Iterator[None]:
-    """Keep WANDB_MODE from wandb, which is told its mode and fails at a word it does not know."""
-    given = os.environ.pop("WANDB_MODE", None)
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Keep these variables of the environment from wandb."""
+    given = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
-        if given is not None:
-            os.environ["WANDB_MODE"] = given
+        os.environ.update(given)
 
 
 def _hush() -> None:

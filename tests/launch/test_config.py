@@ -3,16 +3,19 @@
 import copy
 import dataclasses
 import re
+import shlex
 
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 from normlab import groups, laws
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError
-from normlab.launch import as_plain, compose, load_config
+from normlab.launch import as_plain, compose, load_config, messages
 
 _OPTIONS = {group: groups.options(group) for group in groups.GROUPS}
 
@@ -392,3 +395,10 @@ def test_composing_leaves_the_store_of_options_as_it_was():
     assert compose(["norm=rmsnorm", "norm.eps=0.5"]).norm.eps == 0.5
     assert OmegaConf.to_yaml(store.load("norm/rmsnorm.yaml").node) == before
     assert compose(["norm=rmsnorm"]).norm.eps == 1e-5
+
+
+@pytest.mark.parametrize("name", ["it's.txt", 'q"q.txt', "a\\'b", "(\\", "ü", "a=b", 'it\'s "q"'])
+def test_the_hint_for_a_value_that_cannot_be_read_can_be_pasted(name):
+    error = OverrideParseException(override=f"data.path={name}", message="")
+    (word,) = shlex.split(messages.explain(error).rpartition("inside quotes, ")[2])
+    assert OverridesParser.create().parse_override(word).value() == name

@@ -390,6 +390,7 @@ class StandIn:
         self.run = SimpleNamespace(
             dir=str(directory / "wandb" / "run-1" / "files"),
             url="https://server/run",
+            id="a1b2",
             step=0,
             summary={},
             log=self.record("log"),
@@ -432,6 +433,30 @@ def test_online_each_new_event_is_an_alert_once(opening_of, made, monkeypatch):
     settings = fake.of("init")[0][1]["settings"]
     assert (settings.silent, settings.console, settings.x_disable_stats) == (True, "off", True)
     assert [more["step"] for _, more in fake.of("log")] == list(range(7))
+
+
+@pytest.mark.parametrize("sweep", [None, "lr-sweep"])
+def test_of_what_an_agent_gives_a_job_of_a_sweep_takes_nothing_and_the_note_has_the_run_s_own_id(
+    sweep, opening_of, made, monkeypatch
+):
+    agent = {"WANDB_RUN_ID": "agentrun", "WANDB_SWEEP_ID": "sw1", "WANDB_RESUME": "allow"}
+    for name, value in agent.items():
+        monkeypatch.setenv(name, value)
+    opening, seen = opening_of(sweep=sweep), {}
+    fake = stand_in(monkeypatch, opening)
+
+    def init(**settings):
+        seen.update((name, os.environ[name]) for name in agent if name in os.environ)
+        fake.run.id = os.environ.get("WANDB_RUN_ID", settings["id"])
+        return fake.run
+
+    monkeypatch.setattr(fake, "init", init, raising=False)
+    mirror(WandbSink(TrackerConfig()), opening, made, [made.row(0)])
+    assert seen == ({} if sweep else agent)
+    assert {name: os.environ.get(name) for name in agent} == agent
+    note = json.loads((opening.directory / "wandb" / "attempt.json").read_text())
+    assert note["id"] == fake.run.id
+    assert (note["id"] == "agentrun") is (sweep is None)
 
 
 def test_online_a_resumed_run_sends_only_what_the_server_lacks(opening_of, made, monkeypatch):

@@ -1,6 +1,9 @@
 """Figures as files: the same bytes each time, fonts inside, nothing overwritten that is no image."""
 
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -90,3 +93,19 @@ def test_an_image_that_is_not_drawn_is_refused_and_a_folder_may_have_a_dot(tmp_p
         files.targets(tmp_path / "x.gif", ["loss"], ["png"])
     [(_, _, path)] = files.targets(tmp_path / "v1.2", ["loss"], ["png"])
     assert path == tmp_path / "v1.2" / "loss.png"
+
+
+def test_figures_are_drawn_under_the_backend_of_a_notebook_that_is_not_installed_here():
+    script = (
+        "from normlab.analysis.figures.style import look\n"
+        "with look():\n    import os, matplotlib.figure; print(os.environ['MPLBACKEND'])"
+    )
+    notebook = "no_such_backend"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"MPLBACKEND": notebook},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{notebook}\n"), done.stderr
