@@ -66,3 +66,11 @@ def require_one_of(value: str, names: Iterable[str], key: str) -> None:
     names = list(names)
     if value not in names:  # the suggestion is slow, and a config of 64 sub-layers asks thousands of times
         raise ConfigError(key, f"'{value}' is not one of {', '.join(names)}.{nearest(value, names)}")
+
+
+class Interrupted(BaseException):
+    """A signal ended a run or a start. No Exception: the rest of a sweep must not go on."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal

@@ -185,17 +185,26 @@ def run(
         check_free(directory)
         corpus = load_corpus(config.data, config.model.context)
         session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
-        with _world(config) as world:
+        with _world(config, interrupt) as world:
             return _train(build(config, corpus, world), corpus, session)
 
 
 @contextmanager
-def _world(config: RunConfig, checkpoint: Path | None = None) -> Iterator[Alone]:
-    """This process and the others of the run, if there are any: they go on from the checkpoint too."""
+def _world(config: RunConfig, interrupt: Interrupt, checkpoint: Path | None = None) -> Iterator[Alone]:
+    """This process and the others of the run, if there are any: they go on from the checkpoint too.
+
+    Raises:
+        Interrupted: a signal came before they did.
+    """
     task = {"config": dataclasses.asdict(config), "checkpoint": str(checkpoint) if checkpoint else None}
     with (
         gathered(config, checkpoint),
-        lead(task, pick_device(config.train.device), WORLDS[config.train.parallel]) as world,
+        lead(
+            task,
+            pick_device(config.train.device),
+            WORLDS[config.train.parallel],
+            lambda: interrupt.signal,
+        ) as world,
     ):
         yield world
 
@@ -222,7 +231,7 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
             raise RunDirectoryError(f"{directory} {why}")
         check(config)
         corpus = load_corpus(config.data, config.model.context)
-        with _world(config, found.path.absolute() if found else None) as world:
+        with _world(config, interrupt, found.path.absolute() if found else None) as world:
             job = build(config, corpus, world)
             if summary.get("batch_order") not in (None, job.batches.order):
                 raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")

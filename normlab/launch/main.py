@@ -38,16 +38,27 @@ from normlab.sweep import plan as plan_view
 _RAW = "HYDRA_FULL_ERROR"
 #: What is wrong with a folder's path, rather than with the disk.
 _NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+#: Flags with which `normlab train` trains nothing.
+_SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 
 
 @mirrored()
 def launch(argv: Sequence[str]) -> int:
     """Run what `normlab train ARGV` means; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
+    return _ranked(lambda: _launch(argv), shows=not _SHOWING.isdisjoint(argv))
+
+
+def _ranked(action: Callable[[], int], *, shows: bool = False) -> int:
+    """The exit code of rank 0's `action`, with which the others help; nobody waits for what only shows."""
+    try:
+        ranks.check()
+    except UserError as error:
+        return _refuse(str(error))
     if ranks.rank():
-        return _guarded(_help, ())
+        return OK if shows else _guarded(_help, ())
     with _leading():
-        return _launch(argv)
+        return action()
 
 
 def _launch(argv: Sequence[str]) -> int:
@@ -121,10 +132,7 @@ def _of_sweep(argv: Sequence[str]) -> flags.Words:
 def resume(directory: Path, overrides: Sequence[str]) -> int:
     """Continue the run in `directory` from its last checkpoint; returns the exit code."""
     preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
-    if ranks.rank():
-        return _guarded(_help, ())
-    with _leading():
-        return _guarded(lambda: _resume(directory, overrides), overrides)
+    return _ranked(lambda: _guarded(lambda: _resume(directory, overrides), overrides))
 
 
 def _help() -> int:
@@ -144,7 +152,7 @@ def _leading() -> Iterator[None]:
     try:
         yield
     finally:
-        if ranks.size() > 1:
+        if ranks.size() > 1 and (ranks.has_agent() or "normlab.training.world" in sys.modules):
             import_follower().dismiss()
 
 

@@ -6,15 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, ModuleType
 
+from normlab.errors import Interrupted as Interrupted
+
 Handler = Callable[[int, FrameType | None], None]
-
-
-class Interrupted(BaseException):
-    """A signal ended a run or a start. No Exception: the rest of a sweep must not go on."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
 
 
 @contextmanager

@@ -8,23 +8,30 @@ them the same decisions; rank 0 alone writes.
 import ctypes
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed.rendezvous import TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from normlab import ranks
+from normlab.errors import Interrupted, UserError
 
 #: How long a process waits for the others: one may be reading a text for the first time.
 PATIENCE = timedelta(minutes=30)
+#: How long rank 0 tries to tell the others that there is nothing to train.
+FAREWELL = timedelta(seconds=10)
+#: Seconds after which it is said for whom a process waits, and between looks whether they are there.
+TELL, GLANCE = 5.0, 0.05
 
 
 class ProcessLostError(RuntimeError):
@@ -131,46 +138,129 @@ class Group(Alone):
             raise
 
 
-def _store() -> Store:
+#: Stores by what they depend on: each is made once, for rank 0 may have to serve it.
+_stores: dict[tuple[str, str], Store] = {}
+
+
+def _never() -> bool:
+    return False
+
+
+def _store(patience: timedelta = PATIENCE, stop: Callable[[], object] = _never) -> Store:
     """What all processes of the run can read and write."""
-    host, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
-    return _store_at(host, port, os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    where = ranks.address(), attempt
+    if where not in _stores:
+        _stores[where] = PrefixStore(f"normlab/{attempt}", _connected(patience, stop))
+    return _stores[where]
 
 
-@cache
-def _store_at(host: str, port: str, attempt: str) -> Store:
-    """Made once: rank 0 may have to serve it."""
-    store, _, _ = next(rendezvous("env://"))
-    store.set_timeout(PATIENCE)
-    return PrefixStore(f"normlab/{attempt}", store)
+def _connected(patience: timedelta, stop: Callable[[], object]) -> Store:
+    """The store at the address of the run, served by rank 0 where no agent does.
+
+    In a thread of its own: torch's code, which tries until `patience` is over, lets no signal through.
+    """
+    host, _, port = ranks.address().rpartition(":")
+    serve = ranks.rank() == 0 and not ranks.has_agent()
+    found: list[Store | Exception] = []
+
+    def connect() -> None:
+        try:
+            made = TCPStore(
+                host,
+                int(port),
+                is_master=serve,
+                timeout=patience,
+                wait_for_workers=False,
+                multi_tenant=serve,
+            )
+            made.set_timeout(PATIENCE)
+            found.append(made)
+        except Exception as error:
+            found.append(error)
+
+    if serve:
+        connect()
+    else:
+        threading.Thread(target=connect, daemon=True).start()
+    _wait(lambda: len(found), 1, lambda missing: "rank 0", stop)
+    if isinstance(found[0], Exception):
+        raise UserError(f"nobody answers at {ranks.address()}: {found[0]}".splitlines()[0])
+    return found[0]
+
+
+def _wait(
+    count: Callable[[], int], wanted: int, whom: Callable[[int], str], stop: Callable[[], object] = _never
+) -> None:
+    """Until `count` is `wanted`; after a while it is said for whom.
+
+    Raises:
+        Interrupted: `stop` gave a signal's number.
+        UserError: they have not come in the time that there is.
+    """
+    began, told = time.monotonic(), False
+    while (there := count()) < wanted:
+        if number := stop():
+            raise Interrupted(int(str(number)))
+        waited = time.monotonic() - began
+        if waited > PATIENCE.total_seconds():
+            missing = f"{whom(wanted - there)} of {ranks.size()} processes"
+            raise UserError(f"{missing} did not come to {ranks.address()} in {waited / 60:.0f} minutes")
+        if waited > TELL and not told:
+            told = True
+            line = f"waiting for {whom(wanted - there)} of {ranks.size()} processes at {ranks.address()}"
+            print(line, file=sys.stderr, flush=True)
+        time.sleep(GLANCE)
 
 
 @contextmanager
-def lead(task: Mapping[str, Any], device: torch.device, kind: type[Group] = Group) -> Iterator[Alone]:
-    """The world of rank 0, after it has told the others (if there are any) what they are to train."""
+def lead(
+    task: Mapping[str, Any],
+    device: torch.device,
+    kind: type[Group] = Group,
+    stop: Callable[[], object] = _never,
+) -> Iterator[Alone]:
+    """The world of rank 0, after it has told the others (if there are any) what they are to train.
+
+    Args:
+        stop: gives the number of a signal that ends the waiting for them.
+    """
     if ranks.size() == 1:
         yield Alone()
         return
-    _store().set("task", json.dumps(task))
+    store = _store(stop=stop)
+    store.set("task", json.dumps(task))
+    others = [f"here/{rank}" for rank in range(1, ranks.size())]
+    _wait(lambda: sum(store.check([other]) for other in others), len(others), str, stop)
     with follow(device, kind) as world:
         yield world
 
 
 def dismiss() -> None:
-    """Tell the others, if they still wait, that there is nothing to train."""
-    if ranks.size() > 1 and not _store().check(["task"]):
-        _store().set("task", "null")
+    """Tell the others, if they still wait, that there is nothing to train.
+
+    Where rank 0 itself would have to serve them, and does not yet, they are not waited for.
+    """
+    if ranks.size() == 1 or not (_stores or ranks.has_agent()):
+        return
+    with suppress(UserError):  # nobody is there
+        store = _store(FAREWELL)
+        if not store.check(["task"]):
+            store.set("task", "null")
 
 
 def wait_for_task() -> dict[str, Any] | None:
     """What rank 0 says that there is to train; None for nothing."""
-    task: dict[str, Any] | None = json.loads(_store().get("task"))
+    store = _store()
+    _wait(lambda: int(store.check(["task"])), 1, lambda missing: "rank 0")
+    task: dict[str, Any] | None = json.loads(store.get("task"))
     return task
 
 
 @contextmanager
 def follow(device: torch.device, kind: type[Group] = Group) -> Iterator[Alone]:
     """The world of a rank, once all know what there is to train."""
+    _store().set(f"here/{ranks.rank()}", "1")
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=_store(),
