@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
+from normlab.data import files
+from normlab.data.files import is_file_of_tokens
 from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.naming import flat, is_own
 from normlab.plain_data import PlainDataError, read_yaml
 from normlab.sinks.run_directory import CONFIG
 from normlab.tables.schedules import SCHEDULES
 
+#: Where the text and its tokenizer lie. What is in them is known by its hash, which the run keeps.
+FILES = ("data.path", "data.tokenizer")
 #: Settings that a resumed run may take anew. More steps stretch a schedule that ends with the last step, and
 #: another machine can round differently; nothing else of them reaches a step.
 MAY_CHANGE = (
@@ -22,6 +26,7 @@ MAY_CHANGE = (
     "train.processes",
     "train.parallel",
     "divergence.action",
+    *FILES,
     "tracker",
     "sweep",
 )
@@ -52,7 +57,24 @@ def check_same(config: RunConfig, directory: Path) -> list[str]:
 
 def differences(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Key, old and new value of the settings that make another experiment of `before` (by dotted key)."""
-    return [each for each in _changed(config, before) if not each[0].startswith(MAY_CHANGE)]
+    return [
+        each for each in _changed(config, before) if not each[0].startswith(MAY_CHANGE) or _renamed(*each)
+    ]
+
+
+def located(config: RunConfig, folder: Path) -> RunConfig:
+    """`config` with the paths of its text from the root on, so that the run can go on from anywhere."""
+    return dataclasses.replace(config, data=files.located(config.data, folder))
+
+
+def moved(config: RunConfig, directory: Path) -> str:
+    """The setting of the text or tokenizer that is another than when the run in `directory` was started."""
+    return next((key for key, _, _ in _changed(config, _before(directory)) if key in FILES), "")
+
+
+def _renamed(key: str, old: Any, new: Any) -> bool:
+    """Whether a tokenizer becomes another one, not a file that lies elsewhere."""
+    return key == "data.tokenizer" and not (is_file_of_tokens(str(old)) and is_file_of_tokens(str(new)))
 
 
 def check_own(config: RunConfig, directory: Path) -> None:
@@ -88,7 +110,7 @@ def _changed(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, An
     changed = [
         (key, known.get(key, _NOTHING), value)
         for key, value in now.items()
-        if value != known.get(key, _NOTHING)
+        if value != known.get(key, _NOTHING) and not _is_same_file(key, known.get(key), value)
     ]
     gone = [key for key in before if key.startswith(_NAMED) and key not in now]
     return changed + [(key, before[key], _NOTHING) for key in gone]
@@ -111,3 +133,12 @@ def _defaults(settings: Any) -> dict[str, Any]:
         elif item.default_factory is not dataclasses.MISSING:
             found[item.name] = item.default_factory()
     return found
+
+
+def _is_same_file(key: str, old: Any, new: Any) -> bool:
+    """Whether both are one path, as seen from here; runs of before had it as it was typed."""
+    if key not in FILES or not (isinstance(old, str) and isinstance(new, str) and old and new):
+        return False
+    if key == "data.tokenizer" and not (is_file_of_tokens(old) and is_file_of_tokens(new)):
+        return False
+    return Path(old).absolute() == Path(new).absolute()

@@ -5,7 +5,7 @@ A run needs only its config and a directory, so it can be started in a child pro
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT, fused, site
 from normlab.report import Report
-from normlab.resuming import check_same
+from normlab.resuming import check_same, located, moved
 from normlab.screen import mirrored
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
@@ -180,6 +180,7 @@ def run(
     Raises:
         UserError: the config cannot be trained, or the directory holds a run.
     """
+    config = located(config, Path.cwd())
     check(config)
     with hold(directory), Interrupt() as interrupt:
         check_free(directory)
@@ -219,7 +220,8 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
         RunDirectoryError: there is no run, or nothing is left to train.
         CheckpointError: no checkpoint of it can be read, or the last is another run's.
     """
-    warnings = check_same(config, directory)
+    config = located(config, Path.cwd())
+    warnings, elsewhere = check_same(config, directory), moved(config, directory)
     with hold(directory), Interrupt() as interrupt:
         tidy(directory)
         summary, damage = restart.summary_of(directory)
@@ -233,8 +235,7 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
         corpus = load_corpus(config.data, config.model.context)
         with _world(config, interrupt, found.path.absolute() if found else None) as world:
             job = build(config, corpus, world)
-            if summary.get("batch_order") not in (None, job.batches.order):
-                raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
+            _check_text(job, summary, directory, elsewhere)
             warnings += restart.restore(job, found, directory)
             session = Session(
                 directory=directory,
@@ -245,6 +246,15 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
                 warnings=tuple(warnings),
             )
             return _train(job, corpus, session)
+
+
+def _check_text(job: Job, summary: Mapping[str, Any], directory: Path, elsewhere: str) -> None:
+    """Refuse to go on with another text than before; `elsewhere` is the key of a path that has changed."""
+    order = summary.get("batch_order")
+    if order is None and elsewhere:
+        raise ConfigError(elsewhere, f"{directory} has no hash of its text; give the path that it had")
+    if order not in (None, job.batches.order):
+        raise RunDirectoryError(f"{directory}: the text is not the one that this run was trained on")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

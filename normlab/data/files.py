@@ -1,5 +1,6 @@
 """Local files: which they are, what is in them (by a hash of their bytes), and their texts."""
 
+import dataclasses
 import glob
 import hashlib
 import os
@@ -7,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from normlab.config import DataConfig
 from normlab.data import readers
 from normlab.data.documents import Documents, clean
 from normlab.data.hf import causes, reason
 from normlab.disk import is_full
 from normlab.errors import ConfigError, DataError, UserError
+from normlab.tables.datasets import TextData
+from normlab.tables.tokenizers import TOKENIZERS
 
 #: What reads the texts of a file (path, column, folder for a copy), by the end of the file's name.
 READERS: dict[str, Callable[[Path, str, Path], Iterator[str]]] = {
@@ -69,6 +73,29 @@ def find(pattern: str) -> list[LocalFile]:
     if not files:
         raise ConfigError("data.path", f"{pattern}: can only read files that end in {ENDINGS}")
     return files
+
+
+def located(config: DataConfig, folder: Path) -> DataConfig:
+    """`config` with its paths from the root on, those that are not as seen from `folder`."""
+    found = config
+    if isinstance(found, TextData) and found.path:
+        found = dataclasses.replace(found, path=_located(found.path, folder))
+    if is_file_of_tokens(found.tokenizer):
+        found = dataclasses.replace(found, tokenizer=_located(found.tokenizer, folder))
+    return found
+
+
+def is_file_of_tokens(tokenizer: str) -> bool:
+    """Whether `data.tokenizer` is no name of one."""
+    return tokenizer not in TOKENIZERS
+
+
+def _located(path: str, folder: Path) -> str:
+    if path.startswith("~") or Path(path).is_absolute():
+        return path
+    pattern = glob.has_magic(path) and not (folder / path).exists()
+    # Not as a Path, which would take the end off a glob.
+    return os.path.join(glob.escape(str(folder)) if pattern else folder, path)  # noqa: PTH118
 
 
 def expand(path: str, key: str) -> Path:

@@ -20,6 +20,7 @@ from normlab.launch.folders import remove_unstarted
 from normlab.launch.run_log import tell
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
+from normlab.resuming import located
 from normlab.screen import mirrored
 from normlab.sinks.run_directory import hold, read_summary, tidy
 from normlab.sweep import TO_TRAIN
@@ -41,7 +42,8 @@ def train(config: DictConfig) -> float:
     directory = Path(hydra.runtime.output_dir)
     in_turn = hydra.runtime.choices.get("hydra/launcher") == "basic"
     try:
-        settings = to_run_config(config)
+        # Paths as they were typed: with hydra.job.chdir=true this is the job's folder already.
+        settings = located(to_run_config(config), Path(hydra.runtime.cwd))
         if hydra.mode == RunMode.MULTIRUN:
             return _train_apart(settings, directory, plain=not in_turn)
         summary = import_run().run(settings, directory, sweep=settings.sweep.name)
