@@ -1,10 +1,12 @@
 """The jobs of a sweep: each composed, checked and placed before any begins."""
 
 import itertools
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # its splitting has no public name
 from hydra.core.global_hydra import GlobalHydra
@@ -24,8 +26,12 @@ from normlab.sweep import Planned
 
 #: Jobs of a sweep.
 MOST_JOBS = 100_000
+T = TypeVar("T")
+
 #: How many different problems of a sweep's jobs are shown, and jobs of each.
 _SHOWN = 5
+#: Seconds between two signs of life, on a terminal, where a line replaces the last, and in a log.
+LIVE, PLAIN = 1.0, 10.0
 _TWICE = "the same job twice"
 
 
@@ -54,7 +60,7 @@ def check_jobs(
     standings: list[str] = []
     problems: dict[str, list[str]] = {}
     built: list[tuple[RunConfig, str]] = []
-    for number, overrides in enumerate(jobs):
+    for number, overrides in enumerate(_telling("composing", jobs)):
         spelt = rows.spelt(overrides, options)
         words = " ".join(spelt)
         try:
@@ -67,7 +73,8 @@ def check_jobs(
             if not messages.is_known(error):
                 raise
             problems.setdefault(messages.explain(error, spelt), []).append(words)
-    for (run_config, words), job in zip(built, planned, strict=True) if not problems else []:
+    pairs = list(zip(built, planned, strict=True)) if not problems else []
+    for (run_config, words), job in _telling("checking", pairs):
         try:
             import_run().check(run_config)
             standings.append(standing.check(run_config, job.directory))
@@ -76,6 +83,26 @@ def check_jobs(
     if problems:
         raise UserError(_report(problems, len(jobs)))
     return planned, standings
+
+
+def _telling(what: str, jobs: Sequence[T]) -> Iterator[T]:
+    """`jobs`; where they take long it is said how far it has come: to compose 200 takes a minute."""
+    live = sys.stderr is not None and sys.stderr.isatty()
+    last, line = time.monotonic(), ""
+    for number, job in enumerate(jobs, 1):
+        now = time.monotonic()
+        if now - last >= (LIVE if live else PLAIN):
+            last, line = now, f"{what} job {number} of {len(jobs)}"
+            _tell(line, end="\r" if live else "\n")
+        yield job
+    if live and line:
+        _tell(" " * len(line), end="\r")
+
+
+def _tell(line: str, end: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):  # nobody looks
+            print(line, end=end, file=sys.stderr, flush=True)
 
 
 def _jobs(config: DictConfig) -> list[list[str]]:
