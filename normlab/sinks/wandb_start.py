@@ -1,9 +1,13 @@
 """How a run of wandb begins: online, offline or not at all, without a question and without a long wait."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 from normlab.config import TrackerConfig
@@ -36,6 +40,8 @@ _MODES = {
 _MODE = ("WANDB_MODE",)
 #: What `wandb agent` gives the one run that it knows of. Every job of a sweep is a run of its own.
 _OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME")
+#: Folders that `find_room` has named, for one run after the other.
+_rooms: set[str] = set()
 
 
 class Start:
@@ -78,6 +84,7 @@ class Start:
 
     def run(self, asked: str, identity: str, opening: Opening) -> tuple[Any, str]:
         """A run of wandb, and whether it is online or offline: the latter where no server can be had."""
+        find_room(opening.directory)
         with _without(_MODE if opening.sweep is None else (*_MODE, *_OF_AN_AGENT)):
             mode = self._choose(asked)
             if mode == "offline":
@@ -145,6 +152,28 @@ def has_key() -> bool:
     import wandb
 
     return bool(wandb.login(prompt=False, verify=False))
+
+
+def find_room(directory: Path) -> None:
+    """Give wandb folders of ours where the home folder, in which it has its own, cannot be written.
+
+    A container with the user's id has `/` as home, or none. wandb's server would then print its log, and no
+    picture could be kept. What is to be uploaded goes into the run directory, to be there for `wandb sync`.
+    """
+    try:
+        if os.access(Path.home(), os.W_OK):
+            return
+        lacking = ["WANDB_CACHE_DIR"]
+    except RuntimeError:  # which wandb, as it starts, would raise too
+        lacking = ["HOME", "WANDB_CACHE_DIR"]
+    if lacking := [name for name in lacking if name not in os.environ]:
+        folder = tempfile.mkdtemp(prefix="normlab-wandb-")
+        os.environ.update(dict.fromkeys(lacking, folder))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    given = os.environ.get("WANDB_DATA_DIR")
+    if given is None or given in _rooms:
+        os.environ["WANDB_DATA_DIR"] = room = str(directory.absolute() / "wandb" / "data")
+        _rooms.add(room)
 
 
 @contextmanager

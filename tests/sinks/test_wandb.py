@@ -435,6 +435,35 @@ def test_online_each_new_event_is_an_alert_once(opening_of, made, monkeypatch):
     assert [more["step"] for _, more in fake.of("log")] == list(range(7))
 
 
+@pytest.mark.parametrize("home", ["/", None])
+def test_without_a_home_folder_wandb_has_folders_of_ours(home, tmp_path, monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr(wandb_start.Path, "home", nowhere if home is None else lambda: Path(home))
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    for name in ("first", "second"):
+        wandb_start.find_room(tmp_path / name)
+        assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / name / "wandb" / "data")
+    assert Path(os.environ["WANDB_CACHE_DIR"]).is_dir()
+    assert os.environ["HOME"] == (home or os.environ["WANDB_CACHE_DIR"])
+    monkeypatch.setenv("WANDB_DATA_DIR", "/mine")
+    wandb_start.find_room(tmp_path)
+    assert os.environ["WANDB_DATA_DIR"] == "/mine"
+
+
+def test_with_a_home_folder_wandb_keeps_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_CACHE_DIR")
+    monkeypatch.setattr(wandb_start.Path, "home", lambda: tmp_path)
+    wandb_start.find_room(tmp_path)
+    assert "WANDB_CACHE_DIR" not in os.environ
+
+
 @pytest.mark.parametrize("sweep", [None, "lr-sweep"])
 def test_of_what_an_agent_gives_a_job_of_a_sweep_takes_nothing_and_the_note_has_the_run_s_own_id(
     sweep, opening_of, made, monkeypatch
