@@ -26,6 +26,9 @@ from normlab.errors import DataError
 #: 2: what a tokenizer.json says of truncation and dropout is not heeded, linked folders are read, and a byte
 #: order mark is not part of a text.
 CODE_VERSION = 2
+#: Goes into a corpus's key, and stays: a run can be resumed, and paired with later ones, where a newer
+#: normlab still makes the same tokens of its text.
+KEYED = 1
 SIDES = ("train", "validation")
 #: Characters encoded at a time.
 BATCH = 1 << 22
@@ -215,8 +218,8 @@ def _batched(texts: Iterator[str]) -> Iterator[list[tuple[str, bool]]]:
 
 
 def _key(folder: Path, tokenizer: list[Any]) -> str:
-    """Two corpora with the same key hold the same tokens with the same meaning."""
-    digest = hashlib.sha256(json.dumps([CODE_VERSION, tokenizer]).encode())
+    """Two corpora with the same key hold the same tokens with the same meaning, whatever `CODE_VERSION`."""
+    digest = hashlib.sha256(json.dumps([KEYED, tokenizer]).encode())
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         with path.open("rb") as file:
             digest.update(f"{path.name} {path.stat().st_size} ".encode())

@@ -1,5 +1,6 @@
 import hashlib
 import math
+import os
 import sysconfig
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from normlab.config import DataConfig
-from normlab.data import Batches, Corpus, load_corpus
+from normlab.data import Batches, Corpus, corpus, load_corpus
 from normlab.errors import ConfigError
 from normlab.tables.datasets import DATASETS, TextData
 
@@ -54,6 +55,17 @@ def test_a_second_start_is_fast(stdlib: Corpus) -> None:
     assert time.perf_counter() - start < 0.3
     assert again.key == stdlib.key
     assert Batches(again, 0, 16, 64).order == Batches(stdlib, 0, 16, 64).order
+
+
+def test_the_same_tokens_have_the_key_that_an_earlier_version_gave_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run that it was written down for can go on. The number is 2026-11's, of 8192 Markov symbols."""
+    config = replace(DATASETS["markov"].config, length=8192)
+    before = load_corpus(config, 8)
+    monkeypatch.setattr(corpus, "CODE_VERSION", corpus.CODE_VERSION + 1)
+    monkeypatch.setenv("NORMLAB_CACHE", f"{os.environ['NORMLAB_CACHE']}-of-the-next")
+    assert load_corpus(config, 8).key == before.key == "4d6bd80f971066c94c64836115cfc222"
 
 
 def test_validation_does_not_know_the_seed(stdlib: Corpus) -> None:
