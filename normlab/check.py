@@ -6,7 +6,7 @@ What contradicts itself within one part is refused by its own config class.
 import math
 from collections.abc import Iterator, Mapping
 
-from normlab import laws
+from normlab import laws, ranks
 from normlab.components.ffn import ffn_width
 from normlab.components.norms import check_norm
 from normlab.config import RunConfig, SublayerConfig
@@ -32,6 +32,7 @@ def check_parts(config: RunConfig) -> None:
         _check_queries(config, record)
         _check_starts(config, record, place, at)
     _check_objective(config)
+    _check_padding(config)
     _check_weights(config)
     _check_ends(config)
     _check_running_again(config)
@@ -48,6 +49,25 @@ def _check_objective(config: RunConfig) -> None:
         "model.causal",
         "false shows a token those after it, and data.objective=clm asks it for the next one, which it would "
         "only copy; use data.objective=mlm, or model.causal=true",
+    )
+
+
+def _check_padding(config: RunConfig) -> None:
+    data, train = config.data, config.train
+    if data.lengths == "packed":
+        return
+    alone = NORMS[config.norm.name].scope in ("token", "token_group", "prefix", "none")
+    require(
+        data.norms_see_padding or alone or config.norm.name == "batchnorm",
+        "data.norms_see_padding",
+        f"false is for norm=batchnorm; norm={config.norm.name} counts padding too: use true",
+    )
+    way = "or data.lengths=packed"
+    require(not train.compile, "train.compile", f"padding is not for compiled models; use false, {way}")
+    require(
+        train.processes == 1 and ranks.size() == 1,
+        "train.processes",
+        f"padded batches divide unevenly among processes; use 1, {way}",
     )
 
 

@@ -58,7 +58,9 @@ def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Inst
         "batchnorm": not where.running,
         "noise_scale": config.train.accumulation * processes < 2,
     }
-    every = [(getattr(config.measure, key), instrument) for key, instrument in there]
+    padded = config.data.lengths == "padded"
+    missing |= {"attention": padded, "noise_scale": missing["noise_scale"] or padded}
+    every = [(getattr(config.measure, key), instrument) for key, instrument in there if not missing.get(key)]
     lacking = [key for key, lacks in missing.items() if lacks and not (shared and key in WHOLE)]
     return Instruments(every, left_out(config, lacking, WHOLE if shared else ()))
 
@@ -75,6 +77,8 @@ def left_out(config: RunConfig, missing: list[str], whole: tuple[str, ...] = ())
         "batchnorm": f"{norm} has no running statistics",
         "noise_scale": "needs micro-batches; set train.accumulation=2 or more",
     }
+    if config.data.lengths == "padded":
+        why |= dict.fromkeys(("attention", "noise_scale"), "is not told of padding; use data.lengths=packed")
     why |= dict.fromkeys(whole, "needs whole parameters; use train.parallel=ddp")
     return [f"measure.{key}: {why[key]}" for key in [*missing, *whole] if key in asked(config.measure)]
 

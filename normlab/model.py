@@ -16,7 +16,8 @@ from normlab import laws
 from normlab.components.attention import Attention, softcap
 from normlab.components.ffn import FeedForward
 from normlab.components.init import normal_
-from normlab.components.norms import build_norm
+from normlab.components.norms import BatchNorm, build_norm
+from normlab.components.padding import PaddedTokens
 from normlab.components.positions import LearnedPositions, SinusoidalPositions
 from normlab.components.residual import (
     Carry,
@@ -53,7 +54,8 @@ class Embedding(nn.Module):
     def __init__(self, config: RunConfig, vocab: int) -> None:
         super().__init__()
         model = config.model
-        self.tokens = nn.Embedding(vocab, model.width)
+        padded = config.data.lengths == "padded"
+        self.tokens = (PaddedTokens if padded else nn.Embedding)(vocab, model.width)
         learn = "scalar" if model.embedding_scale_learn else "none"
         scale = ScaleConfig(value=repr(inits.embedding_factor(config)), learn=learn)
         self.scale = build_scale(scale, model.width, _at(config))
@@ -199,6 +201,7 @@ class GPT(nn.Module):
             self.head.weight = self.embedding.tokens.weight
         self.pass_through = again if config.train.activation_checkpointing else once
         self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
+        self._look_up_padding(config)
         self._weights = WEIGHTS[config.placement.weights]
         self._weights.build(self if config.placement.sigma_head else self.layers)
         initialize(self, config)
@@ -218,6 +221,20 @@ class GPT(nn.Module):
         """Logits (B, T, V) of the streams after the last block."""
         logits_BTV = self.head(self.head_shift(self.streams.end(self.final_norm, x_BTD, y_BTD)))
         return cast(Tensor, self.logit_softcap(self.logit_scale(self.head_gain(logits_BTV))))
+
+    def _look_up_padding(self, config: RunConfig) -> None:
+        """Have attention and norms look up what is padding.
+
+        Causal attention need not: padding comes last, so that no token sees it.
+        """
+        tokens = self.embedding.tokens
+        if not isinstance(tokens, PaddedTokens):
+            return
+        for module in self.modules():
+            if isinstance(module, Attention) and not config.model.causal:
+                module.hide = tokens.padding.hide
+            elif isinstance(module, BatchNorm) and not config.data.norms_see_padding:
+                module.padding = tokens.padding
 
     def set_step(self, step: int) -> None:
         """Set what follows a schedule of the training step (from 0)."""

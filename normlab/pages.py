@@ -327,7 +327,7 @@ def _groups() -> tuple[Line, ...]:
     keys = {
         "model": "width, heads, context, ffn.ratio, causal, positions, tie, bias",
         "init": "gain, gains, embedding_std",
-        "data": "path, text_column, tokenizer, vocab_size, objective, mask_rate",
+        "data": "path, text_column, tokenizer, vocab_size, objective, lengths",
         "optimizer": "lr, betas, eps, weight_decay",
         "schedule": "final, decay",
         "train": "steps, batch_size, clip, precision, device, checkpoint.every",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
+from normlab.config import PAD
 from normlab.data import split
 from normlab.divergence import Event, outcome
 from normlab.sinks.base import Opening
@@ -95,7 +96,7 @@ class Report:
             **self.job.ring.arrays(),
             "batch/step": step,
             "batch/ids": batch_BT,
-            "batch/text": [self.decode(ids_T.tolist()) for ids_T in read_BT],
+            "batch/text": [self.decode(ids_T[ids_T != PAD].tolist()) for ids_T in read_BT],
             **{f"rng/{index}": state.numpy() for index, state in enumerate(self.job.dice)},
         }
 

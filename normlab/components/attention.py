@@ -86,6 +86,14 @@ def as_they_are(q_BHTK: Tensor, k_BHTK: Tensor) -> tuple[Tensor, Tensor]:
     return q_BHTK, k_BHTK
 
 
+#: Bias on the logits (H, T, T) or None -> the same, with -inf where a key is padding.
+Hide = Callable[[Tensor | None], Tensor | None]
+
+
+def nothing_hidden(bias_HTT: Tensor | None) -> Tensor | None:
+    return bias_HTT
+
+
 #: (q, k, v, bias (H, T, T) or None, dropout) -> what the weights mix of v; all (B, H, T, K).
 Mix = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
@@ -151,6 +159,7 @@ class Attention(nn.Module):
         self.head_scale = HeadScale(config.heads) if record.head_scale else nn.Identity()
         self.mid_norm = norm(config.width) if record.mid_norm else nn.Identity()
         self.out = nn.Linear(config.width, config.width, bias=config.has_attention_bias)
+        self.hide: Hide = nothing_hidden
         self.site = Site()
         self.cap = record.softcap
         mix = partial(capped, cap=record.softcap) if record.softcap else fused
@@ -182,7 +191,7 @@ class Attention(nn.Module):
         dropout, bias_HTT = self.dropout if self.training else 0.0, self.bias(x_BTD.shape[1])
         k_BHTK = self._repeat(k_BHTK)
         self.site(q_BHTK, k_BHTK)
-        mixed_BHTK = self.mix(q_BHTK, k_BHTK, self._repeat(v_BHTK), bias_HTT, dropout)
+        mixed_BHTK = self.mix(q_BHTK, k_BHTK, self._repeat(v_BHTK), self.hide(bias_HTT), dropout)
         mixed_BTD = self.mid_norm(self.head_scale(mixed_BHTK).transpose(1, 2).flatten(2))
         out: Tensor = self.out(self.out_shift(mixed_BTD))
         return out

@@ -42,7 +42,9 @@ from normlab.config.thresholds import SpikeConfig as SpikeConfig
 from normlab.config.thresholds import VanishingConfig as VanishingConfig
 from normlab.config.training import DECAYS as DECAYS
 from normlab.config.training import DEVICES as DEVICES
+from normlab.config.training import LENGTHS as LENGTHS
 from normlab.config.training import OBJECTIVES as OBJECTIVES
+from normlab.config.training import PAD as PAD
 from normlab.config.training import PARALLELS as PARALLELS
 from normlab.config.training import PRECISIONS as PRECISIONS
 from normlab.config.training import CheckpointConfig as CheckpointConfig

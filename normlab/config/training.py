@@ -12,6 +12,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 DECAYS = ("all", "matrices", "no_norms", "no_embeddings")
 #: What is predicted: the next token (causal language modelling), or masked ones (masked language modelling).
 OBJECTIVES = ("clm", "mlm")
+#: How sequences fill the context: with text throughout, or of different lengths, the rest padding.
+LENGTHS = ("packed", "padded")
+#: What a model reads where there is no token.
+PAD = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,10 @@ class DataConfig:
     objective: str = "clm"
     #: Share of each sequence that mlm predicts.
     mask_rate: float = 0.15
+    #: `packed`: every sequence is as long as the context; `padded`: lengths drawn evenly up to that.
+    lengths: str = "packed"
+    #: Whether the statistics of a norm over several tokens count padding too; false for batchnorm alone.
+    norms_see_padding: bool = True
 
     def __post_init__(self) -> None:
         at_least(self.vocab_size, 257, "data.vocab_size", most=10**6)
@@ -43,6 +51,7 @@ class DataConfig:
         if self.max_tokens is not None:
             at_least(self.max_tokens, 1, "data.max_tokens")
         require_one_of(self.objective, OBJECTIVES, "data.objective")
+        require_one_of(self.lengths, LENGTHS, "data.lengths")
         ok = 0 < self.mask_rate <= 1
         require(ok, "data.mask_rate", f"must be above 0 and up to 1, got {self.mask_rate}")
 

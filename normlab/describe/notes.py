@@ -47,6 +47,9 @@ def _notes(config: RunConfig) -> Iterator[str]:
             f"predicts masked tokens, {config.data.mask_rate:.0%} of each sequence: of these 80 % read as "
             "the mask token, which is one more in the vocabulary, 10 % as a random one, 10 % as they are"
         )
+    if config.data.lengths == "padded":
+        seen = "" if config.data.norms_see_padding else ", nor by batch norm's statistics"
+        yield f"lengths drawn evenly from 1 to the context, then padding, not seen by attention{seen}"
     if not config.model.causal:
         yield "attention is bidirectional: no causal mask"
     if not config.model.causal and config.model.positions == "none":

@@ -1,6 +1,6 @@
 """A batch through the model, forward and backward: micro-batches, precision, losses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,16 +22,16 @@ def forward_and_backward(job: Job) -> Tensor:
 def backward(job: Job, ids_BT: Tensor) -> Tensor:
     """Accumulate the gradients over the batch, in micro-batches, z-loss and all; returns the loss (0-d)."""
     total = torch.zeros((), device=job.device)
-    micros = micro_batches(job, ids_BT)
-    for number, micro_BT in enumerate(micros, start=1):
+    micros, weights = micro_batches(job, ids_BT), micro_weights(job, ids_BT)
+    for number, (micro_BT, weight) in enumerate(zip(micros, weights, strict=True), start=1):
         with job.world.exchange(job.forward, number == len(micros)):
-            total = total + backward_part(job, micro_BT)
+            total = total + backward_part(job, micro_BT, weight)
     return job.world.mean(total)
 
 
-def backward_part(job: Job, micro_BT: Tensor) -> Tensor:
+def backward_part(job: Job, micro_BT: Tensor, weight: float = 1.0) -> Tensor:
     """Add a micro-batch's share of the batch's gradient; returns its share of the loss (0-d)."""
-    parts, extra = job.config.train.accumulation, job.config.train.z_loss
+    parts, extra = job.config.train.accumulation / weight, job.config.train.z_loss
     logits_NV, targets_N = predict(job, micro_BT)
     loss = F.cross_entropy(logits_NV, targets_N) / parts
     torch.autograd.backward(loss + extra / parts * z_loss(logits_NV) if extra else loss)
@@ -73,13 +73,31 @@ def evaluate(job: Job) -> float:
     job.model.eval()
     batches = job.batches.validation(job.config.train.eval_batches)
     losses = [batch_loss(job, torch.from_numpy(batch)) for batch in batches]
-    return float(torch.stack(losses).mean())
+    return float(_weighted_mean(losses, weights_of([torch.from_numpy(batch) for batch in batches])))
 
 
 def batch_loss(job: Job, ids_BT: Tensor) -> Tensor:
     """The loss (0-d) of a batch."""
     parts = [F.cross_entropy(*predict(job, micro_BT)) for micro_BT in micro_batches(job, ids_BT)]
-    return job.world.mean(torch.stack(parts).mean())
+    return job.world.mean(_weighted_mean(parts, micro_weights(job, ids_BT)))
+
+
+def _weighted_mean(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    return torch.stack([loss * weight for loss, weight in zip(losses, weights, strict=True)]).mean()
+
+
+def micro_weights(job: Job, ids_BT: Tensor) -> list[float]:
+    """Those of this process's micro-batches among all that the batch is divided into."""
+    parts = job.config.train.accumulation
+    weights = weights_of(ids_BT.chunk(parts * job.world.size))
+    return weights[job.world.rank * parts : (job.world.rank + 1) * parts]
+
+
+def weights_of(batches: Sequence[Tensor]) -> list[float]:
+    """Each batch's number of targets over the mean of all: what its mean loss counts; 1 if all are even."""
+    counts = [int((split(batch)[1] != IGNORED).sum()) if batch.ndim > 2 else 1 for batch in batches]
+    mean = sum(counts) / len(counts)
+    return [count / mean for count in counts]
 
 
 def micro_batches(job: Job, ids_BT: Tensor) -> tuple[Tensor, ...]:

@@ -28,7 +28,7 @@ class OwnPasses:
 
     def __init__(self, config: RunConfig, processes: int = 1) -> None:
         self.when = {name: getattr(config.measure, name) for name in PASSES}
-        if config.train.accumulation * processes < 2:
+        if config.train.accumulation * processes < 2 or config.data.lengths == "padded":
             self.when["noise_scale"] = "never"
         if processes > 1 and config.train.parallel == "fsdp":
             self.when = dict.fromkeys(PASSES, "never")

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from normlab.config import DataConfig, RunConfig
+from normlab.config import PAD, DataConfig, RunConfig
 from normlab.data import Batches, Corpus, Floors, build_objective, load_corpus, split
-from normlab.data.objectives import IGNORED, MaskedTokens
+from normlab.data.objectives import IGNORED, MaskedTokens, NextToken, Objective, Padded
 from normlab.data.tokens import ByteTokenizer
 from normlab.errors import ConfigError
 from normlab.tables.datasets import DATASETS
@@ -140,3 +140,28 @@ def test_a_mask_rate_that_hides_nothing_or_too_much_is_named(
 def test_an_objective_that_is_not_there_is_named(config_of: Callable[..., RunConfig]) -> None:
     with pytest.raises(ConfigError, match=r"data\.objective: 'mml' is not one of clm, mlm"):
         config_of({"data.objective": "mml"})
+
+
+@pytest.mark.parametrize("objective", [NextToken(), MaskedTokens(0.4, VOCAB)], ids=["clm", "mlm"])
+def test_padded_sequences_are_windows_cut_at_lengths_even_from_1_to_the_context(objective: Objective) -> None:
+    batches, again = (Batches(CORPUS, 3, 500, 10, Padded(objective)) for _ in range(2))
+    lengths = []
+    for step in range(4):
+        batch = batches.train(step)
+        np.testing.assert_array_equal(batch, again.train(step))
+        inputs, targets = split(batch)
+        windows = Batches(CORPUS, 3, 500, 10).train(step)
+        real = inputs != PAD
+        np.testing.assert_array_equal(real, np.arange(10) < real.sum(axis=1, keepdims=True))
+        counts = (targets != IGNORED).sum(axis=1)
+        assert (targets[~real] == IGNORED).all()
+        lengths.append(real.sum(axis=1))
+        if isinstance(objective, NextToken):
+            np.testing.assert_array_equal(inputs[real], windows[:, :-1][real])
+            np.testing.assert_array_equal(targets[real], windows[:, 1:][real])
+        else:
+            np.testing.assert_array_equal(counts, np.maximum(1, np.rint(0.4 * lengths[-1])))
+            np.testing.assert_array_equal(targets[targets >= 0], windows[:, :-1][targets >= 0])
+    found = np.bincount(np.concatenate(lengths), minlength=11)[1:]
+    assert len(found) == 10 and ((found - 200) ** 2 / 200).sum() < 27.9  # chi-square, 9 degrees, p = 0.001
+    assert batches.order != Batches(CORPUS, 3, 500, 10, objective).order

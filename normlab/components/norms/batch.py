@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.components.norms.base import Norm, group_width, grouped
+from normlab.components.padding import Padding
 from normlab.components.site import Site
 from normlab.config import NormConfig
 from normlab.tables.norm_settings import BatchNormConfig, PowerNormConfig
@@ -31,12 +32,14 @@ class BatchNorm(RunningNorm):
     """Batch norm over batch and time of (B, T, C); running statistics in evaluation (1502.03167).
 
     torch's own module would take (B, T, C) for (N, C, L) and normalize each time step: the input is
-    flattened to (B*T, C) here. The running variance is the unbiased one, as in torch.
+    flattened to (B*T, C) here. The running variance is the unbiased one, as in torch. With a `padding` the
+    statistics are those of tokens alone, and padding becomes 0.
     """
 
     statistics = ("std", "mean")
     running_mean: Tensor
     running_var: Tensor
+    padding: Padding | None = None
 
     def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
         super().__init__(width, config)
@@ -49,6 +52,14 @@ class BatchNorm(RunningNorm):
 
     def normalize(self, x: Tensor) -> Tensor:
         x_NC = x.flatten(0, -2)
+        if self.padding is None:
+            return self._norm(x_NC).view_as(x)
+        rows_N = self.padding.rows(x)
+        y_NC = torch.zeros_like(x_NC)
+        y_NC[rows_N] = self._norm(x_NC[rows_N])
+        return y_NC.view_as(x)
+
+    def _norm(self, x_NC: Tensor) -> Tensor:
         y_NC = F.batch_norm(
             x_NC,
             self.running_mean,
@@ -60,7 +71,7 @@ class BatchNorm(RunningNorm):
             eps=self.eps,
         )
         self.site(x_NC, self.running_var, self.running_mean)
-        return y_NC.view_as(x)
+        return y_NC
 
 
 class PowerNorm(RunningNorm):
