@@ -13,12 +13,15 @@ from normlab.config import DataConfig
 from normlab.data.documents import pieces
 from normlab.data.files import expand
 from normlab.data.split import Split
-from normlab.errors import ConfigError, nearest
+from normlab.errors import ConfigError, nearest, require, shown
+from normlab.plain_data import PlainDataError, read_bytes
 from normlab.tables.tokenizers import FILE, TOKENIZERS
 
 Ids = npt.NDArray[Any]
 
 END_OF_TEXT = "<|endoftext|>"
+#: Bytes of a tokenizer.json, and ids: the largest published ones have 40 MB, and a million.
+_LARGEST_FILE, _MOST_IDS = 128 << 20, 1 << 22
 #: What tokenizers made elsewhere call the token that ends a document.
 ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 
@@ -174,18 +177,23 @@ class FileTokenizer:
     def identity(cls, config: DataConfig) -> list[Any]:
         path = expand(config.tokenizer, "data.tokenizer")
         try:
-            return ["file", hashlib.sha256(path.read_bytes()).hexdigest()]
+            return ["file", hashlib.sha256(read_bytes(path, _LARGEST_FILE)).hexdigest()]
         except OSError as error:
             raise ConfigError("data.tokenizer", f"cannot read {path}: {error.strerror}") from error
+        except PlainDataError as error:
+            raise ConfigError("data.tokenizer", f"{path} {error}") from None
 
     @classmethod
     def fit(cls, config: DataConfig, split: Split, several: bool) -> Self:
         path = expand(config.tokenizer, "data.tokenizer")
         try:
-            return cls(path.read_text("utf-8"))
+            found = cls(read_bytes(path, _LARGEST_FILE).decode())
         except Exception as error:  # the library raises bare Exceptions
-            problem = f"{path} is not a tokenizer.json of the tokenizers library: {error}"
+            problem = f"{path} is not a tokenizer.json of the tokenizers library: {shown(error, 300)}"
             raise ConfigError("data.tokenizer", problem) from error
+        most = f"{path} has the id {found.vocab - 1:,}, and a model has a row for each up to it"
+        require(found.vocab <= _MOST_IDS, "data.tokenizer", f"{most}; at most {_MOST_IDS:,} are taken")
+        return found
 
     @classmethod
     def load(cls, folder: Path) -> Self:

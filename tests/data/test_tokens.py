@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -182,6 +183,32 @@ def test_every_row_of_the_table_names_a_class() -> None:
 def test_a_tokenizer_that_is_none(name: str, message: str, one: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         load(one, name)
+
+
+_NONE = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
+_MODEL = {"type": "BPE", "vocab": {"a": 0, "b": 4294967295}, "merges": []}
+_FILE = json.dumps({"version": "1.0", "added_tokens": [], **_NONE, "model": _MODEL})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_FILE, "has the id 4,294,967,295, .*; at most 4,194,304"),
+        (_FILE.replace("[]", "[" * 5000 + "]" * 5000), "is not a tokenizer.json"),
+        ("[" * 100_000, "is not a tokenizer.json"),
+        ('{"version": "\\u001b[31m"}', r"is not a tokenizer.json .*: Unknown tokenizer version '\?\[31m'"),
+        (None, "is larger than 128 MiB"),
+    ],
+)
+def test_a_hostile_tokenizer_is_refused_in_one_line(
+    text: str | None, message: str, one: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    with path.open("wb") as file:
+        file.truncate((128 << 20) + 1) if text is None else file.write(text.encode())
+    with pytest.raises(ConfigError, match=message) as refused:
+        load(one, str(path))
+    assert str(refused.value).isprintable() and len(str(refused.value)) < 600
 
 
 def test_settings_that_a_tokenizer_does_not_use_do_not_part_its_cache() -> None:

@@ -1,0 +1,351 @@
+"""Run directories that are not ours: each damaged or hostile file is one line and the rest is read.
+
+What a YAML or JSON text may hold is in `test_plain_data.py`; here, that every reader of a run reads so.
+"""
+
+import copy
+import json
+import os
+import time
+
+import pytest
+
+from normlab import groups, resuming
+from normlab.analysis.compare import Sources, print_comparison
+from normlab.analysis.page.write import Target, print_report
+from normlab.analysis.run_list import print_runs
+from normlab.analysis.runs import read
+from normlab.analysis.show import print_run
+from normlab.analysis.study import Wanted
+from normlab.errors import RunDirectoryError, UserError
+from normlab.explain.page import print_explanation
+from normlab.launch.load import as_plain, from_plain, load_config
+from normlab.recorded import read_recorded, read_settings
+from normlab.replay_view import print_replay
+from normlab.sinks.afterwards import readable_events, readable_rows
+from normlab.sinks.mirror import note_of, read_note
+from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.sweep.jobs import read_jobs
+from normlab.sweep.record import recorded_command
+from normlab.sweep.status import print_status
+
+#: A colour, a bell, a right-to-left mark, an escape of one byte, Rich's markup.
+ESCAPES = "\x1b[31mred\x07\u202e\x9b31m[/red]"
+_BOMB = ", ".join(["k0: &k0 [x, x]", *(f"k{n}: &k{n} [*k{n - 1}, *k{n - 1}]" for n in range(1, 30))])
+_BOMB_OF_MAPPINGS = (
+    _BOMB.replace("[x, x]", "{a: 1}").replace("[", "{a: ").replace(", *", ", b: *").replace("]", "}")
+)
+#: One of each kind that `test_plain_data` has.
+REFUSED_YAML = {
+    "aliases to lists": _BOMB,
+    "aliases to mappings": _BOMB_OF_MAPPINGS,
+    "a cycle": "a: &a [*a]",
+    "deep": "a: " + "[" * 5000,
+    "a set": "a: !!set {b}",
+    "bytes": "a: !!binary aGVsbG8=",
+    "digits": "a: " + "9" * 400,
+}
+REFUSED_JSON = {
+    "deep": b"[" * 100_000,
+    "digits": b'{"step": 0, "status": ' + b"9" * 400 + b"}",
+    "nothing": b"",
+    "zeros": b"\0" * 4096,
+}
+SPECIAL = ("missing", "folder", "pipe", "circle", "endless")
+
+
+def special(path, kind):
+    """Something else than a file in its place."""
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind != "missing":
+        path.symlink_to(path.name if kind == "circle" else "/dev/zero")
+
+
+def hostile_configs():
+    """By name: the whole file."""
+    yield "text", b"\xff\xfe\x00"
+    yield "list", b"- 1"
+    good = json.dumps(groups.defaults())[:-1]
+    for name, text in REFUSED_YAML.items():
+        yield f"{name}, unknown key", f'{good}, "zzz": {{{text}}}}}'.encode()
+        yield f"{name}, known key", good.replace('"entity": null', f'"entity": {{{text}}}').encode() + b"}"
+
+
+@pytest.fixture(scope="module")
+def default():
+    return from_plain(copy.deepcopy(groups.defaults()))
+
+
+@pytest.mark.parametrize("name", [*dict(hostile_configs()), *SPECIAL])
+def test_a_hostile_config_is_one_line_to_every_reader_of_runs(write, default, tmp_path, name):
+    path = write(tmp_path / "sweep" / "a")
+    config = path / "config.yaml"
+    special(config, name) if name in SPECIAL else config.write_bytes(dict(hostile_configs())[name])
+    began = time.process_time()
+    run = read(path)
+    assert run.config == {} and run.status == "finished"
+    check_line(" ".join(run.notes), "config.yaml")
+    [job] = read_jobs(path.parent)
+    assert job.config == {}
+    for reader in (load_config, lambda file: resuming.check_same(default, file.parent)):
+        with pytest.raises(RunDirectoryError) as refused:
+            reader(config)
+        check_line(str(refused.value), str(path))
+    assert time.process_time() - began < 5
+
+
+def check_line(told, file):
+    assert file in told and told.isprintable() and len(told) < 400
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *[("tracker.entity", text) for text in ("${oc.env:SECRET}", "a ${tracker.project} b", "\\${depth}")],
+        *[(key, "${oc.env:SECRET}") for key in ("data.path", "placement.second_scale", "norm.name", "zzz")],
+    ],
+)
+def test_nothing_in_a_config_is_resolved(write, tmp_path, monkeypatch, key, text):
+    monkeypatch.setenv("SECRET", "hidden")
+    path = write(tmp_path / "a")
+    content = json.loads((path / "config.yaml").read_text())
+    *group, last = key.split(".")
+    node = content[group[0]] if group else content
+    node[last] = text
+    (path / "config.yaml").write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match=rf"config.yaml: {key}: refers to a value by") as refused:
+        load_config(path / "config.yaml")
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["${oc.env:SECRET}", "\\${a}", "a\\\\${b} ${", "$", "{}", "\\"])
+def test_a_config_that_was_checked_goes_to_a_child_process_as_it_is(monkeypatch, text):
+    monkeypatch.setenv("SECRET", "hidden")
+    content = copy.deepcopy(groups.defaults())
+    content["tracker"]["entity"] = text
+    assert as_plain(from_plain(content))["tracker"]["entity"] == text
+
+
+def test_a_config_of_too_many_values_is_refused_before_they_are_checked(write, tmp_path):
+    path = write(tmp_path / "a")
+    content = json.loads((path / "config.yaml").read_text())
+    content["placement"]["exceptions"] = [{}] * 6000
+    (path / "config.yaml").write_text(json.dumps(content))
+    with pytest.raises(RunDirectoryError, match="placement has more than 5,000 values"):
+        load_config(path / "config.yaml")
+
+
+def test_every_setting_of_another_shape_is_found(tmp_path):
+    known, path = groups.known_keys(), tmp_path / "config.yaml"
+    for wrong in ([[1]], {"a": 1}):
+        content = {"norm": {}}
+        for key in known:
+            *group, last = key.split(".")
+            node = content
+            for part in group:
+                node = node.setdefault(part, {})
+            node[last] = "layernorm" if last == "name" else wrong
+        path.write_text(json.dumps(content))
+        with pytest.raises(
+            RunDirectoryError, match=r"is not the config of a run: .* and (\d+) more"
+        ) as refused:
+            read_settings(path)
+        fitting = [key for key, each in known.items() if str(each.type).startswith(type(wrong).__name__)]
+        named = [key for key in known if key.endswith(".name") or key == "name"]
+        more = int(str(refused.value).split(" and ")[-1].split()[0])
+        assert more + 3 == len(known) - len(set(fitting) | set(named))
+
+
+WRONG = {"a list": [1], "a mapping": {"a": [1]}, "digits": 10**400, "deep": [[[[]]]], "a text": ESCAPES * 100}
+#: Keys of a summary whose values are numbers, words, mappings.
+NUMBERS = ("steps", "seconds", "parameters", "loss/final", "val/final", "spike_score/6sigma_128", "signal")
+WORDS = ("status", "outcome", "name", "sweep", "batch_order", "first_event_layer")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_summary_with_a_value_of_another_type_names_it(write, tmp_path, wrong):
+    path = write(tmp_path / "a")
+    summary = json.loads((path / "summary.json").read_text())
+    for key in [*NUMBERS, *WORDS, "floors", "events", "sizes", "first_event"]:
+        value = {"layers": 1} if (key, wrong) == ("first_event", "a mapping") else WRONG[wrong]
+        (path / "summary.json").write_text(json.dumps({**summary, key: value}))
+        with pytest.raises(RunDirectoryError) as refused:
+            read_summary(path)
+        check_line(str(refused.value), str(path / "summary.json"))
+        assert key in str(refused.value) or "digits" in str(refused.value)
+    assert read(path).status == "damaged"
+
+
+@pytest.mark.parametrize("name", [*REFUSED_JSON, *SPECIAL])
+@pytest.mark.parametrize("file", ["summary.json", "events.jsonl", "metrics.jsonl"])
+def test_a_hostile_file_of_a_run_is_a_note_or_a_refusal(write, tmp_path, file, name):
+    path = write(tmp_path / "sweep" / "a")
+    special(path / file, name) if name in SPECIAL else (path / file).write_bytes(REFUSED_JSON[name])
+    began = time.process_time()
+    run = read(path)
+    run.read_ends(5)
+    read_jobs(path.parent)
+    for note in run.notes:
+        check_line(note, file)
+    try:
+        known = read_recorded(path)
+        notes = known.notes
+    except UserError as refused:
+        notes = [str(refused)]
+    assert (file == "events.jsonl" and name in ("nothing", *SPECIAL)) or any(file in note for note in notes)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", [*REFUSED_JSON, *SPECIAL])
+def test_a_hostile_note_of_a_mirror_counts_as_none(write, tmp_path, name):
+    note = note_of(write(tmp_path / "a"))
+    note.parent.mkdir()
+    special(note, name) if name in SPECIAL else note.write_bytes(REFUSED_JSON[name])
+    assert read_note(note) == {}
+    if name not in SPECIAL:
+        note.write_text(json.dumps({"id": [1], "mode": "online"}))
+        assert read_note(note) == {}
+
+
+EVENT = {"step": 3, "kind": "spike", "metric": "loss", "value": 1.5, "threshold": 1.0, "message": "up"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[(key, value) for key in ("step", "kind", "metric") for value in (None, [1], {}, 10**30, True)],
+        *[
+            (key, value)
+            for key in ("end", "peak_step", "recovery_steps")
+            for value in ([1], -1, 1.5, "x", 2**60)
+        ],
+        *[(key, value) for key in ("value", "threshold", "peak") for value in ([1], "x", {})],
+        *[("layers", value) for value in ("layer_00", 1, [1], {})],
+        *[("message", value) for value in (1, [])],
+        ("recovered", "yes"),
+    ],
+)
+def test_an_event_with_a_field_of_another_type_is_left_out_and_said(tmp_path, key, value):
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(EVENT) + "\n" + json.dumps({**EVENT, key: value}) + "\n")
+    events, notes = readable_events(path)
+    assert events == [EVENT] and notes == ["events.jsonl: line 2 is not an event and left out"]
+
+
+@pytest.mark.parametrize("step", [None, -1, 1.5, "1", [1], True, 2**60, "NaN"])
+def test_a_row_without_a_step_is_left_out_and_said(tmp_path, step):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 0, "loss": 1.0, "x": [1], "y": {}, "z": "a"}\n' + json.dumps({"step": step}) + "\n"
+    )
+    rows, notes = readable_rows(path)
+    assert rows == [{"step": 0, "loss": 1.0}]
+    assert notes == ["metrics.jsonl: line 2 is not a row and left out"]
+    with pytest.raises(RunDirectoryError, match="line 1: not a JSON object that is a row"):
+        read_rows(path)
+
+
+@pytest.fixture
+def escapes(write, tmp_path):
+    """A sweep of one run with escapes in whatever can have them."""
+    path = write(
+        tmp_path / "sweep" / "a", summary={"val/caveat": ESCAPES, "error": ESCAPES, "outcome": ESCAPES}
+    )
+    config = json.loads((path / "config.yaml").read_text())
+    for group in config.values():
+        for key in (
+            [key for key, value in group.items() if isinstance(value, str)] if isinstance(group, dict) else ()
+        ):
+            group[key] = ESCAPES
+    config[ESCAPES] = {ESCAPES: ESCAPES}
+    config["norm"]["name"] = "layernorm"
+    (path / "config.yaml").write_text(json.dumps(config))
+    event = {"step": 3, "kind": ESCAPES, "metric": ESCAPES, "layers": [ESCAPES], "message": ESCAPES, "end": 4}
+    (path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    table = {"sweep": "sweep", "command": f"normlab train '{ESCAPES}'", "jobs": [{"dir": "a"}, {"dir": "b"}]}
+    table["jobs"][1] |= {"overrides": [f"{ESCAPES}={ESCAPES}"], "knobs": {ESCAPES: ESCAPES}, "error": ESCAPES}
+    (path.parent / "sweep.json").write_text(json.dumps(table))
+    return path
+
+
+SCREENS = {
+    "show": print_run,
+    "runs": lambda path: print_runs([path], []),
+    "runs --json": lambda path: print_runs([path], [], as_json=True),
+    "compare": lambda path: print_comparison(Sources(paths=[path]), Wanted(), everything=True),
+    "compare --json": lambda path: print_comparison(Sources(paths=[path]), Wanted(), "json"),
+    "compare --markdown": lambda path: print_comparison(Sources(paths=[path]), Wanted(), "markdown"),
+    "sweep status": lambda path: print_status(path.parent),
+    "sweep status --json": lambda path: print_status(path.parent, as_json=True),
+}
+
+
+@pytest.mark.parametrize("command", SCREENS)
+def test_escapes_in_the_files_of_a_run_are_shown_not_obeyed(escapes, capsys, command):
+    SCREENS[command](escapes)
+    told = capsys.readouterr()
+    assert told.out and (told.out + told.err).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("command", [print_explanation, print_replay])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_escapes_in_events_are_shown_not_obeyed_where_a_run_is_explained(
+    write, tmp_path, capsys, command, as_json
+):
+    path = write(tmp_path / "a", summary={"outcome": ESCAPES, "floors": {ESCAPES: 1.0}})
+    event = {"step": 3, "kind": ESCAPES, "metric": ESCAPES, "layers": [ESCAPES], "message": ESCAPES, "end": 4}
+    (path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    more = {} if command is print_explanation else {"write": False}
+    arguments = [path] if command is print_explanation else [path, []]
+    command(*arguments, as_json=as_json, **more)
+    told = capsys.readouterr()
+    assert told.out and (told.out + told.err).replace("\n", "").isprintable()
+
+
+def test_escapes_are_not_on_the_page_of_a_report(escapes, tmp_path):
+    print_report([escapes], Target(path=tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(page)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf x",
+        "normlab train -m; rm -rf x",
+        "normlab train $(touch x)",
+        "normlab train `touch x`",
+        "normlab train depth=1,2 > x",
+        "normlab train 'depth=1",
+        "normlab train\nrm -rf x",
+        "normlab train '\x1b[31m'",
+        ["normlab"],
+    ],
+)
+def test_a_command_that_a_shell_would_take_for_more_than_words_is_not_shown_as_the_way_on(tmp_path, command):
+    (tmp_path / "sweep.json").write_text(json.dumps({"sweep": tmp_path.name, "command": command}))
+    assert recorded_command(tmp_path) is None
+
+
+def test_the_command_of_a_sweep_is_shown_as_it_was_recorded(tmp_path):
+    command = "normlab train -m depth=1,2 'data.path=a b' sweep.name=x"
+    (tmp_path / "sweep.json").write_text(json.dumps({"sweep": tmp_path.name, "command": command}))
+    assert recorded_command(tmp_path) == command
+
+
+@pytest.mark.parametrize("width", [49, 1001, 100_000_000])
+def test_a_page_too_narrow_or_too_wide_is_refused(write, tmp_path, width):
+    with pytest.raises(UserError, match=f"--width {width}: "):
+        print_run(write(tmp_path / "a"), width)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_target_or_a_margin_that_is_not_finite_is_refused(value):
+    with pytest.raises(UserError, match="--target"):
+        Wanted(target=value)
+    with pytest.raises(UserError, match="--margin"):
+        Wanted(margin=value)
