@@ -42,7 +42,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     check_words(overrides)
     for word in overrides:
         _apply(config, word)
-    return to_run_config(config)
+    try:
+        return to_run_config(config)
+    except ConfigError as error:
+        if not overrides:  # so it can only be the file's
+            error.args = (f"{path}: {error}",)
+        raise
 
 
 def from_plain(content: dict[str, Any]) -> RunConfig:

@@ -139,6 +139,13 @@ def test_a_config_of_too_many_values_is_refused_before_they_are_checked(write, t
         load_config(path / "config.yaml")
 
 
+@pytest.mark.parametrize(("key", "value"), [("depth", 10**9), ("depth", 10**30), ("model.width", 10**9)])
+def test_a_number_out_of_range_names_the_file_and_the_key(write, tmp_path, key, value):
+    path = write(tmp_path / "a", **{key.replace(".", "__"): value})
+    with pytest.raises(UserError, match=f"config.yaml: {key}: must be .* or less"):
+        load_config(path / "config.yaml")
+
+
 def test_every_setting_of_another_shape_is_found(tmp_path):
     known, path = groups.known_keys(), tmp_path / "config.yaml"
     for wrong in ([[1]], {"a": 1}):
