@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
+from normlab import restart
 from normlab.config import PAD
 from normlab.data import split
 from normlab.divergence import Event, outcome
@@ -103,7 +104,8 @@ class Report:
     def checkpoint(self, job: Job) -> None:
         folder, keep = self.directory / CHECKPOINTS, job.config.train.checkpoint.keep
         self.files.settle()
-        checkpoint.save(folder, job.step, {**job.state_dict(), "rows": self.files.count}, keep)
+        record = {"rows": self.files.count, "kept": restart.kept(self.directory)}
+        checkpoint.save(folder, job.step, job.state_dict() | record, keep)
         if job.best[1] == job.step:
             checkpoint.keep_as(checkpoint.BEST, folder, job.step)
         self.files.write_summary(self.summary("running"))

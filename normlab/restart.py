@@ -1,6 +1,7 @@
 """Where a run that stopped goes on: its last good checkpoint, and the rows up to there."""
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from normlab.resuming import differences
 from normlab.sinks.run_directory import (
     CHECKPOINTS,
     ROWS,
+    SNAPSHOT_FOLDER,
     SUMMARY,
     forget,
     read_rows,
@@ -95,6 +97,29 @@ def is_done(config: RunConfig, found: checkpoint.Found, summary: Mapping[str, An
     return ""
 
 
+def kept(directory: Path) -> list[str]:
+    """What is kept of events: the steps before them, and checkpoints."""
+    paths = [*directory.glob(f"{SNAPSHOT_FOLDER}/*.npz"), *directory.glob(f"{CHECKPOINTS}/before-*.pt")]
+    return sorted(str(path.relative_to(directory)) for path in paths)
+
+
+def _losses(directory: Path, names: Sequence[str], device: torch.device) -> list[str]:
+    """A line on each of these that is not there or not whole. What is not whole is removed."""
+    lines = []
+    for name in names:
+        path = directory / name
+        try:
+            if path.suffix == ".npz" and zipfile.ZipFile(path).testzip() is None:
+                continue
+            if path.suffix == ".pt" and checkpoint.load(path, device):
+                continue
+        except (OSError, zipfile.BadZipFile, CheckpointError):
+            pass
+        lines.append(f"{name}, kept of an event, is lost")
+        path.unlink(missing_ok=True)
+    return lines
+
+
 def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[str]:
     """Put `job` where the checkpoint was, or leave it at its first step, and the directory with it.
 
@@ -120,6 +145,7 @@ def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[s
     job.seconds = rows[-1]["time/seconds"] if rows else 0.0
     again = f"{lost} step{'s' if lost != 1 else ''} trained again"
     warnings = [gone] if gone else []
+    warnings += _losses(directory, found.state.get("kept", []), job.device) if found else []
     if found and found.damaged:
         where = f"{found.path.name} at step {job.step}"
         return [f"{'; '.join(found.damaged)}: going on from {where}, {again}", *warnings]

@@ -22,8 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from kill_test import WORDS, conclude, differences, tokens
+from kill_test import WORDS, conclude, tokens
 from rich.table import Table
+from same_run import differences
 
 SWEEP = ("placement=post,pre,deepnorm", "warmup=0,10", "seed=0,1")
 NAME = "killed"

@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import shutil
 import signal
 import sys
@@ -30,10 +29,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Some for their own sake: before any fork, so that an attempt costs no import.
 import datasets  # noqa: F401
-import torch
-import torch._dynamo
+import torch._dynamo  # noqa: F401
 from rich.console import Console
 from rich.table import Table
+from same_run import differences
 
 import normlab.run
 from normlab.launch import launch, resume
@@ -58,8 +57,6 @@ WORDS = [
     *("train.eval_every=8", "train.eval_batches=2", "train.threads=1", "train.device=cpu"),
     *("fault.kind=nan_gradient", "fault.step=21"),
 ]
-#: What of a summary may differ between two runs that are the same.
-TIMES = ("seconds", "tokens_per_second", "wandb", "sweep")
 
 Action = Callable[[], int]
 
@@ -154,41 +151,6 @@ def disturbed(words: list[str], folder: Path, points: Iterator[Point], most: int
             raise SystemExit(f"an attempt ended with {code}: {(folder / 'log.txt').read_text()[-2000:]}")
         if code == 0 or finished(folder):
             return kills
-
-
-def differences(ours: Path, whole: Path) -> list[str]:
-    """The names of what differs between two run directories that should be the same."""
-    summaries = [json.loads((place / "summary.json").read_text()) for place in (ours, whole)]
-    trimmed = [{key: value for key, value in s.items() if key not in TIMES} for s in summaries]
-    found = ["summary.json"] if trimmed[0] != trimmed[1] else []
-    found += [
-        name for name in ("metrics.jsonl", "events.jsonl") if untimed(ours / name) != untimed(whole / name)
-    ]
-    for folder in ("checkpoints", "events"):
-        names = [sorted(path.name for path in (place / folder).glob("*")) for place in (ours, whole)]
-        found += [folder] if names[0] != names[1] else []
-    for path in (ours / "checkpoints").glob("*.pt"):
-        other = whole / "checkpoints" / path.name
-        found += [path.name] if not other.exists() or not same(path, other) else []
-    return found + [str(path) for path in ours.rglob("*.part")]
-
-
-def untimed(path: Path) -> bytes:
-    return re.sub(rb'"time/\w+": [^,}]+', b"", path.read_bytes())
-
-
-def same(path: Path, other: Path) -> bool:
-    """Whether two checkpoints hold the same, but for times."""
-    return path.read_bytes() == other.read_bytes() or state(path) == state(other)
-
-
-def state(path: Path) -> str:
-    """A checkpoint in words, to the last bit, but for times."""
-    content = torch.load(path, weights_only=True)
-    content["ring"] = [
-        {key: value for key, value in row.items() if not key.startswith("time/")} for row in content["ring"]
-    ]
-    return json.dumps(content, default=lambda tensor: tensor.tolist())
 
 
 def tokens(folder: Path) -> dict[str, bytes]:

@@ -364,3 +364,16 @@ def test_what_was_kept_of_an_event_that_has_yet_to_come_is_removed(small, tmp_pa
         with pytest.raises(KeyboardInterrupt):
             resume(config, directory, plain=True)
     assert not windows(directory) and not list((directory / "checkpoints").glob("before-*.pt"))
+
+
+@pytest.mark.parametrize("damage", [os.unlink, cut, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("kept", ["events/*.npz", "checkpoints/before-*.pt"])
+def test_what_is_lost_of_an_event_is_told(small, tmp_path, capsys, damage, kept):
+    config, directory = small(EVENT), tmp_path / "run"
+    run(config, directory, plain=True)
+    (path,) = directory.glob(kept)
+    damage(path)
+    capsys.readouterr()
+    resume(small(EVENT | {"train.steps": 8}), directory, plain=True)
+    told = f"warning: {path.relative_to(directory)}, kept of an event, is lost"
+    assert told in capsys.readouterr().out.splitlines() and not path.exists()
