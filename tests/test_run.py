@@ -55,7 +55,7 @@ def test_a_run_leaves_what_is_promised(small, tmp_path):
     assert [row["step"] for row in rows] == list(range(6))
     corpus = load_corpus(config.data, config.model.context)
     summary = summary_of(directory)
-    assert summary["status"] == "finished" and summary["outcome"] == "stable" and summary["steps"] == 6
+    assert summary["status"] == "finished" and summary["outcome"] == "untrained" and summary["steps"] == 6
     assert summary["loss/final"] == pytest.approx(sum(row["loss"] for row in rows) / 6)
     assert summary["val/final"] == rows[-1]["val/loss"]
     assert summary["val/best"] == min(row["val/loss"] for row in rows if "val/loss" in row)
@@ -218,7 +218,7 @@ def test_a_run_killed_after_its_last_step_can_be_closed(small, tmp_path):
     path.write_text(json.dumps(whole | {"status": "running", "outcome": None}))
     resume(small(), tmp_path / "run", plain=True)
     again = summary_of(tmp_path / "run")
-    assert again["status"] == "finished" and again["outcome"] == "stable"
+    assert again["status"] == "finished" and again["outcome"] == "untrained"
     assert again["loss/final"] == whole["loss/final"] and len(rows_of(tmp_path / "run")) == 6
 
 
@@ -387,6 +387,6 @@ def test_a_device_that_is_not_there_is_refused(small):
 def test_live_and_plain_console_do_not_change_the_rows(small, tmp_path, capsys):
     run(small(), tmp_path / "plain", plain=True)
     said = capsys.readouterr().out
-    assert "stable" in said and not re.search(r"\x1b\[[0-9;]*[A-HJK]", said)
+    assert "untrained" in said and not re.search(r"\x1b\[[0-9;]*[A-HJK]", said)
     run(small(), tmp_path / "other")
     assert list(map(untimed, rows_of(tmp_path / "plain"))) == list(map(untimed, rows_of(tmp_path / "other")))

@@ -101,8 +101,8 @@ DETECTORS: dict[str, DetectorRow] = table(
     DetectorRow(
         option="entropy_collapse",
         config=EntropyCollapseConfig(),
-        meaning="a layer's attention looks at one token only",
-        equation="mean over heads and rows of H(softmax row i) / ln(i + 1) < 0.05 for 20 steps on end",
+        meaning="a head of a layer looks at one token only",
+        equation="least head's mean over rows of H(softmax row i) / ln(i + 1) < 0.05 for 20 steps on end",
         source="Zhai et al. 2023, arXiv 2303.06296",
         detector=EntropyCollapse,
     ),

@@ -36,6 +36,8 @@ CASES = [
     Case("vanishing", "grad_norm", 1e-4 * 20, 5e-8 * 20, 4e-8 * 20, 1e-7, VanishingConfig),
     Case("frozen", "grad_norm", 1.0, 0.0, 0.0, 0.0, FrozenConfig),
     Case("frozen", "update/ratio", 1e-30, 0.0, 0.0, 0.0, FrozenConfig),
+    Case("entropy_collapse", "attention/entropy_share_min", 0.06, 0.04, 0.01, 0.05, EntropyCollapseConfig),
+    # In rows of earlier versions.
     Case("entropy_collapse", "attention/entropy_share", 0.06, 0.04, 0.01, 0.05, EntropyCollapseConfig),
     Case("logit_growth", "attention/max_logit", 999.0, 1001.0, 2e4, 1e3, LogitGrowthConfig),
     Case("massive_activation", "stream/massive", 0, 1, 5, 1, MassiveActivationConfig),
