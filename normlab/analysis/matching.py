@@ -68,7 +68,10 @@ def group(runs: Sequence[Run]) -> Grouping:
 def replicates(runs: Sequence[Run]) -> Grouping:
     """All `runs` by their knobs, whatever became of them; each has a config."""
     notes: list[str] = []
-    knobs = [key for key in naming.swept([run.config for run in runs]) if not _within(key, REPLICATES)]
+    texts = {text_of(run) for run in runs}
+    # One text may lie in different places on different machines.
+    aside = (*REPLICATES, "data.path") if len(texts) == 1 and texts != {""} else REPLICATES
+    knobs = [key for key in naming.swept([run.config for run in runs]) if not _within(key, aside)]
     found: dict[tuple[str, ...], dict[str, Run]] = {}
     for run in runs:
         members = found.setdefault(tuple(spell(naming.knob(run.config, key)) for key in knobs), {})
@@ -80,6 +83,13 @@ def replicates(runs: Sequence[Run]) -> Grouping:
         for members in found.values()
     ]
     return Grouping(knobs=knobs, groups=_in_order(knobs, groups), notes=notes)
+
+
+def text_of(run: Run) -> str:
+    """What tells its text from others: the floors, to a millionth of a nat; empty where there are none."""
+    floors: Any = run.summary.get("floors")
+    known = sorted(floors.items()) if isinstance(floors, dict) else []
+    return ", ".join(f"{key} {value:.6f}" for key, value in known if isinstance(value, int | float))
 
 
 def _within(key: str, prefixes: Iterable[str]) -> bool:

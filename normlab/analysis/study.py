@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from normlab.analysis.matching import (
     Group,
@@ -15,6 +14,7 @@ from normlab.analysis.matching import (
     group,
     label,
     pair,
+    text_of,
     wanted_knobs,
 )
 from normlab.analysis.quantities import QUANTITIES, Figures, Quantity, check_metric, measure
@@ -190,25 +190,12 @@ def _time(value: float, figures: Figures) -> Time:
 
 def check_texts(runs: Sequence[Run], *, force: bool) -> dict[str, Run]:
     """One run for each text. Raises UserError if there are several and it is not forced."""
-    texts = _texts(runs)
+    texts: dict[str, Run] = {}
+    for run in runs:
+        texts.setdefault(text_of(run), run)
     if len(texts) > 1 and not force:
         raise UserError(_different(texts))
     return texts
-
-
-def _texts(runs: Sequence[Run]) -> dict[str, Run]:
-    """One run for each text: texts are the same if the floors are, to a millionth of a nat."""
-    found: dict[str, Run] = {}
-    for run in runs:
-        floors: Any = run.summary.get("floors")
-        known = isinstance(floors, dict)
-        spelt = (
-            [f"{key} {value:.6f}" for key, value in sorted(floors.items()) if isinstance(value, int | float)]
-            if known
-            else []
-        )
-        found.setdefault(", ".join(spelt), run)
-    return found
 
 
 def _different(texts: Mapping[str, Run]) -> str:

@@ -1,4 +1,7 @@
-"""Text to token ids to batches. HuggingFace `datasets` reads; the tokens then lie in a cache of our own."""
+"""Text to token ids to batches. HuggingFace `datasets` reads from the hub, `readers.py` local files.
+
+The tokens then lie in a cache of our own.
+"""
 
 from normlab.data.batches import Batches
 from normlab.data.cache import CacheWarning

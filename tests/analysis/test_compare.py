@@ -59,7 +59,7 @@ def test_differences_are_paired_tested_and_corrected(sweep, losses, compared):
 def test_the_margin_decides_on_parity(sweep, compared):
     verdicts = [compared(sweep, margin=margin)["differences"][1]["verdict"] for margin in (0.02, 0.0005)]
     assert verdicts == ["equal", "open"]
-    with pytest.raises(UserError, match="--margin: must be above 0"):
+    with pytest.raises(UserError, match="--margin: must be a finite number above 0"):
         Wanted(margin=0)
 
 
@@ -402,3 +402,21 @@ def test_floors_in_another_order_are_the_same_text(tmp_path, write, compared):
     write(tmp_path / "a", seed=0)
     write(tmp_path / "b", seed=1, summary={"floors": {"bigram": 2.4, "unigram": 3.1, "uniform": 5.5}})
     assert not any("texts differ" in note for note in compared(tmp_path)["notes"])
+
+
+def test_where_the_same_text_lies_is_no_knob(tmp_path, write, compared):
+    for place in ("/home/a/text.txt", "/scratch/b/text.txt"):
+        for seed in range(3):
+            placement = "pre" if place.startswith("/home") else "post"
+            write(
+                tmp_path / f"{placement}-{seed}",
+                2.5,
+                seed=seed,
+                placement=placement,
+                data="text",
+                data__path=place,
+            )
+    assert compared(tmp_path)["knobs"] == ["placement"]
+    write(tmp_path / "other", 2.5, data="text", data__path="/c.txt", summary={"floors": {"uniform": 4.2}})
+    with pytest.raises(UserError, match="different texts"):
+        compared(tmp_path)
