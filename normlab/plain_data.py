@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from normlab.errors import RunDirectoryError
+
 #: Bytes of a config or a summary, of a table over many jobs, and of one line of a `.jsonl` file.
 DOCUMENT, TABLE, LINE = 4 << 20, 32 << 20, 16 << 20
 #: Values in a YAML file, and in a JSON text: as many as are read within a second or two.
@@ -43,6 +45,25 @@ def read_yaml(path: Path) -> Any:
         OSError: it cannot be read.
     """
     return parse_yaml(read_bytes(path))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a run's `config.yaml`, whatever they are.
+
+    Raises:
+        RunDirectoryError: it is not there, cannot be read, or holds no settings.
+    """
+    try:
+        content = read_yaml(path)
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{path} is not there") from None
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from None
+    except PlainDataError as error:
+        raise RunDirectoryError(f"{path} cannot be read: it {error}") from None
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path} is not the config of a run")
+    return content
 
 
 def read_json(path: Path, largest: int = DOCUMENT) -> Any:

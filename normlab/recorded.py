@@ -11,7 +11,7 @@ from normlab import groups
 from normlab.config import RunConfig
 from normlab.divergence.nonfinite import TEXTS
 from normlab.errors import RunDirectoryError
-from normlab.plain_data import PlainDataError, read_yaml
+from normlab.plain_data import read_config
 from normlab.sinks.afterwards import readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 
@@ -123,14 +123,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         RunDirectoryError: it cannot be read, or is not the config of a run.
     """
-    try:
-        content = read_yaml(path)
-    except OSError as error:
-        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from None
-    except PlainDataError as error:
-        raise RunDirectoryError(f"{path} cannot be read: it {error}") from None
-    if not isinstance(content, dict):
-        raise RunDirectoryError(f"{path} is not the config of a run")
+    content = read_config(path)
     if broken := _misfits(content):
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise RunDirectoryError(f"{path} is not the config of a run: {', '.join(broken[:3])}{more}")

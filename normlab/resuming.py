@@ -10,7 +10,7 @@ from normlab.data import files
 from normlab.data.files import is_file_of_tokens
 from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.naming import flat, is_own
-from normlab.plain_data import PlainDataError, read_yaml
+from normlab.plain_data import read_config
 from normlab.sinks.run_directory import CONFIG
 from normlab.tables.schedules import SCHEDULES
 
@@ -89,15 +89,7 @@ def _before(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise RunDirectoryError(f"{directory} is not a run directory: there is no {CONFIG}")
-    try:
-        content = read_yaml(path)
-    except OSError as error:
-        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from None
-    except PlainDataError as error:
-        raise RunDirectoryError(f"{path} cannot be read: it {error}") from None
-    if not isinstance(content, dict):
-        raise RunDirectoryError(f"{path} is not the config of a run")
-    return dict(flat(content))
+    return dict(flat(read_config(path)))
 
 
 def _changed(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

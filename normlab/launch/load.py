@@ -16,7 +16,7 @@ from normlab.errors import ConfigError, RunDirectoryError, quoted
 from normlab.launch import messages
 from normlab.launch.schema import open_node, open_run, to_run_config
 from normlab.launch.typed import check_words
-from normlab.plain_data import PlainDataError, read_yaml
+from normlab.plain_data import read_config
 
 #: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
 #: takes a millisecond for some.
@@ -56,18 +56,10 @@ def from_plain(content: dict[str, Any]) -> RunConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_yaml(path)
-    except FileNotFoundError:
-        raise RunDirectoryError(f"{path} is not there") from None
-    except OSError as error:
-        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from None
-    except PlainDataError as error:
-        raise RunDirectoryError(f"{path} cannot be read: it {error}") from None
-    lacking = [name for name in groups.GROUPS if not isinstance(_get(content, name), Mapping)]
+    content = read_config(path)
+    lacking = [name for name in groups.GROUPS if not isinstance(content.get(name), Mapping)]
     if lacking:
         raise RunDirectoryError(f"{path} is not the config of a run: it has no {', '.join(lacking)}")
-    assert isinstance(content, dict)
     for key, part in content.items():
         most = _MOST if key != "sweep" else _MOST_OF_A_SWEEP
         if _count(part) > most:
@@ -106,10 +98,6 @@ def _literal(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _literal(item) for key, item in value.items()}
     return [_literal(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _get(content: Any, name: str) -> Any:
-    return content.get(name) if isinstance(content, Mapping) else None
 
 
 def _typed(path: Path, content: dict[str, Any]) -> DictConfig:
