@@ -19,6 +19,7 @@ from rich.table import Table
 
 from normlab.config import DivergenceConfig
 from normlab.divergence import Event, Facts, Watch
+from normlab.tables.optimizers import OPTIMIZERS
 
 FLOORS = {"uniform": 5.545, "unigram": 3.2, "bigram": 2.42}
 #: Steps at which a jump of one step is tried, and how large it may be.
@@ -156,7 +157,8 @@ CASES = (
 
 def watched(losses: np.ndarray, dice: np.random.Generator, warmup: int = 0) -> Watch:
     """The detectors after a run with these losses and healthy gradients."""
-    facts = Facts(floors=FLOORS, warmup=warmup, steps=len(losses), eps=1e-8, sizes={"layer_00": 100})
+    least = OPTIMIZERS["adamw"].least(OPTIMIZERS["adamw"].config)
+    facts = Facts(floors=FLOORS, warmup=warmup, steps=len(losses), least=least, sizes={"layer_00": 100})
     watch = Watch(DivergenceConfig(), facts)
     for step, (loss, norm) in enumerate(
         zip(losses, np.exp(dice.normal(-0.5, 0.2, len(losses))), strict=True)

@@ -81,7 +81,7 @@ LEAVES = {
     "normlab.config": {"normlab.errors", "normlab.laws"},
     "normlab.laws": {"normlab.errors"},
     "normlab.disk": set(),
-    "normlab.plain_data": set(),
+    "normlab.plain_data": {"normlab.errors"},
     "normlab.errors": set(),
     "normlab.shell": set(),
     "normlab.model": {
