@@ -1,7 +1,9 @@
 """Where a run that stopped goes on: its last good checkpoint, and the rows up to there."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from normlab.config import RunConfig
 from normlab.errors import CheckpointError, RunDirectoryError
 from normlab.naming import flat
+from normlab.plain_data import open_file
 from normlab.resuming import differences
 from normlab.sinks.run_directory import (
     CHECKPOINTS,
@@ -24,6 +27,11 @@ from normlab.sinks.run_directory import (
 )
 from normlab.training import checkpoint
 from normlab.training.job import Job
+
+#: What a state must have to be gone on from.
+_PARTS = ("step", "best", "config", "model", "optimizer", "watch", "rng")
+#: Bytes in the archive of an event, unpacked: far more than its rows take.
+_LARGEST = 256 << 20
 
 
 def summary_of(directory: Path) -> tuple[dict[str, Any], list[str]]:
@@ -70,8 +78,8 @@ def find(config: RunConfig, directory: Path, device: torch.device, *, ended: boo
         raise CheckpointError(
             f"{directory} holds no checkpoint to go on from{why}; start the run anew elsewhere"
         )
-    if found and not {"config", "step"} <= found.state.keys():
-        raise CheckpointError(f"{found.path} is not the state of a run: it has no config, or no step")
+    if found and (lost := [name for name in _PARTS if name not in found.state]):
+        raise CheckpointError(f"{found.path} is not the state of a run: it has no {', '.join(lost)}")
     different = differences(config, dict(flat(found.state["config"]))) if found else []
     if found and different:
         told = "; ".join(f"{key} is {old} there and {new} here" for key, old, new in different[:5])
@@ -109,15 +117,27 @@ def _losses(directory: Path, names: Sequence[str], device: torch.device) -> list
     for name in names:
         path = directory / name
         try:
-            if path.suffix == ".npz" and zipfile.ZipFile(path).testzip() is None:
+            if path.suffix == ".npz" and _is_whole(path):
                 continue
             if path.suffix == ".pt" and checkpoint.load(path, device):
                 continue
-        except (OSError, zipfile.BadZipFile, CheckpointError):
+        except (OSError, CheckpointError):
             pass
         lines.append(f"{name}, kept of an event, is lost")
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder in its place
+            path.unlink()
     return lines
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all in an archive is as its checksums say; one that would grow beyond all bounds is not."""
+    try:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            return size <= _LARGEST and archive.testzip() is None
+    # An archive that is none, cut, locked, or packed in a way that Python does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError):
+        return False
 
 
 def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[str]:
@@ -128,7 +148,7 @@ def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[s
     if found:
         try:
             job.load_state_dict(found.state)
-        except (RuntimeError, KeyError, ValueError) as error:
+        except Exception as error:  # whatever a part finds in its place in the state
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{found.path} does not fit the model in config.yaml: {reason}") from error
     folder = directory / CHECKPOINTS

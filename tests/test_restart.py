@@ -4,12 +4,14 @@ import json
 import os
 import re
 import signal
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from normlab import restart
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
 from normlab.run import resume, run
 from normlab.training import checkpoint, loop
@@ -150,6 +152,21 @@ def test_a_checkpoint_that_does_not_fit_the_model_is_named(small, tmp_path):
     checkpoint.save(path.parent, 2, lacking, keep=2)
     with pytest.raises(CheckpointError, match=r"step_00000002\.pt does not fit the model.*head\.weight"):
         resume(small({"train.steps": 4}), tmp_path / "run", plain=True)
+
+
+def test_a_state_that_lacks_a_part_or_holds_another_in_it_is_named(small, tmp_path):
+    folder, again = tmp_path / "run" / "checkpoints", small({"train.steps": 4})
+    run(small({"train.steps": 2}), tmp_path / "run", plain=True)
+    state = torch.load(folder / "step_00000002.pt", weights_only=True)
+    for part in ("best", "optimizer", "watch", "rng"):
+        lacking = {key: value for key, value in state.items() if key != part}
+        for changed in (
+            lacking,
+            state | {part: {"bands": "x", "events": [1], "state": "x", "param_groups": 3}},
+        ):
+            checkpoint.save(folder, 2, changed, keep=2)
+            with pytest.raises(CheckpointError, match=r"step_00000002\.pt (is not the state|does not fit)"):
+                resume(again, tmp_path / "run", plain=True)
 
 
 def test_a_file_that_is_not_a_runs_state_is_named(small, tmp_path):
@@ -364,6 +381,42 @@ def test_what_was_kept_of_an_event_that_has_yet_to_come_is_removed(small, tmp_pa
         with pytest.raises(KeyboardInterrupt):
             resume(config, directory, plain=True)
     assert not windows(directory) and not list((directory / "checkpoints").glob("before-*.pt"))
+
+
+def bomb(path, megabytes):
+    """An archive of zeros, a thousandth as large as what is in it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("loss.npy", "w") as file:
+        for _ in range(megabytes):
+            file.write(bytes(1 << 20))
+
+
+def patched(path, place, value):
+    """A byte in the heads of the first member: flags (6, 8) or method (8, 10)."""
+    content = bytearray(path.read_bytes())
+    for head, at in ((b"PK\x03\x04", place), (b"PK\x01\x02", place + 2)):
+        content[content.find(head) + at] = value
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: bomb(path, 4),
+        lambda path: patched(path, 6, 1),  # locked with a password
+        lambda path: patched(path, 8, 99),  # packed in a way that nobody knows
+        lambda path: (path.unlink(), os.mkfifo(path)),
+        lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+    ],
+)
+def test_an_archive_of_an_event_that_is_none_is_lost_and_nothing_waits_for_it(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(restart, "_LARGEST", 2 << 20)
+    path = tmp_path / "events" / "000003-spike.npz"
+    path.parent.mkdir()
+    np.savez_compressed(path, loss=np.ones(9))
+    losses = lambda: restart._losses(tmp_path, ["events/000003-spike.npz"], torch.device("cpu"))  # noqa: E731
+    assert losses() == [] and path.exists()
+    damage(path)
+    assert losses() == ["events/000003-spike.npz, kept of an event, is lost"] and not path.exists()
 
 
 @pytest.mark.parametrize("damage", [os.unlink, cut, lambda path: path.write_bytes(b"")])

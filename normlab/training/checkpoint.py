@@ -6,19 +6,23 @@ A file is what `torch.save` writes and a line with the SHA-256 of that; `torch.l
 import hashlib
 import io
 import os
+import pickle
 import re
 import shutil
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from normlab.config import CheckpointConfig
 from normlab.disk import PART, flush, replace_file
-from normlab.errors import CheckpointError
+from normlab.errors import CheckpointError, quoted
+from normlab.plain_data import open_file
 
 #: Raised when what a state holds changes, so that nothing is read as what it is not.
 FORMAT = 2
@@ -183,7 +187,8 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any] | None:
     """The state in a file; None, and a line in `damaged`, where it is not what was written."""
     try:
-        data = memoryview(path.read_bytes())
+        with open_file(path) as file:  # a pipe would be waited for, a device has no end
+            data = memoryview(file.read())
     except OSError as error:
         damaged.append(f"{path.name} cannot be read ({error.strerror})")
         return None
@@ -195,7 +200,12 @@ def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any
         damaged.append(f"{path.name} is not what was written (its checksum differs)")
         return None
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+        with warnings.catch_warnings():  # torch's, on how else a foreign file could be read
+            warnings.simplefilter("ignore")
+            state: dict[str, Any] = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = "it holds something else than tensors, numbers and texts"
+        raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
     except Exception as error:  # torch raises half a dozen kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"cannot read the checkpoint {path}: {reason}") from error
@@ -205,11 +215,87 @@ def _read(path: Path, device: torch.device, damaged: list[str]) -> dict[str, Any
 
 def _check(path: Path, state: Any) -> None:
     found = state.get("format") if isinstance(state, dict) else None
-    if found != FORMAT:
+    if not isinstance(found, int) or found != FORMAT:
+        what = f"the format {quoted(str(found))}" if isinstance(found, int | str) and found else "no format"
         raise CheckpointError(
-            f"{path} has {f'the format {found}' if found else 'no format'}, and this normlab reads {FORMAT}: "
+            f"{path} has {what}, and this normlab reads {FORMAT}: "
             "resume the run with the normlab that it was trained with (environment.json says which)"
         )
+    wrong = [name for name, fits in _SHAPES.items() if name in state and not fits(state[name])]
+    wrong += [name for name, value in state.items() if isinstance(name, str) and _grows(value)]
+    if wrong:
+        names = ", ".join(dict.fromkeys(map(quoted, wrong)))
+        raise CheckpointError(f"{path} is not the state of a run: {names} of another type")
+
+
+def _grows(value: Any) -> bool:
+    """Whether a tensor in nested values has more numbers than the file: one number, said to be millions."""
+    level = [value]
+    while level:
+        for each in level:
+            if isinstance(each, Tensor) and (
+                each.layout is not torch.strided
+                or each.device.type == "meta"
+                or each.untyped_storage().nbytes() < each.numel() * each.element_size()
+            ):
+                return True
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list | tuple)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return False
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_best(value: Any) -> bool:
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and type(value[0]) in (int, float)
+        and _is_count(value[1])
+    )
+
+
+def _is_row(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_count(value.get("step"))
+        and all(isinstance(item, int | float | str) for item in value.values())
+    )
+
+
+def _are_texts(keys: Iterable[Any]) -> bool:
+    return all(isinstance(key, str) for key in keys)
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and _are_texts(value)
+
+
+#: What a file of an event is called in the folder of a run; nothing outside it is kept, and so removed.
+_KEPT = re.compile(r"(?:events/[^/\0]+\.npz|checkpoints/before-[^/\0]+\.pt)")
+
+#: What each part of a state is; what is not there is not looked at.
+_SHAPES: dict[str, Callable[[Any], bool]] = {
+    "step": _is_count,
+    "rows": _is_count,
+    "best": _is_best,
+    "config": _is_named,
+    "model": lambda value: _is_named(value) and all(isinstance(each, Tensor) for each in value.values()),
+    "optimizer": _is_named,
+    "watch": _is_named,
+    "ring": lambda value: isinstance(value, list) and all(map(_is_row, value)),
+    "rng": lambda value: (
+        isinstance(value, list)
+        and all(isinstance(each, Tensor) and each.dim() > 1 and len(each) for each in value)
+    ),
+    "kept": lambda value: isinstance(value, list) and _are_texts(value) and all(map(_KEPT.fullmatch, value)),
+}
 
 
 def _seal(body: memoryview) -> bytes:

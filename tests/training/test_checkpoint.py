@@ -1,5 +1,7 @@
 import errno
+import hashlib
 import os
+import pickle
 import subprocess
 import sys
 
@@ -126,6 +128,59 @@ def test_pickled_code_is_not_run(tmp_path):
         checkpoint.load_latest(tmp_path, CPU)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        *[(part, value) for part in ("step", "rows") for value in (None, -1, 1.5, "x", [1], True, 10**30)],
+        *[
+            (part, value)
+            for part in ("config", "model", "optimizer", "watch")
+            for value in (None, [1], {1: 2})
+        ],
+        *[("best", value) for value in (None, 1, [1.0], ["x", 1], [1.0, None], [1.0, -1])],
+        *[("ring", value) for value in (None, {}, [1], [{}], [{"step": "x"}], [{"step": 1, "loss": [1]}])],
+        *[("rng", value) for value in (None, [1], [torch.ones(3)], [torch.ones(0, 3)])],
+        *[("kept", value) for value in (None, "x", [1], ["../a.npz"], ["events/../../a.npz"], ["/a.pt"])],
+        *[("kept", value) for value in (["config.yaml"], ["checkpoints/best.pt"], ["events/\0.npz"])],
+        *[("model", {"w": value}) for value in (1, torch.zeros(1).expand(10**9), torch.ones(3).to_sparse())],
+        ("optimizer", {"state": {0: [torch.zeros(1).expand(10**9)]}}),
+        ("format", ["\x1b[31m" * 1000]),
+        ("format", torch.ones(3)),
+    ],
+)
+def test_a_state_with_a_part_of_another_type_is_refused_and_named(tmp_path, part, value):
+    """Nothing but what a run keeps of its events is in `kept`: what of it is damaged is removed."""
+    checkpoint.save(tmp_path, 3, STATE | {part: value}, keep=2)
+    with pytest.raises(
+        CheckpointError, match=rf"step_00000003\.pt (is .*: {part} of another|has no)"
+    ) as refused:
+        checkpoint.load_latest(tmp_path, CPU)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_with_a_seal_is_refused_in_a_line_without_a_warning(tmp_path, protocol):
+    body = pickle.dumps({"step": slice(1)}, protocol=protocol)
+    seal = f"\nnormlab sha256 {hashlib.sha256(body).hexdigest()}\n".encode()
+    (tmp_path / "step_00000003.pt").write_bytes(body + seal)
+    with pytest.raises(
+        CheckpointError, match=r"step_00000003\.pt: it holds .* else than tensors, numbers and"
+    ):
+        checkpoint.load_latest(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder"])
+def test_what_is_no_file_is_passed_over_for_the_one_before(tmp_path, kind):
+    path = save(tmp_path, 3, 6)
+    path.unlink()
+    if kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        (os.mkfifo if kind == "pipe" else os.mkdir)(path)
+    found = checkpoint.load_latest(tmp_path, CPU)
+    assert found.state["step"] == 3 and found.damaged[0].startswith("step_00000006.pt cannot be read (")
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_kept_one_outlives_the_rotation(links, tmp_path, monkeypatch):
     if not links:
@@ -169,11 +224,11 @@ def test_a_disk_that_takes_a_part_only_leaves_the_old_one(tmp_path):
     script = (
         "import sys, resource, signal, torch; from pathlib import Path\n"
         "from normlab.training import checkpoint\n"
-        "folder, state = Path(sys.argv[1]), {'step': 1, 'model': torch.zeros(100)}\n"
+        "folder, state = Path(sys.argv[1]), {'step': 1, 'model': {'w': torch.zeros(100)}}\n"
         "checkpoint.save(folder, 1, state, keep=1)\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
-        "try: checkpoint.save(folder, 2, {'step': 2, 'model': torch.zeros(10000)}, keep=1)\n"
+        "try: checkpoint.save(folder, 2, {'step': 2, 'model': {'w': torch.zeros(10000)}}, keep=1)\n"
         "except OSError as error: print(error)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
