@@ -103,6 +103,10 @@ def drop_after(folder: Path, step: int) -> None:
     """Delete the checkpoints named by a later step: damaged ones, which the run will write again."""
     for path in checkpoints(folder):
         if _step(path) > step:
+            if path.is_dir():
+                raise CheckpointError(
+                    f"{path} is a folder, and the run will write a file there: move it away"
+                )
             path.unlink()
 
 

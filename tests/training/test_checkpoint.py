@@ -179,6 +179,9 @@ def test_what_is_no_file_is_passed_over_for_the_one_before(tmp_path, kind):
         (os.mkfifo if kind == "pipe" else os.mkdir)(path)
     found = checkpoint.load_latest(tmp_path, CPU)
     assert found.state["step"] == 3 and found.damaged[0].startswith("step_00000006.pt cannot be read (")
+    if kind == "folder":
+        with pytest.raises(CheckpointError, match=r"step_00000006\.pt is a folder.*: move it away"):
+            checkpoint.drop_after(tmp_path, 3)
 
 
 @pytest.mark.parametrize("links", [True, False])
