@@ -51,7 +51,7 @@ def shown(message: object, longest: int = 2000) -> str:
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest of `names`, or an empty string."""
-    found = difflib.get_close_matches(word.lower(), list(names), n=3, cutoff=0.55)
+    found = difflib.get_close_matches(word[:QUOTED].lower(), list(names), n=3, cutoff=0.55)
     return " Did you mean " + " or ".join(f"'{name}'" for name in found) + "?" if found else ""
 
 
@@ -65,7 +65,7 @@ def require_one_of(value: str, names: Iterable[str], key: str) -> None:
     """Raise a `ConfigError` that lists `names` and suggests the nearest unless `value` is one of them."""
     names = list(names)
     if value not in names:  # the suggestion is slow, and a config of 64 sub-layers asks thousands of times
-        raise ConfigError(key, f"'{value}' is not one of {', '.join(names)}.{nearest(value, names)}")
+        raise ConfigError(key, f"'{quoted(value)}' is not one of {', '.join(names)}.{nearest(value, names)}")
 
 
 class Interrupted(BaseException):

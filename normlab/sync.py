@@ -14,10 +14,10 @@ from normlab.analysis.figures import pictures
 from normlab.analysis.runs import Run, find, read
 from normlab.config import TrackerConfig
 from normlab.disk import replace_file
-from normlab.errors import UserError, shown
+from normlab.errors import ConfigError, UserError, shown
 from normlab.sinks.base import Opening
 from normlab.sinks.mirror import note_of, read_note, server_has
-from normlab.sinks.run_directory import EVENTS, ROWS, SUMMARY, document, hold, is_held
+from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, document, hold, is_held
 from normlab.sinks.wandb import WandbSink
 from normlab.sinks.wandb_start import Start, has_key
 
@@ -83,7 +83,10 @@ def _send(run: Run, target: Target) -> str:
         raise SyncError("; ".join(run.notes))
     if is_held(run.path):
         raise SyncError("it is being trained")
-    tracker = target.tracker(run)
+    try:
+        tracker = target.tracker(run)
+    except ConfigError as error:
+        raise SyncError(f"{CONFIG}: {error}") from None
     with hold(run.path):
         note, content = note_of(run.path), _content(run, tracker)
         known = read_note(note)

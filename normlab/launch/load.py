@@ -17,6 +17,7 @@ from normlab.launch import messages
 from normlab.launch.schema import open_node, open_run, to_run_config
 from normlab.launch.typed import check_words
 from normlab.plain_data import read_config
+from normlab.variants import check_names
 
 #: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
 #: takes a millisecond for some.
@@ -43,11 +44,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     for word in overrides:
         _apply(config, word)
     try:
-        return to_run_config(config)
+        found = to_run_config(config)
+        check_names(found)
     except ConfigError as error:
-        if not overrides:  # so it can only be the file's
+        if overrides:  # it is the file's where it has none of them either
+            load_config(path)
+        else:
             error.args = (f"{path}: {error}",)
         raise
+    return found
 
 
 def from_plain(content: dict[str, Any]) -> RunConfig:

@@ -17,7 +17,7 @@ from normlab.analysis.run_list import print_runs
 from normlab.analysis.runs import read
 from normlab.analysis.show import print_run
 from normlab.analysis.study import Wanted
-from normlab.errors import RunDirectoryError, UserError
+from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
 from normlab.launch.load import as_plain, from_plain, load_config
 from normlab.recorded import read_recorded, read_settings
@@ -28,6 +28,8 @@ from normlab.sinks.run_directory import read_rows, read_summary
 from normlab.sweep.jobs import read_jobs
 from normlab.sweep.record import recorded_command
 from normlab.sweep.status import print_status
+from normlab.sync import Target as SyncTarget
+from normlab.sync import sync
 
 #: A colour, a bell, a right-to-left mark, an escape of one byte, Rich's markup.
 ESCAPES = "\x1b[31mred\x07\u202e\x9b31m[/red]"
@@ -144,6 +146,35 @@ def test_a_number_out_of_range_names_the_file_and_the_key(write, tmp_path, key, 
     path = write(tmp_path / "a", **{key.replace(".", "__"): value})
     with pytest.raises(UserError, match=f"config.yaml: {key}: must be .* or less"):
         load_config(path / "config.yaml")
+
+
+@pytest.mark.parametrize("group", ["norm", "optimizer", "schedule", "init", "activation"])
+@pytest.mark.parametrize("name", [ESCAPES, "x" * 1_000_000])
+def test_a_name_that_no_table_has_is_one_line_that_names_the_file(write, tmp_path, group, name):
+    path = write(tmp_path / "a")
+    content = json.loads((path / "config.yaml").read_text())
+    content[group]["name"] = name
+    (path / "config.yaml").write_text(json.dumps(content))
+    for read_again in (
+        read_recorded,
+        lambda run: load_config(run / "config.yaml", ["train.steps=99"]),
+        print_explanation_of,
+    ):
+        with pytest.raises(UserError, match=f"config.yaml: {group}: '") as refused:
+            read_again(path)
+        assert len(shown(refused.value)) < 1000 and refused.value.args[0].isprintable()
+
+
+def print_explanation_of(path):
+    print_explanation(path, as_json=False)
+
+
+def test_a_run_with_a_tracker_that_is_none_does_not_keep_others_from_being_sent(write, tmp_path, capsys):
+    write(tmp_path / "a", tracker__mode=ESCAPES)
+    write(tmp_path / "b", tracker__mode=ESCAPES)
+    assert sync([tmp_path], SyncTarget(offline=True)) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("not sent: config.yaml: tracker.mode: '" in line for line in lines)
 
 
 def test_every_setting_of_another_shape_is_found(tmp_path):
