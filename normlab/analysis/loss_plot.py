@@ -75,12 +75,13 @@ def stretches(loss: Series, count: int) -> list[tuple[float, float] | None]:
             before = None
             continue
         column = _column(loss, step, count)
-        start, earlier = before or (column, value)
-        slope = (value - earlier) / max(column - start, 1)
+        start, earlier = before or (column, float(value))
+        # Halves: the largest float less the smallest is none.
+        half, slope = earlier / 2, (float(value) / 2 - earlier / 2) / max(column - start, 1)
         for each in range(start + 1, column + 1):
             # From where the column before it ended, so that the two meet.
-            reach(each, earlier + slope * (each - 1 - start))
-            reach(each, earlier + slope * (each - start))
+            reach(each, 2 * (half + slope * (each - 1 - start)))
+            reach(each, 2 * (half + slope * (each - start)))
         reach(column, float(value))
         before = column, float(value)
     return found
@@ -112,10 +113,14 @@ def _range(loss: Series, floors: Sequence[float]) -> tuple[float, float, bool]:
 
 
 def _shares(low: float, high: float, logarithmic: bool) -> Callable[[float], float]:
-    """Value -> its share of the height."""
+    """Value -> its share of the height. Halves: twice the largest float is none.
+
+    What was interpolated to a value far above the rest can lie a rounding beside it, so it is held within.
+    """
     if logarithmic:
-        return lambda value: math.log(value / low) / math.log(high / low)
-    return lambda value: (value - low) / (high - low)
+        start, end = math.log(low), math.log(high)
+        return lambda value: (math.log(min(max(value, low), high)) - start) / (end - start)
+    return lambda value: (value / 2 - low / 2) / (high / 2 - low / 2)
 
 
 def _names(shares: Mapping[float, str], height: int) -> dict[int, str]:

@@ -15,7 +15,7 @@ from normlab.analysis.figures.families import FAMILIES, Family
 from normlab.analysis.figures.material import floors_of
 from normlab.analysis.loss_plot import Room, loss_plot
 from normlab.analysis.runs import Run, load
-from normlab.errors import RunDirectoryError, UserError
+from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.replay_view import event_lines
 from normlab.sinks import sketch
 from normlab.sinks.console_profile import Profile, depth_profile
@@ -84,7 +84,7 @@ def _head(run: Run, found: Columns) -> Iterator[Text]:
         yield Text(f"note: {printable(note)}", "yellow")
     if run.config:
         own = shlex.join(naming.words(run.config)) or "the default run"
-        yield Text(printable(own), "cyan")
+        yield Text(shown(printable(own), 10_000), "cyan")
     error = run.summary.get("error")
     if error:
         yield Text(f"error: {printable(str(error)[:_LONGEST])}", "red")

@@ -14,6 +14,8 @@ from normlab.sinks.shapes import is_event, is_number, is_step
 
 #: So many damaged lines are named.
 _NAMED = 5
+#: So many are passed over in one file; what follows is not read.
+_MOST_LEFT_OUT = 100_000
 
 
 def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str, Any]], list[str]]:
@@ -29,7 +31,7 @@ def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str,
         notes.append(f"{path.name}: {_list(damaged)} not a row and left out")
     if late:
         notes.append(f"{path.name}: {_list(late)} of a step that was there already and left out")
-    return rows, notes
+    return rows, notes + _unread(path, [*damaged, *late])
 
 
 def first_and_last_rows(path: Path, last: int) -> list[dict[str, Any]]:
@@ -46,8 +48,11 @@ def first_and_last_rows(path: Path, last: int) -> list[dict[str, Any]]:
 def _rows(found: Iterable[bytes], texts: Iterable[str]) -> tuple[list[dict[str, Any]], list[int], list[int]]:
     """The rows, and the numbers of lines that are none, and of those that come too late."""
     rows: list[dict[str, Any]] = []
-    damaged, late = [], []
+    damaged: list[int] = []
+    late: list[int] = []
     for number, line in enumerate(found, start=1):
+        if len(damaged) + len(late) == _MOST_LEFT_OUT:
+            break
         record = read_line(line)
         if record is None or not is_step(record.get("step")):
             damaged.append(number)
@@ -62,15 +67,24 @@ def _rows(found: Iterable[bytes], texts: Iterable[str]) -> tuple[list[dict[str, 
 def readable_events(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The events of an `events.jsonl` that can be read, and what was left out, in words."""
     events: list[dict[str, Any]] = []
-    damaged = []
+    damaged: list[int] = []
     with open_file(path) as file:
         for number, line in enumerate(lines(file), start=1):
+            if len(damaged) == _MOST_LEFT_OUT:
+                break
             record = read_line(line)
             if record is None or not is_event(record):
                 damaged.append(number)
             else:
                 events.append(record)
-    return events, [f"{path.name}: {_list(damaged)} not an event and left out"] if damaged else []
+    notes = [f"{path.name}: {_list(damaged)} not an event and left out"] if damaged else []
+    return events, notes + _unread(path, damaged)
+
+
+def _unread(path: Path, left_out: list[int]) -> list[str]:
+    """A line on what was not read for too much that was left out before it."""
+    full = len(left_out) == _MOST_LEFT_OUT
+    return [f"{path.name}: what follows line {max(left_out)} was not read"] if full else []
 
 
 def replace_events(directory: Path, events: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]) -> Path:

@@ -114,7 +114,13 @@ def recorded(directory: Path) -> dict[str, Any]:
 
 def _records(directory: Path) -> list[dict[str, Any]]:
     jobs = recorded(directory).get("jobs")
-    return [record for record in jobs if isinstance(record, dict)] if isinstance(jobs, list) else []
+    records = [record for record in jobs if isinstance(record, dict)] if isinstance(jobs, list) else []
+    return [record for record in records if _is_place(record.get("dir"))]
+
+
+def _is_place(name: Any) -> bool:
+    """Whether it can be the path of a folder."""
+    return isinstance(name, str) and "\0" not in name and len(name) < 4096
 
 
 def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> Job:

@@ -89,7 +89,7 @@ def swept(jobs: Sequence[Job]) -> list[str]:
     bare = [_told(job) for job in jobs]
     if any(not job.config for job in jobs):
         names = dict.fromkeys(key for words in bare for key in words)
-        keys += [key for key in names if key not in keys and len({words.get(key) for words in bare}) > 1]
+        keys += [key for key in names if key not in keys and len({str(words.get(key)) for words in bare}) > 1]
     return keys
 
 

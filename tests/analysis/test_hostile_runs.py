@@ -22,6 +22,7 @@ from normlab.explain.page import print_explanation
 from normlab.launch.load import as_plain, from_plain, load_config
 from normlab.recorded import read_recorded, read_settings
 from normlab.replay_view import print_replay
+from normlab.sinks import afterwards
 from normlab.sinks.afterwards import readable_events, readable_rows
 from normlab.sinks.mirror import note_of, read_note
 from normlab.sinks.run_directory import read_rows, read_summary
@@ -285,6 +286,51 @@ def test_a_row_without_a_step_is_left_out_and_said(tmp_path, step):
     assert notes == ["metrics.jsonl: line 2 is not a row and left out"]
     with pytest.raises(RunDirectoryError, match="line 1: not a JSON object that is a row"):
         read_rows(path)
+
+
+@pytest.mark.parametrize(("reader", "name"), [(readable_rows, "metrics"), (readable_events, "events")])
+def test_a_file_of_lines_that_are_none_is_read_so_far_only(tmp_path, monkeypatch, reader, name):
+    monkeypatch.setattr(afterwards, "_MOST_LEFT_OUT", 10)
+    path = tmp_path / f"{name}.jsonl"
+    good = json.dumps({**EVENT, "loss": 1.0, "layers": []}) + "\n"
+    path.write_text(good + "{x\n" * 10 + good.replace("3", "4"))
+    found, notes = reader(path)
+    assert len(found) == 1 and notes[-1] == f"{name}.jsonl: what follows line 11 was not read"
+
+
+@pytest.mark.parametrize("ends", [(10**60, 3.2), (1e308, 1e-300), (1e308, 1e308)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_losses_at_the_ends_of_what_a_float_holds_are_drawn(write, tmp_path, capsys, ends, sign):
+    path = write(tmp_path / "a")
+    losses = [3.2, 3.1, ends[0], ends[1], -ends[0] * (sign < 0), 3.3]
+    rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print_run(path)
+    assert "Loss" in capsys.readouterr().out
+
+
+def test_a_command_of_many_values_is_cut_on_the_screen(write, tmp_path, capsys):
+    print_run(write(tmp_path / "a", zzz=list(range(30_000))))
+    print_run(write(tmp_path / "b", placement__exceptions=list(range(30_000))))
+    assert len(capsys.readouterr().out) < 60_000
+
+
+@pytest.mark.parametrize("place", ["a\0b", "x" * 100_000, [1], None, 3, {}])
+def test_a_job_whose_folder_cannot_be_one_is_left_out_of_a_sweep(write, tmp_path, capsys, place):
+    write(tmp_path / "sweep" / "a")
+    jobs = [{"dir": place, "overrides": ["depth=1"]}, {"dir": "a"}]
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    assert [job.directory.name for job in read_jobs(tmp_path / "sweep")] == ["a"]
+    print_status(tmp_path / "sweep")
+    assert "sweep sweep: 1 finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [[[1]], {"a": 1}, None, 10**60])
+def test_a_knob_of_another_type_in_the_table_of_a_sweep_is_shown(tmp_path, capsys, value):
+    jobs = [{"dir": name, "overrides": ["depth=1"], "knobs": {"depth": value, name: 1}} for name in "ab"]
+    (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    print_status(tmp_path)
+    assert "2 not started" in capsys.readouterr().out
 
 
 @pytest.fixture
