@@ -396,6 +396,13 @@ def test_escapes_are_not_on_the_page_of_a_report(escapes, tmp_path):
     assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(page)
 
 
+def test_an_event_of_step_kind_and_metric_alone_is_on_the_page(write, tmp_path):
+    path = write(tmp_path / "a")
+    (path / "events.jsonl").write_text('{"step": 3, "kind": "xx", "metric": "yy/zz"}\n')
+    print_report([path], Target(path=tmp_path / "page.html"))
+    assert "<td>xx</td>" in (page := (tmp_path / "page.html").read_text("utf-8")) and "yy/zz" in page
+
+
 @pytest.mark.parametrize(
     "command",
     [
