@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from normlab.analysis.figures import pictures
@@ -15,6 +16,7 @@ from normlab.analysis.runs import Run, find, read
 from normlab.config import TrackerConfig
 from normlab.disk import replace_file
 from normlab.errors import ConfigError, UserError, shown
+from normlab.plain_data import open_file
 from normlab.sinks.base import Opening
 from normlab.sinks.mirror import note_of, read_note, server_has
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, document, hold, is_held
@@ -117,8 +119,8 @@ def _content(run: Run, tracker: TrackerConfig) -> str:
     """A hash of what a run has to send, and of where it goes."""
     found = hashlib.sha256(json.dumps(dataclasses.asdict(tracker)).encode())
     for name in (ROWS, EVENTS):
-        path = run.path / name
-        found.update(path.read_bytes() if path.exists() else b"")
+        with suppress(OSError), open_file(run.path / name) as file:
+            found.update(file.read())
     return found.hexdigest()
 
 

@@ -17,6 +17,7 @@ from normlab.analysis.run_list import print_runs
 from normlab.analysis.runs import read
 from normlab.analysis.show import print_run
 from normlab.analysis.study import Wanted
+from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
 from normlab.launch.load import as_plain, from_plain, load_config
@@ -30,6 +31,7 @@ from normlab.sweep.jobs import read_jobs
 from normlab.sweep.record import recorded_command
 from normlab.sweep.status import print_status
 from normlab.sync import Target as SyncTarget
+from normlab.sync import _content as content_of
 from normlab.sync import sync
 
 #: A colour, a bell, a right-to-left mark, an escape of one byte, Rich's markup.
@@ -176,6 +178,14 @@ def test_a_run_with_a_tracker_that_is_none_does_not_keep_others_from_being_sent(
     assert sync([tmp_path], SyncTarget(offline=True)) == 2
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all("not sent: config.yaml: tracker.mode: '" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "circle", "endless"])
+@pytest.mark.parametrize("file", ["metrics.jsonl", "events.jsonl"])
+def test_what_a_run_has_to_send_ends_though_a_file_does_not(write, tmp_path, kind, file):
+    path = write(tmp_path / "a")
+    special(path / file, kind)
+    assert len(content_of(read(path), TrackerConfig())) == 64
 
 
 def test_every_setting_of_another_shape_is_found(tmp_path):
