@@ -25,7 +25,7 @@ def run(monkeypatch):
 def hostile(tmp_path, write):
     """A sweep whose text's path is full of what other notations take for their own."""
     for seed in range(2):
-        write(tmp_path / f"a{seed}", 2.5, seed=seed, data__path=HOSTILE)
+        write(tmp_path / f"a{seed}", 2.5, seed=seed, model__positions=HOSTILE)
         write(tmp_path / f"b{seed}", 2.6 + seed / 100, seed=seed)
     return tmp_path
 
@@ -82,9 +82,9 @@ def test_latex(sweep, run):
 
 def test_hostile_words_stay_data(hostile, run):
     groups = strict(run("compare", hostile, "--json").stdout)["loss"]
-    assert HOSTILE in [group["data.path"] for group in groups]
+    assert HOSTILE in [group["model.positions"] for group in groups]
     lines = list(csv.DictReader(io.StringIO(run("compare", hostile, "--csv").stdout)))
-    assert HOSTILE in {line["data.path"] for line in lines} and len(lines) == 4
+    assert HOSTILE in {line["model.positions"] for line in lines} and len(lines) == 4
     markdown = run("compare", hostile, "--markdown", "--table", "loss").stdout
     assert r"a\|b\_$%\&\#{x}\~^\<i\>\*\`?\[31m\\\[q\]?z" in markdown
     latex = run("compare", hostile, "--latex", "--table", "loss").stdout

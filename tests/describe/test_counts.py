@@ -216,8 +216,8 @@ def test_only_what_is_small_is_built_in_full(small, monkeypatch):
     for changes in (
         {},
         {"model.width": 1 << 14},
-        {"train.batch_size": 1 << 20},
-        {"train.batch_size": 1 << 20, "train.accumulation": 1 << 18},
+        {"train.batch_size": 1 << 19},
+        {"train.batch_size": 1 << 19, "train.accumulation": 1 << 17},
         {"model.context": 1 << 13, "model.positions": "alibi"},
     ):
         counts.count(small(changes), VOCAB)

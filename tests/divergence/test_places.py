@@ -153,7 +153,7 @@ def test_steps_is_a_setting(fold: Fold, case: Case) -> None:
 
 
 def test_the_limits_are_settings(fold: Fold) -> None:
-    vanishing, _, _, entropy, logit, massive = CASES
+    vanishing, _, _, entropy, _, logit, massive = CASES
     for case, settings in (
         (vanishing, VanishingConfig(factor=4)),
         (entropy, EntropyCollapseConfig(share=0.03)),

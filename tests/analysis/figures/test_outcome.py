@@ -114,7 +114,7 @@ def test_replicates_alone_have_no_map(tmp_path, write):
 
 def test_hostile_values_are_drawn_as_they_are(tmp_path, write):
     for number, name in enumerate(("$x^2$", "[red]$")):
-        write(tmp_path / str(number), 2.0, data__path=name)
+        write(tmp_path / str(number), 2.0, model__logit_scale=name)
     found = replicates(load(tmp_path))
     chosen = knobs(found)
     figure = outcome_maps(maps(found, chosen), chosen)

@@ -67,7 +67,7 @@ def test_what_did_not_train_is_named_with_its_first_sign(told, tmp_path, write, 
         summary = {"outcome": "stuck", "first_event": first} if seed else {}
         write(tmp_path / f"post-{seed}", 3.1, seed=seed, placement="post", summary=summary)
     _, lines = told(tmp_path)
-    assert lines["Outcomes"] == "4 runs finished: 3 stable, 1 stuck."
+    assert lines["Outcomes"] == "4 runs finished: 2 stable, 1 untrained, 1 stuck."
     assert lines["Did not train"] == "placement=post (1 of 2 stuck, first vanishing @ 11 layer_00 (1/2))."
 
 

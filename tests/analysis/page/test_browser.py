@@ -299,7 +299,7 @@ def test_in_print_there_are_no_controls_and_all_is_on_white(open_page, made):
 def test_words_of_runs_run_nowhere(open_page, tmp_path, write, layers, event):
     text = """</script><script>alert(1)</script><img src=x onerror=alert(2)>" onload="alert(3)"""
     for seed in range(2):
-        path = write(tmp_path / f"run-{seed}", 2.5, seed=seed, data__path=text + str(seed))
+        path = write(tmp_path / f"run-{seed}", 2.5, seed=seed, model__positions=text + str(seed))
         layers(path, lambda row: row.update({text: 1.0, f"{text}/layer_00": 1.0, f"{text}/layer_01": 2.0}))
         happened = event(kind=text, metric=text, layers=[text], message=text)
         (path / "events.jsonl").write_bytes(line_of(happened))
@@ -311,7 +311,7 @@ def test_words_of_runs_run_nowhere(open_page, tmp_path, write, layers, event):
     redrawn(tab, f"{text} of 2 runs")
     tab.locator("#events .mark").first.hover()
     assert text in tab.locator("#events output").inner_text()
-    assert tab.locator("#outcomes th[scope=row]").first.inner_text() == f"data.path={text}0"
+    assert tab.locator("#outcomes th[scope=row]").first.inner_text() == f"model.positions={text}0"
 
 
 def lost(path):
