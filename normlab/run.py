@@ -66,6 +66,9 @@ def check_model(config: RunConfig) -> None:
             there.
     """
     check_names(config)
+    device = pick_device(config.train.device)
+    on_gpu = device.type == "cuda"
+    check_memory(config, torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_bytes())
     check_parts(config)
     leaks = leak(config.norm, config.data.objective)
     require(
@@ -84,9 +87,7 @@ def check_model(config: RunConfig) -> None:
     )
     if processes > 1 and config.train.parallel == "fsdp":
         check_sharding(config)
-    device, gpus = pick_device(config.train.device), torch.cuda.device_count()
-    on_gpu = device.type == "cuda"
-    check_memory(config, torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_bytes())
+    gpus = torch.cuda.device_count()
     many = f"{processes} processes need a GPU each, and this machine has {gpus}; or train.device=cpu"
     require(device.type != "cuda" or processes <= gpus or ranks.size() > 1, "train.processes", many)
 

@@ -40,6 +40,7 @@ class Server:
             kept["rows"].append(row)
 
         return SimpleNamespace(
+            id=id,
             dir=str(dir / "wandb" / f"run-{id}" / "files"),
             url=f"https://server/{id}",
             step=kept["rows"][-1]["step"] + 1 if kept["rows"] else 0,

@@ -41,7 +41,8 @@ class Border:
     seeds: int
     #: The borders that fit equally well: one, or where the trials are parted cleanly all between two values.
     bracket: tuple[float, float]
-    #: The highest value at which at least half of the runs train, and the lowest one above at which not.
+    #: The highest value at which at least half of the runs train, and the lowest one above at which not. Both
+    #: are None where none trains and the lowest has only learnt too little.
     trains: float | None
     fails: float | None
     #: Values below `trains` at which more than half fail: the axis is not monotone.
@@ -77,6 +78,9 @@ def fit_border(trials: Trials) -> Border:
     low, high = min(fit.low, fit.flat[0]), max(fit.high, fit.flat[1])
     if trains is not None and fails is not None and len(seeds) >= _SEEDS:
         low, high = _widened(kept, seeds, low, high)
+    if trains is None and not _breaks(trials[values[0]]):
+        # The lowest value has learnt too little: nothing says that it is too high.
+        low, high, fails = -math.inf, math.inf, None
     enclosed = trains is not None and fails is not None
     return Border(
         value=math.exp(fit.middle) if enclosed else None,
@@ -101,7 +105,7 @@ def _slow(trials: Trials, shares: Mapping[float, float]) -> tuple[float, ...]:
     """The values below the first that trains at which runs that fail have only learnt too little."""
     first = min((value for value, part in shares.items() if part >= 0.5), default=-math.inf)
     below = [value for value in shares if value < first]
-    broken = [value for value in below if set(trials[value].values()) & {*DIVERGED} - {STUCK}]
+    broken = [value for value in below if _breaks(trials[value])]
     # What breaks is not slow, and so is nothing below it: there the axis is not monotone.
     return tuple(value for value in below if all(value > other for other in broken))
 
@@ -117,6 +121,11 @@ class _Fit:
     @property
     def middle(self) -> float:
         return sum(self.flat) / 2
+
+
+def _breaks(words: Mapping[Any, str]) -> bool:
+    """Whether a run diverged, rather than learnt too little."""
+    return bool(set(words.values()) & ({*DIVERGED} - {STUCK}))
 
 
 def _fit(trials: Trials) -> _Fit:

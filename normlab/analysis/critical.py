@@ -26,8 +26,6 @@ def critical(variants: Sequence[Variant]) -> Sheet:
         *knob_columns(_keys(variants)),
         Column(name="critical", title="critical rate", text=bounded),
         Column(name="interval", title="95 % interval", text=border_interval),
-        Column(name="runs", title="runs", rank=1),
-        Column(name="trains", title="trains at", text=lambda rate: f"{rate:g}", rank=1),
         Column(name="fails", title="fails at", text=lambda rate: f"{rate:g}"),
         Column(name="outcomes", title="with", text=_counts, right=False, least=12),
     ]
@@ -36,8 +34,8 @@ def critical(variants: Sequence[Variant]) -> Sheet:
         title="Critical learning rate",
         caption="the rate at which half of the runs train: end 0.1 nat below the unigram entropy of the text "
         "or lower, and neither nonfinite nor exploded nor stuck. A logistic fit to all runs with its profile "
-        "interval, from three seeds on no narrower than Student's over the seeds. trains at, fails at: the "
-        "highest rate at which at least half do, the lowest above at which not",
+        "interval, from three seeds on no narrower than Student's over the seeds. fails "
+        "at: the lowest rate above the highest at which at least half do",
         columns=columns,
         rows=[_row(variant, found) for variant, found in tried],
         notes=[note for variant in variants for note in _notes(variant)],
@@ -50,8 +48,6 @@ def _row(variant: Variant, found: Border) -> dict[str, Any]:
         **variant.knobs,
         "critical": found,
         "interval": found,
-        "runs": found.runs,
-        "trains": found.trains,
         "fails": fails,
         "outcomes": None if fails is None else Counter(variant.outcomes[fails].values()),
     }
@@ -124,10 +120,15 @@ def _keys(variants: Sequence[Variant]) -> list[str]:
 
 
 def bounded(found: Border) -> str:
-    """`0.013`; `≥ 0.1` and `< 0.0001` where the values tried do not enclose it."""
+    """`0.013`; `≥ 0.1` and `< 0.0001` where the values tried do not enclose it.
+
+    `none trains` where none does and the lowest has only learnt too little.
+    """
     if found.value is not None:
         return f"{found.value:.2g}"
-    return f"≥ {found.trains:g}" if found.trains is not None else f"< {found.fails:g}"
+    if found.trains is not None:
+        return f"≥ {found.trains:g}"
+    return "none trains" if found.fails is None else f"< {found.fails:g}"
 
 
 def border_interval(found: Border) -> str:

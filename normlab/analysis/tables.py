@@ -67,9 +67,9 @@ def outcomes(study: Study) -> Sheet:
     return Sheet(
         name="outcomes",
         title="Outcomes",
-        caption="diverged: nonfinite, exploded, stuck or untrained: ended no lower than the unigram entropy. "
-        "p McNemar: that the rate is the baseline's, exact, over pairs of one seed; p Fisher: the same, "
-        "taking all runs for independent; each Holm-corrected. first event: kind, median step, layer, in how "
+        caption="diverged: nonfinite, exploded, stuck or untrained: less than 0.1 nat below the unigram "
+        "entropy. p McNemar: that the rate is the baseline's, exact, over pairs of one seed; p Fisher: the "
+        "same, taking all runs for independent; each Holm-corrected. first event: kind, median step, layer, in how "
         "many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
@@ -84,8 +84,8 @@ def learnt_nothing(study: Study) -> list[str]:
         untrained = sum(run.word == UNTRAINED for run in group.runs.values())
         if untrained:
             found.append(
-                f"{group.label}: {untrained} of {len(group.runs)} ended at the unigram entropy or above it, "
-                "having learnt next to nothing, but still falling, or too soon to be called stuck"
+                f"{group.label}: {untrained} of {len(group.runs)} ended less than 0.1 nat below the unigram "
+                "entropy, having learnt next to nothing, but still falling, or too soon to be called stuck"
             )
     return found
 

@@ -103,11 +103,19 @@ def verdict(found: Evidence) -> str:
     """
     rates, both = rate_words(found), found.divergence
     if found.of_trained and both.pairs and not both.both_trained:
-        nothing = "both diverge" if both.this == both.other == both.pairs else "no pair trained"
-        return rates or nothing
+        return rates or _untrained_words(both)
     some = found.of_trained and both.both_trained < both.pairs
     losses = _difference_words(found, f" of {both.pairs}" if some else "")
     return "; ".join(word for word in (rates, losses) if word)
+
+
+def _untrained_words(both: Divergence) -> str:
+    """Who did not train, where no pair did."""
+    if both.this == both.other == both.pairs:
+        return "neither trained"
+    if both.this == both.pairs:
+        return "did not train"
+    return "the baseline did not train" if both.other == both.pairs else "no pair trained"
 
 
 def rate_words(found: Evidence) -> str:

@@ -29,14 +29,16 @@ def _outcome(case: Case) -> str:
         "nonfinite": f"At step {step} a number was not finite"
         + ("." if before is None else f"; the loss was {fixed(before.value, 3)} at step {before.step}."),
     }
-    if event is not None and case.outcome == "spiked":
+    if event is not None and case.outcome == "spiked" and event["kind"] == "nonfinite":
+        words["spiked"] = f"At step {step} a number was not finite, and the run went on."
+    elif event is not None and case.outcome == "spiked":
         back = f"was back at step {event['end']}" if event["recovered"] else "had not come back by the end"
         words["spiked"] = f"The loss jumped at step {step} and {back}."
     told = words.get(case.outcome, f"The outcome is {case.outcome}.")
     if case.outcome == "stable" and case.events:
         told = "No detector saw an instability of the loss, but detectors saw something else."
     if event is not None and event["kind"] == "nonfinite" and event.get("layers"):
-        told += f" At step {step} a number was not finite." if case.outcome != "nonfinite" else ""
+        told += "" if case.outcome in ("nonfinite", "spiked") else f" At step {step} a number was not finite."
         told += f" It began in {event['layers'][0]}."
     status = case.known.status
     if status not in ("finished", "unknown"):

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from normlab import groups, naming
 from normlab.config import RunConfig
+from normlab.config.ranges import at_least
 from normlab.errors import ConfigError, UserError
 from normlab.launch import messages
 from normlab.launch.load import as_plain
@@ -87,8 +88,7 @@ def _with_seeds(count: int | None, rest: list[Override], parser: OverridesParser
     """`seeds=N` as N seeds from `seed` on, which is 0 where it is not given."""
     if count is None:
         return rest
-    if count < 1:
-        raise ConfigError("seeds", f"must be 1 or more, got {count}")
+    at_least(count, 1, "seeds", most=10_000)
     first = 0
     for override in rest:
         if override.key_or_group == "seed":

@@ -37,7 +37,7 @@ _COLOURS = {
 }
 _MEANINGS = {
     "stable": "no instability of the loss",
-    "spiked": "the loss spiked",
+    "spiked": "trouble that it came back from",
     "stuck": "stands still, no better than the frequencies of the tokens",
     "untrained": "no better than the frequencies of the tokens, or too short a run to tell",
     "exploded": "the loss rose above its start or its best, and stayed there",

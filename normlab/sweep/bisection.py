@@ -39,7 +39,7 @@ class CriticalConfig:
             f"must be {self.factor:g} times critical.lowest={self.lowest:g} or more, got {self.highest:g}",
         )
         require(self._count <= _MOST, "critical.factor", f"makes {self._count} rates; give a larger one")
-        require(self.check >= 0, "critical.check", f"must be 0 or more, got {self.check}")
+        require(0 <= self.check <= _MOST, "critical.check", f"must be 0 to {_MOST}, got {self.check}")
 
     @property
     def _count(self) -> int:

@@ -395,7 +395,7 @@ def test_runs_that_end_above_the_unigram_entropy_are_told_of_though_none_is_call
         write(tmp_path / f"high-{seed}", 3.3 if seed else 2.9, seed=seed, placement="post")
     study = Study(load(tmp_path), Wanted())
     [told] = learnt_nothing(study)
-    assert told.startswith("placement=post: 1 of 2 ended at the unigram entropy or above it")
+    assert told.startswith("placement=post: 1 of 2 ended less than 0.1 nat below the unigram entropy")
 
 
 def test_floors_in_another_order_are_the_same_text(tmp_path, write, compared):

@@ -47,7 +47,7 @@ def pairs(tmp_path):
 
 def test_two_variants_that_both_diverge_have_no_loss_to_compare(pairs):
     row, sheet = pairs([None] * 4, [None] * 4)
-    assert row["verdict"] == "both diverge" and "difference" not in row
+    assert row["verdict"] == "neither trained" and "difference" not in row
     assert sheet.texts()[0][1] == "0*"  # n
     assert row["diverged"].record() == {"this": 4, "other": 4, "of": 4, "only_this": 0, "only_other": 0}
 

@@ -116,6 +116,7 @@ def test_seeds_count_from_the_seed():
     ("words", "message"),
     [
         (["seeds=0"], "seeds: must be 1 or more, got 0"),
+        (["seeds=1000000000"], "seeds: must be 10000 or less"),
         (["seeds=two"], "seeds: must be a whole number, got two"),
         (["seeds=2.5"], "seeds: must be a whole number, got 2.5"),
         (["seeds=1,2"], "seeds: takes one value, got 1,2"),

@@ -282,7 +282,7 @@ def test_the_summary_tells_the_run_in_words(opening_of, made):
     sink.close(made.summary(wandb={"mode": "offline", "sync": sync}))
     text = told(console)
     for words in (
-        "spiked  the loss spiked",
+        "spiked  trouble that it came back from",
         "5.500 first   2.300 best   2.317 final",
         "0.83 nat below the unigram entropy (3.15)",
         "2.350 best   2.400 final",

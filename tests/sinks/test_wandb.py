@@ -405,6 +405,8 @@ class StandIn:
             self.calls.append((name, words, more))
             if name in self.failing:
                 raise self.failing[name]
+            if name == "init":
+                self.run.id = more["id"]
             return self.run
 
         return call
@@ -573,6 +575,6 @@ def test_a_real_run_has_history_summary_pictures_and_events_in_its_offline_file(
     assert (event["step"], event["kind"], event["layers"]) == (4, "nonfinite", "layer_00")
     known = summary_of(records)
     columns = ("outcome", "first_event_step", "first_event_layer")
-    assert [known[name] for name in columns] == ["nonfinite", 4, "layer_00"]
+    assert [known[name] for name in columns] == ["untrained", 4, "layer_00"]
     assert known["grad_norm/first_to_last"] == rows[-1]["grad_norm/first_to_last"]
     assert math.isfinite(known["loss"]["min"])

@@ -89,6 +89,7 @@ def test_the_grid_is_logarithmic_and_ends_at_the_highest():
         ({"factor": 1.0001}, "critical.factor: makes"),
         ({"lowest": 0.1, "highest": 0.15}, "critical.highest"),
         ({"check": -1}, "critical.check"),
+        ({"check": 10**6}, "critical.check"),
     ],
 )
 def test_what_is_no_grid(settings, key):

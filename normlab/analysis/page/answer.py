@@ -159,7 +159,7 @@ def _verdicts(found: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def _is_open(words: str) -> bool:
-    return not words.startswith(("lower", "higher", "equal", "diverges", "both diverge"))
+    return not words.startswith(("lower", "higher", "equal", "diverges", "neither trained"))
 
 
 def _verdict(name: str, row: Mapping[str, Any]) -> str:
