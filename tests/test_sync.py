@@ -83,7 +83,7 @@ def test_a_run_is_sent_whole_and_once(server, trained):
         (row["step"], row["loss"]) for row in rows
     ]
     assert kept["config"]["placement"]["name"] == "pre" and kept["exit_code"] == 0
-    assert kept["summary"]["outcome"] == "nonfinite" and kept["summary"]["first_event/step"] == 3
+    assert kept["summary"]["outcome"] == "untrained" and kept["summary"]["first_event/step"] == 3
     assert kept["rows"][-1]["figures/events"] == "a picture"
     assert read_summary(trained)["wandb"]["url"] == f"https://server/{identity}"
     before = repr(server.runs)
