@@ -69,8 +69,8 @@ def outcomes(study: Study) -> Sheet:
         title="Outcomes",
         caption="diverged: nonfinite, exploded, stuck or untrained: less than 0.1 nat below the unigram "
         "entropy. p McNemar: that the rate is the baseline's, exact, over pairs of one seed; p Fisher: the "
-        "same, taking all runs for independent; each Holm-corrected. first event: kind, median step, layer, in how "
-        "many runs",
+        "same, taking all runs for independent; each Holm-corrected. first event: kind, median step, layer, "
+        "in how many runs",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
         notes=[*_too_few_for_fisher(study), *learnt_nothing(study)],

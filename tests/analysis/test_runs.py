@@ -71,7 +71,7 @@ def test_a_damaged_table_of_a_sweep_hides_no_run(sweep, content):
         ("config.yaml", "- 1", "finished", "config.yaml is not the config of a run"),
         ("config.yaml", "placement: post", "finished", "config.yaml is not the config of a run: placement"),
         ("config.yaml", "norm: {name: [1]}", "finished", "config.yaml is not the config of a run: norm"),
-        ("config.yaml", None, "finished", "config.yaml cannot be read"),
+        ("config.yaml", None, "finished", "config.yaml is not there"),
         ("events.jsonl", "{}\n", "finished", "events.jsonl: line 1 is not an event"),
         ("events.jsonl", None, "finished", "events.jsonl: No such file"),
     ],
