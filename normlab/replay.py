@@ -15,7 +15,8 @@ from normlab.naming import flat
 from normlab.recorded import Recorded, read_recorded, run_directory
 from normlab.sinks.afterwards import replace_events
 from normlab.sinks.base import event_key
-from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, plain, read_summary
+from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, read_summary
+from normlab.strict_json import plain
 from normlab.summary import event_figures
 from normlab.tables.optimizers import OPTIMIZERS
 

@@ -77,11 +77,13 @@ LEAVES = {
         "normlab.errors",
         "normlab.plain_data",
         "normlab.shell",
+        "normlab.strict_json",
     },
     "normlab.config": {"normlab.errors", "normlab.laws"},
     "normlab.laws": {"normlab.errors"},
     "normlab.disk": set(),
     "normlab.plain_data": {"normlab.errors"},
+    "normlab.strict_json": {"normlab.plain_data"},
     "normlab.errors": set(),
     "normlab.shell": set(),
     "normlab.model": {

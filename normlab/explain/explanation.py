@@ -16,7 +16,7 @@ from normlab.explain.numbers import Moved, numbers
 from normlab.explain.story import story
 from normlab.explain.table import DIAGNOSES
 from normlab.recorded import Recorded, read_recorded
-from normlab.sinks.run_directory import plain
+from normlab.strict_json import plain
 
 #: What one step does to the weights shows in the loss no later than so many steps after it.
 SOON = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.errors import RunDirectoryError
-from normlab.sinks.run_directory import plain
+from normlab.strict_json import plain
 
 ROWS, BLOCKS, SLOPES, RECORD, PICTURE = "rows.csv", "blocks.csv", "slopes.csv", "probe.json", "probe.png"
 _PROFILE = "_by_block"

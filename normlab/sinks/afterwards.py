@@ -9,8 +9,9 @@ from typing import Any
 
 from normlab.disk import replace_file
 from normlab.plain_data import lines, open_file
-from normlab.sinks.run_directory import EVENTS, SUMMARY, document, line_of, read_line
+from normlab.sinks.run_directory import EVENTS, SUMMARY
 from normlab.sinks.shapes import is_event, is_number, is_step
+from normlab.strict_json import document, line_of, read_line
 
 #: So many damaged lines are named.
 _NAMED = 5

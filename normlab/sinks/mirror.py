@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.plain_data import read_json
-from normlab.sinks.run_directory import plain
+from normlab.strict_json import plain
 
 
 def note_of(directory: Path) -> Path:

@@ -1,11 +1,8 @@
 """The run directory: rows and events as they come, the summary, and what reads them back.
 
-`metrics.jsonl` is the source of truth. It is strict JSON: the three floats that JSON lacks are written as the
-strings "NaN", "Infinity" and "-Infinity", and `read_rows` turns them back.
+`metrics.jsonl` is the source of truth.
 """
 
-import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,9 +17,10 @@ from filelock import FileLock, Timeout
 from normlab import shell
 from normlab.disk import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
-from normlab.plain_data import PlainDataError, lines, open_file, parse_json, read_json
+from normlab.plain_data import PlainDataError, lines, open_file, read_json
 from normlab.sinks import shapes
 from normlab.sinks.base import Opening, Row, event_key
+from normlab.strict_json import document, line_of, read_line, restore
 
 CONFIG = "config.yaml"
 ROWS = "metrics.jsonl"
@@ -38,9 +36,6 @@ SNAPSHOTS = 20
 LOCK = ".lock"
 #: Seconds that `hold` waits for one who only looks whether the lock is held.
 _PATIENCE = 1.0
-
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def check_free(directory: Path) -> None:
@@ -317,47 +312,6 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
         else:
             return
     raise RunDirectoryError(f"{path}, line {torn}: not a JSON object that is {what}, and not the last line")
-
-
-def read_line(line: bytes) -> dict[str, Any] | None:
-    """The JSON object in a line; None where it holds none."""
-    try:
-        record = restore(parse_json(line))
-    except PlainDataError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def line_of(record: Mapping[str, Any]) -> bytes:
-    """`record` as a line of strict JSON."""
-    try:
-        text = _encode(record)
-    except ValueError:  # something is not finite
-        text = _encode(plain(record))
-    return text.encode() + b"\n"
-
-
-def document(value: Mapping[str, Any]) -> bytes:
-    """`value` as a file of strict JSON, for people too."""
-    return json.dumps(plain(value), indent=2, allow_nan=False).encode() + b"\n"
-
-
-def plain(value: Any) -> Any:
-    """`value` with each float that JSON lacks replaced by its name."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def restore(value: Any) -> Any:
-    """What `plain` was given, but for tuples."""
-    if isinstance(value, str):
-        return _NOT_FINITE.get(value, value)
-    if isinstance(value, dict):
-        return {key: restore(item) for key, item in value.items()}
-    return [restore(item) for item in value] if isinstance(value, list) else value
 
 
 class _Yaml(yaml.SafeDumper):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normlab.sinks.run_directory import plain
+from normlab.strict_json import plain
 
 #: Filled by 0 to 8 eighths from below, and from the left.
 _UP = " ▁▂▃▄▅▆▇█"

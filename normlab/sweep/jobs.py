@@ -11,15 +11,8 @@ from normlab.disk import replace_file
 from normlab.errors import RunDirectoryError
 from normlab.plain_data import TABLE, PlainDataError, read_json, read_yaml
 from normlab.recorded import read_settings
-from normlab.sinks.run_directory import (
-    CONFIG,
-    SUMMARY,
-    document,
-    hold,
-    is_held,
-    read_rows,
-    read_summary,
-)
+from normlab.sinks.run_directory import CONFIG, SUMMARY, hold, is_held, read_rows, read_summary
+from normlab.strict_json import document
 
 #: The table of a sweep.
 FILE = "sweep.json"

@@ -8,7 +8,7 @@ from typing import Any
 from normlab import naming
 from normlab.disk import replace_file
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
-from normlab.sinks.run_directory import document
+from normlab.strict_json import document
 from normlab.sweep.jobs import FILE, Job, recorded
 
 #: What it has of each job's summary.

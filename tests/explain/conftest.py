@@ -13,7 +13,7 @@ from normlab.explain.case import Case
 from normlab.explain.explanation import Explanation, explain
 from normlab.launch.load import as_plain
 from normlab.recorded import read_recorded
-from normlab.sinks.run_directory import line_of
+from normlab.strict_json import line_of
 
 LAYERS = [f"layer_{index:02d}" for index in range(4)]
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}

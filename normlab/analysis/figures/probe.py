@@ -20,7 +20,7 @@ from normlab.analysis.figures.style import (
 from normlab.errors import RunDirectoryError
 from normlab.plain_data import TABLE, read_json
 from normlab.probe.files import RECORD, ROWS
-from normlab.sinks.run_directory import restore
+from normlab.strict_json import restore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

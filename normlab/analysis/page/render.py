@@ -17,8 +17,8 @@ from normlab.analysis.page.answer import Answer
 from normlab.analysis.page.contents import Contents
 from normlab.analysis.page.runs import Card
 from normlab.explain.page import STRENGTHS, heading
-from normlab.sinks.run_directory import plain
 from normlab.sinks.sketch import printable
+from normlab.strict_json import plain
 
 _HERE = Path(__file__).parent
 _STYLES = ("uplot/uPlot.min.css", "page.css", "drawn.css", "media.css")

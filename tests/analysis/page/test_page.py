@@ -19,7 +19,7 @@ from normlab.analysis.page import render
 from normlab.analysis.runs import load
 from normlab.cli import app
 from normlab.launch.compose import compose
-from normlab.sinks.run_directory import line_of
+from normlab.strict_json import line_of
 
 #: What must not get out of the text that it stands in.
 HOSTILE = [
