@@ -1,4 +1,4 @@
-"""Parts of a run that contradict each other: right one by one, they would train and mean nothing together.
+"""Checks across the parts of a run: each is right by itself, but together they cannot train or mean nothing.
 
 What contradicts itself within one part is refused by its own config class.
 """
@@ -6,17 +6,68 @@ What contradicts itself within one part is refused by its own config class.
 import math
 from collections.abc import Iterator, Mapping
 
+import torch
+
 from normlab import laws, ranks
 from normlab.components.ffn import ffn_width
 from normlab.components.norms import check_norm
 from normlab.config import RunConfig, SublayerConfig
 from normlab.config.placement import PLACES
 from normlab.errors import ConfigError, require
+from normlab.footprint import check_memory, machine_bytes
 from normlab.measure.ring import MOST_BYTES, ring_bytes
 from normlab.tables import inits
 from normlab.tables.activations import ACTIVATIONS
 from normlab.tables.moments import FORMULAS
-from normlab.tables.norms import NORMS
+from normlab.tables.norms import NORMS, leak
+from normlab.training.build import pick_device
+from normlab.training.sharding import check_sharding
+from normlab.variants import check_names
+
+
+def check_model(config: RunConfig) -> None:
+    """Refuse what cannot be trained on any text.
+
+    Raises:
+        UserError: an unknown variant, parts that contradict each other, a leaky norm, a device that is not
+            there.
+    """
+    check_names(config)
+    device = pick_device(config.train.device)
+    on_gpu = device.type == "cuda"
+    check_memory(config, torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_bytes())
+    check_parts(config)
+    leaks = leak(config.norm, config.data.objective)
+    require(
+        not leaks or config.norm.allow_leaky,
+        "norm",
+        f"{config.norm.name} lets predictions see the future: {leaks}. "
+        "Set norm.allow_leaky=true to train it all the same",
+    )
+    processes = _processes(config)
+    share = processes * config.train.accumulation
+    require(
+        config.train.batch_size % share == 0,
+        "train.batch_size",
+        f"{config.train.batch_size} does not divide into {processes} processes of "
+        f"{config.train.accumulation} micro-batches; {share * max(config.train.batch_size // share, 1)} does",
+    )
+    if processes > 1 and config.train.parallel == "fsdp":
+        check_sharding(config)
+    gpus = torch.cuda.device_count()
+    many = f"{processes} processes need a GPU each, and this machine has {gpus}; or train.device=cpu"
+    require(device.type != "cuda" or processes <= gpus or ranks.size() > 1, "train.processes", many)
+
+
+def _processes(config: RunConfig) -> int:
+    """How many train the run: as many as torchrun started, or `train.processes`."""
+    started, asked = ranks.size(), config.train.processes
+    require(
+        started == 1 or asked in (1, started),
+        "train.processes",
+        f"torchrun has started {started}; leave it at 1, or leave torchrun out for {asked}",
+    )
+    return max(started, asked)
 
 
 def check_parts(config: RunConfig) -> None:

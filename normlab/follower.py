@@ -7,8 +7,8 @@ from typing import Any
 from normlab.config import RunConfig
 from normlab.data import load_corpus
 from normlab.divergence import Event
-from normlab.run import build, pick_device
 from normlab.training import checkpoint
+from normlab.training.build import build, pick_device
 from normlab.training.interrupt import Interrupt
 from normlab.training.job import Job
 from normlab.training.loop import train

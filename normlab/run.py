@@ -10,23 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from normlab import environment, ranks, restart, threads
+from normlab import environment, ranks, restart
 from normlab.analysis.figures import pictures
-from normlab.check import check_parts
+from normlab.check import check_model
 from normlab.config import RunConfig
 from normlab.crew import gathered
-from normlab.data import Batches, Corpus, build_objective, load_corpus, split
-from normlab.divergence import Facts, Watch
-from normlab.errors import ConfigError, RunDirectoryError, require
-from normlab.footprint import check_memory, machine_bytes
-from normlab.instruments import build_instruments
-from normlab.measure.gradients import GradientNorms
-from normlab.measure.layout import Layout
-from normlab.measure.ring import Ring
-from normlab.measure.updates import Updates
-from normlab.model import GPT, fused, site
+from normlab.data import Corpus, load_corpus
+from normlab.errors import ConfigError, RunDirectoryError
 from normlab.report import Report
 from normlab.resuming import check_same, located, moved
 from normlab.screen import mirrored
@@ -34,18 +24,14 @@ from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, check_free, hold, tidy
 from normlab.sinks.wandb import WandbSink
-from normlab.tables.norms import leak, leak_in_evaluation
-from normlab.tables.optimizers import OPTIMIZERS
+from normlab.tables.norms import leak_in_evaluation
 from normlab.tables.placement_row import norms
-from normlab.training.fault import FAULTS
+from normlab.training.build import build, pick_device
 from normlab.training.interrupt import Interrupt
 from normlab.training.job import Job
 from normlab.training.loop import train
-from normlab.training.optimizers import build_optimizer
-from normlab.training.passes import OwnPasses
-from normlab.training.sharding import WORLDS, check_sharding
+from normlab.training.sharding import WORLDS
 from normlab.training.world import Alone, lead
-from normlab.variants import check_names
 
 
 def check(config: RunConfig) -> None:
@@ -56,114 +42,6 @@ def check(config: RunConfig) -> None:
     """
     check_model(config)
     load_corpus(config.data, config.model.context)
-
-
-def check_model(config: RunConfig) -> None:
-    """Refuse what cannot be trained on any text.
-
-    Raises:
-        UserError: an unknown variant, parts that contradict each other, a leaky norm, a device that is not
-            there.
-    """
-    check_names(config)
-    device = pick_device(config.train.device)
-    on_gpu = device.type == "cuda"
-    check_memory(config, torch.cuda.get_device_properties(device).total_memory if on_gpu else machine_bytes())
-    check_parts(config)
-    leaks = leak(config.norm, config.data.objective)
-    require(
-        not leaks or config.norm.allow_leaky,
-        "norm",
-        f"{config.norm.name} lets predictions see the future: {leaks}. "
-        "Set norm.allow_leaky=true to train it all the same",
-    )
-    processes = _processes(config)
-    share = processes * config.train.accumulation
-    require(
-        config.train.batch_size % share == 0,
-        "train.batch_size",
-        f"{config.train.batch_size} does not divide into {processes} processes of "
-        f"{config.train.accumulation} micro-batches; {share * max(config.train.batch_size // share, 1)} does",
-    )
-    if processes > 1 and config.train.parallel == "fsdp":
-        check_sharding(config)
-    gpus = torch.cuda.device_count()
-    many = f"{processes} processes need a GPU each, and this machine has {gpus}; or train.device=cpu"
-    require(device.type != "cuda" or processes <= gpus or ranks.size() > 1, "train.processes", many)
-
-
-def _processes(config: RunConfig) -> int:
-    """How many train the run: as many as torchrun started, or `train.processes`."""
-    started, asked = ranks.size(), config.train.processes
-    require(
-        started == 1 or asked in (1, started),
-        "train.processes",
-        f"torchrun has started {started}; leave it at 1, or leave torchrun out for {asked}",
-    )
-    return max(started, asked)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that `train.device` names; `auto` is the first of cuda, mps, cpu.
-
-    Raises:
-        ConfigError: it is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind, ok in there.items() if ok)
-    if not there[name]:
-        found = ", ".join(kind for kind, ok in there.items() if ok)
-        raise ConfigError(
-            "train.device", f"this machine has no {name} device; it has {found}. Use train.device=auto"
-        )
-    own = name == "cuda" and ranks.size() > 1
-    return torch.device(name, ranks.local_rank()) if own else torch.device(name)
-
-
-def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
-    """Model, optimizer and instruments at the first step; sets torch's threads and seed."""
-    device, world = pick_device(config.train.device), world or Alone()
-    torch.set_num_threads(threads.of(config.train.threads))
-    torch.set_flush_denormal(True)
-    torch.manual_seed(config.seed + world.rank)  # dropout: each share of a batch has its own
-    dtype = torch.float64 if config.train.precision == "fp64" else torch.float32
-    model = GPT(config, corpus.vocab).to(device, dtype)
-    objective = build_objective(config.data, corpus.mask)
-    batches = Batches(corpus, config.seed, config.train.batch_size, config.model.context, objective)
-    if config.placement.profile:
-        model.profile(split(torch.from_numpy(batches.train(0)).to(device))[0])
-    if config.train.compile:
-        model.compile()
-    instruments = build_instruments(config, model, world.size)
-    instruments.share(world.gather)
-    forward = world.wrap(model)  # may put others in the parameters' place
-    layout, least = Layout(model, site), OPTIMIZERS[config.optimizer.name].least(config.optimizer)
-    layout.total = world.total
-    facts = Facts(
-        floors=corpus.floors.as_dict(),
-        warmup=config.warmup,
-        steps=config.train.steps,
-        least=least,
-        sizes=layout.sizes,
-    )
-    return Job(
-        config=config,
-        device=device,
-        batches=batches,
-        model=model,
-        world=world,
-        forward=forward,
-        optimizer=build_optimizer(model.named_parameters(), config.optimizer, fused(model)),
-        layout=layout,
-        gradients=GradientNorms(layout),
-        updates=Updates(layout, least),
-        instruments=instruments,
-        watch=Watch(config.divergence, facts),
-        fault=FAULTS[config.fault.kind](config.fault, model),
-        ring=Ring(config.measure.ring),
-        passes=OwnPasses(config, world.size),
-    )
 
 
 @mirrored()

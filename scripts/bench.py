@@ -40,7 +40,7 @@ def step_times(arms: dict[str, list[str]], cycles: int) -> dict[str, float]:
     """
     from normlab.data import load_corpus
     from normlab.launch import compose
-    from normlab.run import build
+    from normlab.training.build import build
     from normlab.training.loop import take_step
 
     jobs = {}

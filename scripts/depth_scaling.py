@@ -39,7 +39,7 @@ def measure(words: list[str], steps: int) -> dict[str, float]:
     """
     from normlab.data import load_corpus
     from normlab.launch import compose
-    from normlab.run import build
+    from normlab.training.build import build
     from normlab.training.loop import take_step
 
     config = compose(words)

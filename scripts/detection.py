@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from normlab import run as composition
 from normlab.data import load_corpus
 from normlab.divergence import Event
 from normlab.launch.compose import compose
+from normlab.training.build import build as build_job
 from normlab.training.job import Job
 from normlab.training.loop import take_step
 
@@ -76,7 +76,7 @@ class Found(NamedTuple):
 
 def build(words: list[str]) -> Job:
     config = compose([*words, "train.threads=1", "tracker.mode=disabled"])
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build_job(config, load_corpus(config.data, config.model.context))
 
 
 def follow(job: Job, steps: int) -> Iterator[dict[str, Any]]:

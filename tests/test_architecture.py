@@ -43,6 +43,7 @@ OWNERS = {
         "normlab.probe.session",
     ),
     "torch": (
+        "normlab.check",
         "normlab.crew",
         "normlab.components",
         "normlab.model",

@@ -5,10 +5,11 @@ import math
 import pytest
 
 from normlab.data import load_corpus
-from normlab.run import build, check
+from normlab.run import check
 from normlab.tables.norms import NORMS
 from normlab.tables.placements import PLACEMENTS
 from normlab.training.batch import evaluate
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 CHANGES = {"norm.allow_leaky": True, "train.steps": 2}

@@ -16,9 +16,10 @@ import yaml
 from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
-from normlab.run import build, check, resume, run
+from normlab.run import check, resume, run
 from normlab.sinks.wandb import WandbSink
 from normlab.training import loop
+from normlab.training.build import build
 
 
 def rows_of(directory):

@@ -15,6 +15,7 @@ from normlab import threads
 from normlab.analysis.figures import image
 from normlab.analysis.figures.probe import probe_figure
 from normlab.analysis.figures.style import look
+from normlab.check import check_model
 from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.errors import ConfigError, UserError
@@ -23,9 +24,9 @@ from normlab.probe import curves, files, page
 from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_batch, start
 from normlab.probe.settings import Plan, ProbeConfig, name
 from normlab.probe.statistics import Slope, slope
-from normlab.run import check_model, pick_device
 from normlab.sinks.base import Opening
 from normlab.sinks.wandb import WandbSink
+from normlab.training.build import pick_device
 from normlab.training.interrupt import Interrupt
 
 Row = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from normlab import run as composition
 from normlab.data import load_corpus
 from normlab.divergence import Event
 from normlab.tables.optimizers import MUON_EPS, OPTIMIZERS, Least
+from normlab.training.build import build
 from normlab.training.loop import take_step
 from normlab.training.optimizers import build_optimizer
 
@@ -109,7 +109,7 @@ def test_the_measured_ratios_are_those_that_the_detector_compares(
     changes = {"measure.update": 1, "train.precision": "fp64", "train.clip": 0.05}
     changes |= {"optimizer.lr": 0.3, "optimizer.momentum": 0.8} if optimizer == "sgd" else {}
     config = small(changes, optimizer=optimizer)
-    job = composition.build(config, load_corpus(config.data, config.model.context))
+    job = build(config, load_corpus(config.data, config.model.context))
     before = {name: p.detach().clone() for name, p in job.model.named_parameters()}
     row = take_step(job)
     share = 0.05 / row["grad_norm/global"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from normlab import ranks
+from normlab.check import check_model
 from normlab.errors import ConfigError
 from normlab.launch import compose, launch, resume
-from normlab.run import check_model
 from normlab.sinks.run_directory import read_rows, read_summary
 
 SMALL = [

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normlab import run as composition
 from normlab.components.norms import Curve, build_norm
 from normlab.config import MEASURED
 from normlab.data import load_corpus
@@ -16,13 +15,14 @@ from normlab.measure.stream import moments
 from normlab.tables.norms import NORMS
 from normlab.tables.placements import PLACEMENTS
 from normlab.training.batch import predict
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def close(x):

@@ -9,7 +9,8 @@ from normlab.config import MEASURED, PASSES
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.ring import BYTES_A_NUMBER, Ring, ring_bytes
-from normlab.run import build, check, run
+from normlab.run import check, run
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 

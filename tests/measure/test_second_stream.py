@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from normlab import run as composition
 from normlab.data import load_corpus
 from normlab.tables.placements import PLACEMENTS
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 TWO = [name for name, row in PLACEMENTS.items() if row.config.second_stream]
@@ -14,7 +14,7 @@ LOOK = {"measure.stream": 1, "measure.grad_stream": 1, "train.precision": "fp64"
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def close(x):

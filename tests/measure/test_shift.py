@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from normlab import run as composition
 from normlab.data import load_corpus
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 LOOK = {"measure.covariate_shift": 1}
@@ -12,7 +12,7 @@ FP64 = {"train.precision": "fp64"}
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def moments(model, ids):

@@ -11,10 +11,11 @@ from normlab import groups
 from normlab.data import load_corpus
 from normlab.launch.compose import compose
 from normlab.model import GPT
-from normlab.run import build, check
+from normlab.run import check
 from normlab.tables.datasets import DATASETS
 from normlab.tables.norms import leak
 from normlab.training.batch import predict
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 PRESETS = groups.options("preset")

@@ -8,8 +8,8 @@ import pytest
 from normlab import groups, naming
 from normlab.data import load_corpus
 from normlab.launch.compose import compose
-from normlab.run import build
 from normlab.sinks.budget import A_LAYER, BESIDES, coarse
+from normlab.training.build import build
 from normlab.training.loop import take_step
 
 #: Families with a series a layer that not every model or run has; and numbers of the whole, as many.

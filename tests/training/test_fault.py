@@ -11,6 +11,7 @@ from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.sinks.run_directory import read_events
 from normlab.training.autopsy import called
+from normlab.training.build import build
 from normlab.training.fault import FAULTS
 from normlab.training.loop import take_step
 
@@ -18,7 +19,7 @@ EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
 
 
 def rows_of(config, steps=6):
-    job = composition.build(config, load_corpus(config.data, config.model.context))
+    job = build(config, load_corpus(config.data, config.model.context))
     rows = []
     for step in range(steps):
         job.step = step
@@ -80,7 +81,7 @@ def test_a_block_that_runs_again_for_its_backward_pass_is_traced_as_well(kind, s
 )
 def test_an_overflow_is_traced_to_where_it_happens(matrix, site, small):
     config = small()
-    job = composition.build(config, load_corpus(config.data, config.model.context))
+    job = build(config, load_corpus(config.data, config.model.context))
     with torch.no_grad():
         job.model.get_parameter(matrix).view(-1)[:] = 3e38
     row = take_step(job)
@@ -91,7 +92,7 @@ def test_an_overflow_is_traced_to_where_it_happens(matrix, site, small):
 
 def test_an_overflow_in_a_norm_with_a_site_is_traced_to_the_norm(small):
     config = small(norm="dyt")
-    job = composition.build(config, load_corpus(config.data, config.model.context))
+    job = build(config, load_corpus(config.data, config.model.context))
     norm = job.model.layers[1].attn.norm_in
     with torch.no_grad():
         norm.weight[:], norm.bias[:] = 3e38, 3e38
@@ -104,7 +105,7 @@ def test_an_autopsy_leaves_no_trace(small):
     after = []
     for blind in (False, True):
         config = small(changes, norm="batchnorm")
-        job = composition.build(config, load_corpus(config.data, config.model.context))
+        job = build(config, load_corpus(config.data, config.model.context))
         if blind:
             job.watch._events[(0, "nonfinite", "loss")] = type("Open", (), {"kind": "nonfinite", "end": None})
         rows = []

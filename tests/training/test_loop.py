@@ -13,6 +13,7 @@ from normlab.errors import ConfigError
 from normlab.tables.optimizers import OPTIMIZERS
 from normlab.training import batch, loop
 from normlab.training.batch import backward
+from normlab.training.build import build
 from normlab.training.loop import take_step, train
 
 
@@ -33,7 +34,7 @@ class Listener:
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def trained(config, job=None):

@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 
-from normlab import run as composition
+from normlab.check import check_model
 from normlab.config import MEASURED
 from normlab.data import load_corpus, split
+from normlab.errors import ConfigError
 from normlab.training.batch import backward, evaluate
+from normlab.training.build import build
 from normlab.training.loop import train
 from normlab.training.world import Alone
 
@@ -30,7 +32,7 @@ class Rows:
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def trained(config, job=None):
@@ -115,7 +117,7 @@ def test_measuring_masked_tokens_changes_nothing(small):
 
 def test_a_norm_that_mixes_tokens_needs_no_leave_where_targets_are_masked(small):
     """It does with the next token as the target, whose place its statistics take in."""
-    with pytest.raises(composition.ConfigError, match=r"norm\.allow_leaky"):
-        composition.check_model(small({}, norm="batchnorm"))
-    composition.check_model(small(ENCODER, norm="batchnorm"))
-    composition.check_model(small({"data.objective": "mlm"}, norm="batchnorm"))
+    with pytest.raises(ConfigError, match=r"norm\.allow_leaky"):
+        check_model(small({}, norm="batchnorm"))
+    check_model(small(ENCODER, norm="batchnorm"))
+    check_model(small({"data.objective": "mlm"}, norm="batchnorm"))

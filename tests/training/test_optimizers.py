@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from normlab import run as composition
 from normlab.config import DECAYS
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.model import GPT, fused
 from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
+from normlab.training.build import build
 from normlab.training.loop import take_step
 from normlab.training.optimizers import SPARED, Lion, build_optimizer, kind_of
 
@@ -28,7 +28,7 @@ def rich(small, changes=None, **rows):
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def gradients(model, seed=0):

@@ -7,13 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normlab import run as composition
+from normlab.check import check_model
 from normlab.components.norms import BatchNorm
 from normlab.config import PAD
 from normlab.data import load_corpus, split
 from normlab.errors import ConfigError
 from normlab.model import GPT
 from normlab.training.batch import backward, evaluate
+from normlab.training.build import build
 from normlab.training.loop import train
 
 PADDED = {"data.lengths": "padded", "train.precision": "fp64", "train.batch_size": 8, "data.mask_rate": 0.4}
@@ -29,7 +30,7 @@ FORMS = [
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def alone(job, batches):
@@ -130,4 +131,4 @@ def test_a_resumed_run_on_padded_batches_goes_on_bit_for_bit(small):
 )
 def test_what_padding_cannot_do_is_refused(changes, rows, says, small):
     with pytest.raises(ConfigError, match=says):
-        composition.check_model(small(PADDED | ENCODER | changes, **rows))
+        check_model(small(PADDED | ENCODER | changes, **rows))

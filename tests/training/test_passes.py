@@ -16,6 +16,7 @@ from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.sharpness import BISECTIONS
 from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.training.build import build
 from normlab.training.dice import rng_state
 from normlab.training.loop import train
 from normlab.training.passes import ablation, gradient_noise, stream_growth
@@ -37,7 +38,7 @@ class Rows(list):
 
 
 def job_of(config):
-    return composition.build(config, load_corpus(config.data, config.model.context))
+    return build(config, load_corpus(config.data, config.model.context))
 
 
 def trained(config):
