@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from normlab.analysis.runs import Run, Runs
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> str:
+    """`__version__`, from the metadata of the package that is installed."""
+    if name != "__version__":
+        raise AttributeError(f"module 'normlab' has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("normlab")
 
 
 def load(*paths: Path | str) -> "Runs":

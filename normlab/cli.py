@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import __version__, cli_analysis, cli_figures, cli_sweep, ranks
+from normlab import cli_analysis, cli_figures, cli_sweep, ranks
 from normlab.cli_analysis import refusals
 from normlab.cli_page import draw
 from normlab.errors import UserError
@@ -86,7 +86,9 @@ def _show_main_help(wanted: bool) -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"normlab {__version__}")
+        from importlib.metadata import version
+
+        print(f"normlab {version('normlab')}")
         raise typer.Exit
 
 

@@ -4,13 +4,13 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import normlab
 from normlab.analysis.compare import Comparison
 from normlab.analysis.page import metrics
 from normlab.analysis.page.answer import Answer
@@ -78,7 +78,7 @@ def render(report: Report) -> str:
             varied=[key for key in report.cards[0].knobs if key != "seed"],
             drawn=drawn,
             blobs=report.contents.pack.texts,
-            version=normlab.__version__,
+            version=version("normlab"),
             licence=(_HERE / "uplot" / "LICENSE").read_text(encoding="utf-8"),
             heading=heading,
             strengths=STRENGTHS,
