@@ -240,6 +240,25 @@ def _differing(prefix: str, parts: Sequence[Plain]) -> list[str]:
     return [key for key in names if len({_text(leaves.get(key)) for leaves in every}) > 1]
 
 
+def same(known: str, typed: str) -> bool:
+    """Whether `typed` means the value spelled `known`: 1e-3 is 0.001."""
+    try:
+        return known == typed or float(known) == float(typed)
+    except ValueError:
+        return False
+
+
+def spell(value: Any) -> str:
+    """A setting as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(spell, value))}]"
+    return str(value)
+
+
 def check_sweep_name(name: str | None) -> None:
     """Raise a ConfigError unless `name` can be one folder's name on any system, or is None."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}", name):

@@ -1,17 +1,13 @@
 """A run as its directory records it: settings, rows, events, summary, and what of them cannot be read."""
 
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normlab import groups
 from normlab.config import RunConfig
 from normlab.divergence.nonfinite import TEXTS
 from normlab.errors import RunDirectoryError
-from normlab.plain_data import read_config
 from normlab.sinks.afterwards import readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 
@@ -113,50 +109,3 @@ def run_directory(path: Path) -> Path:
     if why:
         raise RunDirectoryError(f"{path} holds no run: {why}")
     return directory
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a run's `config.yaml` as plain values of the right shapes, whatever version wrote it.
-
-    Unlike `load_config` it checks no range, and takes settings that are not known here.
-
-    Raises:
-        RunDirectoryError: it cannot be read, or is not the config of a run.
-    """
-    content = read_config(path)
-    if broken := _misfits(content):
-        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-        raise RunDirectoryError(f"{path} is not the config of a run: {', '.join(broken[:3])}{more}")
-    return content
-
-
-def _misfits(config: Mapping[str, Any]) -> list[str]:
-    """Groups without a name, else the settings whose values are of another shape; a file of another version
-    may have more settings, or fewer."""
-    parts = {key: config[key] for key in groups.GROUPS if key in config}
-    nameless = [
-        key
-        for key, part in parts.items()
-        if not isinstance(part, dict) or not isinstance(part.get("name"), str)
-    ]
-    known = {} if nameless else groups.known_keys()
-    return nameless + [key for key, known_as in known.items() if not _fits(_at(config, key), known_as.type)]
-
-
-def _at(config: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where there is none."""
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value has the shape of a setting's type: a number, a word, a list or a mapping."""
-    if value is None:
-        return True
-    kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
-    shapes = {typing.get_origin(kind) or kind for kind in kinds}
-    if isinstance(value, list | dict):
-        return type(value) in shapes
-    return str in shapes or (not isinstance(value, str) and bool(shapes & {bool, int, float}))

@@ -9,6 +9,7 @@ from normlab import naming
 from normlab.analysis.runs import Run
 from normlab.errors import UserError, nearest
 from normlab.groups import defaults
+from normlab.naming import same, spell
 
 #: Settings that make no other experiment: they choose the replicate, the machine or what is looked at.
 REPLICATES = ("seed", *naming.ASIDE)
@@ -219,22 +220,3 @@ def wanted_knobs(this: Group, knobs: Knobs) -> Knobs:
 def label(knobs: Knobs) -> str:
     """`placement=post warmup=0`; `all runs` where nothing differs."""
     return " ".join(f"{key}={spell(value)}" for key, value in knobs.items()) or "all runs"
-
-
-def same(known: str, typed: str) -> bool:
-    """Whether `typed` means the value spelled `known`: 1e-3 is 0.001."""
-    try:
-        return known == typed or float(known) == float(typed)
-    except ValueError:
-        return False
-
-
-def spell(value: Any) -> str:
-    """A setting as it is typed on the command line."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(spell, value))}]"
-    return str(value)

@@ -14,10 +14,10 @@ from normlab.analysis.compare import Sources
 from normlab.analysis.figures import files
 from normlab.analysis.figures.kinds import KINDS, check_kind
 from normlab.analysis.figures.material import Drawn, Material, UnfitError, Wanted
-from normlab.analysis.figures.probe import find_probes
 from normlab.analysis.figures.style import look
 from normlab.analysis.runs import find, load
 from normlab.errors import UserError
+from normlab.probe.reading import find_probes
 from normlab.sinks.sketch import printable
 
 if TYPE_CHECKING:

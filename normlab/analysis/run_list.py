@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from normlab import groups, naming
-from normlab.analysis.matching import same, spell
 from normlab.analysis.runs import Run, load
 from normlab.errors import UserError, nearest
+from normlab.naming import same, spell
 from normlab.sinks.sketch import json_text, printable
 from normlab.sweep import STYLES, first_event
 

@@ -1,5 +1,6 @@
 """Runs as their directories tell them, whatever state those are in: for comparing, and for notebooks."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from normlab.divergence.nonfinite import TEXTS
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import RunDirectoryError
 from normlab.plain_data import TABLE, read_json
-from normlab.recorded import read_settings
+from normlab.recorded_settings import read_settings
 from normlab.sinks.afterwards import first_and_last_rows, readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 from normlab.sweep import FILE as SWEEP
@@ -58,6 +59,17 @@ class Run:
     def steps(self) -> Any:
         """The steps it was to take."""
         return naming.knob(self.config, "train.steps")
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The entropies of its text that the summary has, in nats a token."""
+        floors: Any = self.summary.get("floors")
+        known = floors.items() if isinstance(floors, dict) else ()
+        return {
+            name: float(value)
+            for name, value in known
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
 
     def read_rows(self) -> list[dict[str, Any]]:
         """The rows that can be read, as in `metrics.jsonl`; a metric is only in rows that measured it."""

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from normlab import groups, naming
-from normlab.analysis.matching import REPLICATES, Group, spell
+from normlab.analysis.matching import REPLICATES, Group
 from normlab.analysis.sheet import Column, Sheet
 from normlab.analysis.study import Study
+from normlab.naming import spell
 
 
 def settings(study: Study) -> Sheet:

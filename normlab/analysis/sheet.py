@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.analysis.matching import spell
 from normlab.analysis.statistics import Estimate
+from normlab.naming import spell
 from normlab.sinks.sketch import printable
 
 #: What stands where there is no value.

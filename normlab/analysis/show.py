@@ -12,7 +12,6 @@ from rich.text import Text
 from normlab import naming, shell
 from normlab.analysis.figures.columns import Columns, columns, series, table
 from normlab.analysis.figures.families import FAMILIES, Family
-from normlab.analysis.figures.material import floors_of
 from normlab.analysis.loss_plot import Room, loss_plot
 from normlab.analysis.runs import Run, load
 from normlab.errors import RunDirectoryError, UserError, shown
@@ -88,7 +87,7 @@ def _head(run: Run, found: Columns) -> Iterator[Text]:
     error = run.summary.get("error")
     if error:
         yield Text(f"error: {printable(str(error)[:_LONGEST])}", "red")
-    validation, floors = series(found, "val/loss").values, floors_of(run)
+    validation, floors = series(found, "val/loss").values, run.floors
     if len(validation):
         end = float(validation[-1])
         beside = f": {sketch.against(end, floors)}" if floors else ""
@@ -115,7 +114,7 @@ def _loss(run: Run, found: Columns, room: Room) -> Iterator[Text]:
         return
     first, last = (sketch.fixed(float(loss.values[place]), 3) for place in (0, -1))
     yield Text.assemble(("\nLoss", "bold"), f"  of training, {first} to {last} nats a token")
-    yield from loss_plot(loss, floors_of(run), run.events, room)
+    yield from loss_plot(loss, run.floors, run.events, room)
 
 
 def _profile(found: Columns, family: Family, marked: set[str], room: Room) -> Iterator[Text]:

@@ -21,7 +21,8 @@ from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
 from normlab.launch.load import as_plain, from_plain, load_config
-from normlab.recorded import read_recorded, read_settings
+from normlab.recorded import read_recorded
+from normlab.recorded_settings import read_settings
 from normlab.replay_view import print_replay
 from normlab.sinks import afterwards
 from normlab.sinks.afterwards import readable_events, readable_rows

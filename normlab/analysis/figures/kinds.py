@@ -13,13 +13,15 @@ from normlab.analysis.figures.heat import Heat, heat, heat_maps
 from normlab.analysis.figures.loss import Bundle, Facet, curve, loss_curves
 from normlab.analysis.figures.material import Drawn, Material, UnfitError, short_label
 from normlab.analysis.figures.outcome import knobs, maps, outcome_maps
-from normlab.analysis.figures.probe import groups_of, probe_figure, read_probe, slopes_figure, slopes_of
+from normlab.analysis.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
 from normlab.analysis.figures.sensitivity import sensitivities, sensitivity_curves
 from normlab.analysis.figures.style import sentence
-from normlab.analysis.matching import Group, Grouping, spell
+from normlab.analysis.matching import Group, Grouping
 from normlab.analysis.study import Study
 from normlab.analysis.study import Wanted as StudyWanted
 from normlab.errors import UserError, nearest
+from normlab.naming import spell
+from normlab.probe.reading import read_probe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,19 +1,19 @@
 """What figures are made from: runs in groups of replicates, with their rows as arrays, and probes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from normlab.analysis.figures.columns import Columns, columns, families
 from normlab.analysis.figures.families import USUAL, family
 from normlab.analysis.figures.loss import BANDS
-from normlab.analysis.matching import Group, Grouping, Knobs, replicates, spell
+from normlab.analysis.matching import Group, Grouping, Knobs, replicates
 from normlab.analysis.runs import Run
 from normlab.analysis.study import check_texts
 from normlab.errors import UserError, nearest
+from normlab.naming import spell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,11 +114,11 @@ class Material:
     @property
     def floors(self) -> Mapping[str, float]:
         """The floors of the text, of the first run that has any."""
-        return next((floors for run in self.runs if (floors := floors_of(run))), {})
+        return next((floors for run in self.runs if (floors := run.floors)), {})
 
     def check_one_text(self, groups: Sequence[Group]) -> None:
         """Raise a UserError if losses of different texts would stand beside each other, unless forced to."""
-        runs = [run for group in groups for run in group.runs.values() if floors_of(run)]
+        runs = [run for group in groups for run in group.runs.values() if run.floors]
         check_texts(runs, force=self.wanted.force)
 
 
@@ -130,15 +130,6 @@ def short_label(knobs: Knobs) -> str:
         name = leaf if leaves.count(leaf) == 1 else key
         parts.append(spell(knobs[key]) if key == "placement" else f"{name}={spell(knobs[key])}")
     return " ".join(parts)
-
-
-def floors_of(run: Run) -> dict[str, float]:
-    """The entropies of a run's text that its summary has, in nats a token."""
-    floors: Any = run.summary.get("floors")
-    known = floors.items() if isinstance(floors, dict) else ()
-    return {
-        name: float(value) for name, value in known if isinstance(value, int | float) and math.isfinite(value)
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

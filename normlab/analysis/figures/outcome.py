@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from normlab.analysis.figures import panels
 from normlab.analysis.figures.material import UnfitError, short_label
 from normlab.analysis.figures.style import WIDTH, literal
-from normlab.analysis.matching import Group, Grouping, spell
+from normlab.analysis.matching import Group, Grouping
 from normlab.divergence.outcome import OUTCOMES
 from normlab.errors import UserError, nearest
+from normlab.naming import spell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from normlab import groups, naming
-from normlab.analysis.matching import spell
 from normlab.analysis.page.runs import Card
+from normlab.naming import spell
 from normlab.plain_data import PlainDataError, read_yaml
 
 #: Settings that are named where all runs share them.

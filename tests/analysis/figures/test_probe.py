@@ -6,16 +6,10 @@ import json
 import pytest
 
 from normlab.analysis.figures import image
-from normlab.analysis.figures.probe import (
-    find_probes,
-    groups_of,
-    probe_figure,
-    read_probe,
-    slopes_figure,
-    slopes_of,
-)
+from normlab.analysis.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
 from normlab.errors import RunDirectoryError
 from normlab.probe.curves import panels
+from normlab.probe.reading import find_probes, read_probe
 
 ROWS = [
     {"placement": placement, "depth": depth, "seed": seed, "grad_last_ffn": depth**0.5 * (1 + seed)}
