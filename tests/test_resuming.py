@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from normlab.errors import RunDirectoryError
-from normlab.launch import launch, load_config
+from normlab.launch import launch
+from normlab.launch.load import load_config
 from normlab.naming import flat
 from normlab.resuming import differences, located
 from normlab.run import resume, run

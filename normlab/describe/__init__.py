@@ -11,7 +11,7 @@ from normlab.describe.compare import Side
 from normlab.describe.facts import Description, describe
 from normlab.describe.words import Request, parse
 from normlab.errors import UserError
-from normlab.launch import compose
+from normlab.launch.compose import compose
 
 __all__ = ["Description", "describe", "print_description"]
 

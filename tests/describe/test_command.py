@@ -125,7 +125,7 @@ def test_every_example_on_its_page_can_be_described():
     import shlex
 
     from normlab.describe.words import parse
-    from normlab.launch import compose
+    from normlab.launch.compose import compose
 
     for line, _ in describe_page().panels[0].lines:
         command, what, *words = shlex.split(line)

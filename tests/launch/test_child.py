@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from normlab.launch import compose
 from normlab.launch.child import Task, attempt, settle
+from normlab.launch.compose import compose
 from normlab.launch.signals import Interrupted
 from normlab.run import run
 from normlab.sinks.run_directory import is_held, read_rows, read_summary

@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from normlab import groups, laws
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError
-from normlab.launch import as_plain, compose, load_config, messages
+from normlab.launch import messages
+from normlab.launch.compose import compose
+from normlab.launch.load import as_plain, load_config
 
 _OPTIONS = {group: groups.options(group) for group in groups.GROUPS}
 

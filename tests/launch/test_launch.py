@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from normlab import groups
-from normlab.launch import as_plain, compose, launch, resume
+from normlab.launch import launch, resume
+from normlab.launch.compose import compose
+from normlab.launch.load import as_plain
 from normlab.launch.main import FAILED, OK, REFUSED
 
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{3}"

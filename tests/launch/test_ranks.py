@@ -13,7 +13,8 @@ import torch
 from normlab import ranks
 from normlab.check import check_model
 from normlab.errors import ConfigError
-from normlab.launch import compose, launch, resume
+from normlab.launch import launch, resume
+from normlab.launch.compose import compose
 from normlab.sinks.run_directory import read_rows, read_summary
 
 SMALL = [

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from normlab import groups
-from normlab.launch import compose, launch
+from normlab.launch import launch
+from normlab.launch.compose import compose
 from normlab.launch.main import OK
 from normlab.run import run
 

@@ -10,7 +10,8 @@ from normlab.config import DataConfig, ModelConfig, TrainConfig
 from normlab.data import hub
 from normlab.errors import ConfigError, UserError, quoted
 from normlab.footprint import check_memory, least_bytes, machine_bytes
-from normlab.launch import as_plain, compose
+from normlab.launch.compose import compose
+from normlab.launch.load import as_plain
 from normlab.launch.main import REFUSED, launch, resume
 from normlab.launch.typed import check_words
 from normlab.tables.datasets import HubData, MarkovData, TextData

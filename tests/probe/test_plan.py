@@ -5,7 +5,7 @@ import yaml
 
 from normlab import groups
 from normlab.errors import UserError
-from normlab.launch import compose
+from normlab.launch.compose import compose
 from normlab.launch.probe_plan import plan
 from normlab.probe.settings import ProbeConfig, name
 
