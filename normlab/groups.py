@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+import normlab
 from normlab import config as settings
 from normlab.errors import ConfigError, nearest
 from normlab.tables.activations import ACTIVATIONS
@@ -120,7 +121,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 def conf_dir() -> Path:
     """The folder of YAML files: inside the package when installed from a wheel, else beside it."""
-    package = Path(__file__).resolve().parent
+    package = Path(normlab.__file__).resolve().parent
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder

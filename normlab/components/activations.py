@@ -1,4 +1,4 @@
-"""Activations: pure functions of a tensor and a row's settings; formulas stand in `tables/activations.py`."""
+"""Activations: pure functions of a tensor and a row's settings, whose formulas the table has."""
 
 from collections.abc import Callable
 from functools import partial

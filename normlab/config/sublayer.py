@@ -10,7 +10,7 @@ from normlab.errors import require, require_one_of
 class ScaleConfig:
     """A factor on one path of a residual sub-layer."""
 
-    #: A law of depth and layer (`normlab.laws`), at the start if it is learned, else also of the `step`.
+    #: A law of depth and layer (`laws.py`), at the start if it is learned, else also of the `step`.
     value: str = "1"
     #: `none`, or a learned `scalar` or `vector` (one entry a channel).
     learn: str = "none"

@@ -1,6 +1,6 @@
 """What a config costs, counted on the model itself: parameters, FLOPs, what the backward pass keeps.
 
-The counts come from the model that is trained, so that nothing here repeats what `normlab.model` builds. A
+The counts come from the model that is trained, so that nothing here repeats what it builds. A
 small one is built as it is; a large one without storage, on torch's meta device, for which torch first has
 to import its compiler.
 """

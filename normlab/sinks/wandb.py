@@ -2,8 +2,7 @@
 
 So wandb may fail: whatever it raises costs one warning, and the run goes on without it. Each row is one `log`
 call, made when the next row comes (the last at the end, with the pictures), so that the history has the steps
-of `metrics.jsonl`, and of each what is within the budget (`normlab.sinks.budget`). wandb's own step is the
-row's `step`.
+of `metrics.jsonl`, and of each what is within the budget (`budget.py`). wandb's own step is the row's `step`.
 
 A resumed run: an offline run of wandb cannot be continued, so the rows before the checkpoint are logged again
 from `metrics.jsonl` into a new offline run, which replaces the folders of earlier ones (but one that was
