@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from normlab import laws, ranks
+from normlab import laws
 from normlab.components.ffn import ffn_width
 from normlab.components.norms import check_norm
 from normlab.config import RunConfig, SublayerConfig
 from normlab.config.placement import PLACES
 from normlab.errors import ConfigError, require
 from normlab.footprint import check_memory, machine_bytes
+from normlab.machine import ranks
 from normlab.measure.ring import MOST_BYTES, ring_bytes
 from normlab.tables import inits
 from normlab.tables.activations import ACTIVATIONS

@@ -8,11 +8,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import cli_analysis, cli_figures, cli_sweep, ranks
+from normlab import cli_analysis, cli_figures, cli_sweep
 from normlab.cli_analysis import refusals
 from normlab.cli_page import draw
 from normlab.errors import UserError
-from normlab.screen import open_missing
+from normlab.machine import ranks
+from normlab.terminal.screen import open_missing
 
 app = typer.Typer(
     rich_markup_mode="rich",

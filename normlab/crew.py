@@ -13,8 +13,8 @@ from datetime import timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from normlab import processes, ranks, threads
 from normlab.config import RunConfig
+from normlab.machine import processes, ranks, threads
 
 #: Seconds that the others have to end after the training.
 _PATIENCE = 20

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from normlab import ranks
 from normlab.config import RunConfig
+from normlab.machine import ranks
 
 _PACKAGES = (
     "torch",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from normlab import groups
+from normlab.disk.plain_data import read_config
 from normlab.errors import RunDirectoryError
-from normlab.plain_data import read_config
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from normlab import groups
 from normlab.config import RunConfig
+from normlab.disk.strict_json import plain
 from normlab.divergence import Event, Facts, Watch
 from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
@@ -16,7 +17,6 @@ from normlab.recorded import Recorded, read_recorded, run_directory
 from normlab.sinks.afterwards import replace_events
 from normlab.sinks.base import event_key
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, read_summary
-from normlab.strict_json import plain
 from normlab.summary import event_figures
 from normlab.tables.optimizers import OPTIMIZERS
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.replay import Found, Replay, replay
-from normlab.sinks.sketch import json_text, printable
+from normlab.terminal.sketch import json_text, printable
 
 #: Letters of an event's message at most.
 _LONGEST = 1000

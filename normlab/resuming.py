@@ -8,9 +8,9 @@ from typing import Any
 from normlab.config import RunConfig
 from normlab.data import files
 from normlab.data.files import is_file_of_tokens
+from normlab.disk.plain_data import read_config
 from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.naming import flat, is_own
-from normlab.plain_data import read_config
 from normlab.sinks.run_directory import CONFIG
 from normlab.tables.schedules import SCHEDULES
 

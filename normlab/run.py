@@ -10,22 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normlab import environment, ranks, restart
+from normlab import environment, restart
 from normlab.analysis.figures import pictures
 from normlab.check import check_model
 from normlab.config import RunConfig
 from normlab.crew import gathered
 from normlab.data import Corpus, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
+from normlab.machine import ranks
 from normlab.report import Report
 from normlab.resuming import check_same, located, moved
-from normlab.screen import mirrored
 from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, check_free, hold, tidy
 from normlab.sinks.wandb import WandbSink
 from normlab.tables.norms import leak_in_evaluation
 from normlab.tables.placement_row import norms
+from normlab.terminal.screen import mirrored
 from normlab.training.build import build, pick_device
 from normlab.training.interrupt import Interrupt
 from normlab.training.job import Job

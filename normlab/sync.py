@@ -14,15 +14,15 @@ from pathlib import Path
 from normlab.analysis.figures import pictures
 from normlab.analysis.runs import Run, find, read
 from normlab.config import TrackerConfig
-from normlab.disk import replace_file
+from normlab.disk.plain_data import open_file
+from normlab.disk.strict_json import document
+from normlab.disk.whole_files import replace_file
 from normlab.errors import ConfigError, UserError, shown
-from normlab.plain_data import open_file
 from normlab.sinks.base import Opening
 from normlab.sinks.mirror import note_of, read_note, server_has
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
 from normlab.sinks.wandb import WandbSink
 from normlab.sinks.wandb_start import Start, has_key
-from normlab.strict_json import document
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

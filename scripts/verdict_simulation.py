@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import special
 
-from normlab.analysis import statistics
+from normlab import statistics
 from normlab.analysis.verdict import Evidence, divergence, verdict
 
 #: Standard deviation of a run's loss, and the margin of parity.

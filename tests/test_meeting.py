@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from normlab import ranks
 from normlab.errors import Interrupted
 from normlab.launch import launch, resume
 from normlab.launch.signals import terminable
+from normlab.machine import ranks
 from normlab.training import world
 
 WHOLE = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}

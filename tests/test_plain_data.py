@@ -8,7 +8,7 @@ import time
 import pytest
 import yaml
 
-from normlab.plain_data import (
+from normlab.disk.plain_data import (
     DEPTH,
     DOCUMENT,
     PlainDataError,

@@ -9,13 +9,13 @@ from multiprocessing.connection import Listener
 
 import pytest
 
-from normlab import processes
 from normlab.errors import UserError
+from normlab.machine import processes
 
 #: Imported by the server, which takes its time over it; what its fork does.
 _SLOW = """
 import os, signal, time
-from normlab import processes
+from normlab.machine import processes
 
 time.sleep(1)
 
@@ -28,7 +28,7 @@ def work():
 #: The signal goes to the whole group, as from a terminal, amid the server's imports.
 _COMMAND = """
 import os, signal, sys
-from normlab import processes
+from normlab.machine import processes
 
 number = int(sys.argv[1])
 signal.signal(number, lambda number, frame: print("noted", flush=True))

@@ -12,8 +12,8 @@ import pytest
 from normlab.launch.child import Task, attempt
 from normlab.launch.run_log import RunLog, logged
 from normlab.run import resume, run
-from normlab.screen import Mirror, mirrored
 from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.terminal.screen import Mirror, mirrored
 
 
 def left():
@@ -59,7 +59,7 @@ def test_a_run_ends_as_without_a_screen_and_its_log_says_so_once(
         monkeypatch.setattr(sys, "stderr", err)
         assert run(config, directory)["status"] == "finished"
     assert [row["step"] for row in read_rows(directory)] == [0, 1]
-    notes = [record for record in caplog.records if record.name == "normlab.screen"]
+    notes = [record for record in caplog.records if record.name == "normlab.terminal.screen"]
     assert len(notes) == (0 if broken is narrow else 1)
 
 
@@ -113,7 +113,7 @@ def test_what_is_logged_meanwhile_is_in_the_log_of_the_run(tmp_path):
 
 def test_files_do_not_get_the_numbers_of_streams_that_were_closed(tmp_path):
     code = (
-        "from normlab.screen import open_missing; open_missing(); import os, sys; print('lost');"
+        "from normlab.terminal.screen import open_missing; open_missing(); import os, sys; print('lost');"
         f"rows = open({str(tmp_path / 'rows')!r}, 'w'); os.write(1, b'lost'); os.write(2, b'lost');"
         "rows.write(str(rows.fileno() > 2 and sys.stderr is not None)); rows.close(); sys.stdout.flush()"
     )

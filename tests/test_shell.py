@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from normlab import shell
 from normlab.errors import RunDirectoryError
 from normlab.sinks.run_directory import SUMMARY, check_free
+from normlab.terminal import shell
 
 
 @pytest.mark.parametrize("place", ["runs/a b", "it's", 'q"$x`', "ümläut", "a\\b", "*", "a;b&c", ""])

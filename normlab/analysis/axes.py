@@ -5,13 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normlab.analysis import statistics
+from normlab import statistics
 from normlab.analysis.border import fit_border
 from normlab.analysis.critical import DEPTH, border_interval, bounded, scaling
 from normlab.analysis.matching import Group, label
 from normlab.analysis.sheet import Column, Marked, Sheet, number
-from normlab.analysis.statistics import Estimate
 from normlab.analysis.study import Study
+from normlab.statistics import Estimate
 from normlab.sweep.bisection import Variant
 
 RATE = "optimizer.lr"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from normlab.analysis.statistics import CONFIDENCE
 from normlab.stability import DIVERGED, STUCK, trained
+from normlab.statistics import CONFIDENCE
 
 #: Outcomes by the value tried, each by its seed.
 Trials = Mapping[float, Mapping[Any, str]]

@@ -15,7 +15,7 @@ from normlab.analysis.runs import Run, load
 from normlab.analysis.sheet import Sheet
 from normlab.analysis.study import Study, Wanted
 from normlab.errors import UserError
-from normlab.sinks.sketch import printable
+from normlab.terminal.sketch import printable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from normlab.analysis import formats
 from normlab.analysis.border import Border, Slope, fit_border, slope_of_borders
 from normlab.analysis.matching import label
 from normlab.analysis.sheet import Column, Sheet, knob_columns, number
-from normlab.disk import replace_file
+from normlab.disk.whole_files import replace_file
 from normlab.sweep.bisection import Variant
 
 DEPTH = "depth"

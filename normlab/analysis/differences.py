@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from normlab.analysis import statistics
+from normlab import statistics
 from normlab.analysis.matching import label
 from normlab.analysis.sheet import Column, Sheet, Starred, interval, number, p_value
-from normlab.analysis.statistics import ALPHA, FLIPS, LEAST, POWER
 from normlab.analysis.study import Against, Study, evidence
 from normlab.analysis.verdict import SELECTED, Divergence, Evidence, correct, rate_p, rate_words, verdict
+from normlab.statistics import ALPHA, FLIPS, LEAST, POWER
 
 
 def differences(study: Study) -> Sheet:

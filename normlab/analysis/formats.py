@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.analysis.sheet import Column, Sheet
-from normlab.sinks.sketch import json_text
-from normlab.strict_json import plain
+from normlab.disk.strict_json import plain
+from normlab.terminal.sketch import json_text
 
 #: For measuring how wide a table would like to be.
 _RULER = Console(width=10_000)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from normlab.analysis.figures.columns import Series
 from normlab.analysis.figures.style import FLOORS
-from normlab.sinks import sketch
+from normlab.terminal import sketch
 
 #: The loss above so many times the highest floor makes the axis logarithmic.
 _FAR = 3

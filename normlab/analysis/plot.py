@@ -18,7 +18,7 @@ from normlab.analysis.figures.style import look
 from normlab.analysis.runs import find, load
 from normlab.errors import UserError
 from normlab.probe.reading import find_probes
-from normlab.sinks.sketch import printable
+from normlab.terminal.sketch import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,8 +14,8 @@ from normlab import groups, naming
 from normlab.analysis.runs import Run, load
 from normlab.errors import UserError, nearest
 from normlab.naming import same, spell
-from normlab.sinks.sketch import json_text, printable
 from normlab.sweep import STYLES, first_event
+from normlab.terminal.sketch import json_text, printable
 
 #: What a run can be chosen by besides its settings.
 FIELDS: dict[str, Callable[[Run], Any]] = {

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from normlab import naming
+from normlab.disk.plain_data import TABLE, read_json
 from normlab.divergence.nonfinite import TEXTS
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import RunDirectoryError
-from normlab.plain_data import TABLE, read_json
 from normlab.recorded_settings import read_settings
 from normlab.sinks.afterwards import first_and_last_rows, readable_events, readable_rows
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary

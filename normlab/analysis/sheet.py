@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.analysis.statistics import Estimate
 from normlab.naming import spell
-from normlab.sinks.sketch import printable
+from normlab.statistics import Estimate
+from normlab.terminal.sketch import printable
 
 #: What stands where there is no value.
 NONE = "-"

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from normlab import naming, shell
+from normlab import naming
 from normlab.analysis.figures.columns import Columns, columns, series, table
 from normlab.analysis.figures.families import FAMILIES, Family
 from normlab.analysis.loss_plot import Room, loss_plot
 from normlab.analysis.runs import Run, load
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.replay_view import event_lines
-from normlab.sinks import sketch
-from normlab.sinks.console_profile import Profile, depth_profile
-from normlab.sinks.sketch import printable
 from normlab.sweep import STYLES
+from normlab.terminal import shell, sketch
+from normlab.terminal.profile import Profile, depth_profile
+from normlab.terminal.sketch import printable
 
 #: Letters of an error at most.
 _LONGEST = 1000

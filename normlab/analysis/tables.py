@@ -4,14 +4,14 @@ from collections import Counter
 from statistics import median
 from typing import Any
 
-from normlab.analysis import statistics
+from normlab import statistics
 from normlab.analysis.matching import Group
 from normlab.analysis.quantities import QUANTITIES, Quantity
 from normlab.analysis.sheet import Column, Sheet, interval, number, p_value, spread
-from normlab.analysis.statistics import ALPHA
 from normlab.analysis.study import Study
 from normlab.analysis.verdict import rate_p
 from normlab.divergence.outcome import OUTCOMES, UNTRAINED
+from normlab.statistics import ALPHA
 
 #: What the mean of a loss stands for, in captions.
 _MEANS = "mean ± half of Student's 95 % interval over the n seeds"

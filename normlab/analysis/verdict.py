@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.analysis import statistics
-from normlab.analysis.statistics import ALPHA, LEAST, Difference
+from normlab import statistics
+from normlab.statistics import ALPHA, LEAST, Difference
 
 #: A loss verdict does not favour the variant that diverged in this many pairs more than the other.
 SELECTED = 2

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from normlab.analysis.runs import find
+from normlab.disk.strict_json import document, line_of, plain
 from normlab.errors import UserError
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY
-from normlab.strict_json import document, line_of, plain
 
 #: Parts of the summary that wandb has flat, as `floors/unigram`.
 _NESTED = ("floors", "first_event")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from normlab.data.hf import causes
-from normlab.disk import flush, is_full
+from normlab.disk.whole_files import flush, is_full
 from normlab.errors import DataError
 
 META = "meta.json"

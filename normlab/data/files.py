@@ -12,7 +12,7 @@ from normlab.config import DataConfig
 from normlab.data import readers
 from normlab.data.documents import Documents, clean
 from normlab.data.hf import causes, reason
-from normlab.disk import is_full
+from normlab.disk.whole_files import is_full
 from normlab.errors import ConfigError, DataError, UserError
 from normlab.tables.datasets import TextData
 from normlab.tables.tokenizers import TOKENIZERS

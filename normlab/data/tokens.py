@@ -13,8 +13,8 @@ from normlab.config import DataConfig
 from normlab.data.documents import pieces
 from normlab.data.files import expand
 from normlab.data.split import Split
+from normlab.disk.plain_data import PlainDataError, read_bytes
 from normlab.errors import ConfigError, nearest, require, shown
-from normlab.plain_data import PlainDataError, read_bytes
 from normlab.tables.tokenizers import FILE, TOKENIZERS
 
 Ids = npt.NDArray[Any]

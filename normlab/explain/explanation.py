@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab import naming
+from normlab.disk.strict_json import plain
 from normlab.explain.case import Case
 from normlab.explain.closest import Closest, closest
 from normlab.explain.finding import STRENGTHS, Cure, Diagnosis, Finding
@@ -16,7 +17,6 @@ from normlab.explain.numbers import Moved, numbers
 from normlab.explain.story import story
 from normlab.explain.table import DIAGNOSES
 from normlab.recorded import Recorded, read_recorded
-from normlab.strict_json import plain
 
 #: What one step does to the weights shows in the loss no later than so many steps after it.
 SOON = 5

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from normlab import processes
 from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
 from normlab.launch import messages, stopping
@@ -23,9 +22,10 @@ from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
 from normlab.launch.standing import standing
-from normlab.screen import mirrored
+from normlab.machine import processes
 from normlab.sinks.run_directory import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of
+from normlab.terminal.screen import mirrored
 
 #: What a run imports, some of it late: torch's optimizers, and wandb and its pictures where there are any.
 _PRELOAD = ["normlab.run", "normlab.launch.child", "torch._dynamo"]

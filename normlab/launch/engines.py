@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from normlab import threads
 from normlab.errors import UserError
 from normlab.launch import messages, plugins
 from normlab.launch.signals import Interrupted
+from normlab.machine import threads
 
 # Our files of launchers have the names of the packages' own schemas, so that these check what is typed.
 warnings.filterwarnings(

@@ -14,9 +14,9 @@ from pathlib import Path
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from normlab import groups, ranks, sweep
+from normlab import groups, sweep
 from normlab.config import RunConfig
-from normlab.disk import is_full
+from normlab.disk.whole_files import is_full
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.launch import flags, messages, preflight, probe_plan, resolvers, stopping, written
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
@@ -32,8 +32,9 @@ from normlab.launch.signals import (
     terminable,
 )
 from normlab.launch.task import train
-from normlab.screen import mirrored
+from normlab.machine import ranks
 from normlab.sweep import plan as plan_view
+from normlab.terminal.screen import mirrored
 
 _RAW = "HYDRA_FULL_ERROR"
 #: What is wrong with a folder's path, rather than with the disk.

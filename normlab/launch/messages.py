@@ -24,7 +24,7 @@ from omegaconf.errors import (
 )
 
 from normlab import groups, naming
-from normlab.disk import is_full
+from normlab.disk.whole_files import is_full
 from normlab.errors import QUOTED, ConfigError, UserError, nearest, quoted
 from normlab.launch import plugins
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from normlab import naming, threads
+from normlab import naming
+from normlab.machine import threads
 
 _started = datetime.now()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from normlab.disk import is_full
+from normlab.disk.whole_files import is_full
 from normlab.errors import UserError
 from normlab.launch import messages
 

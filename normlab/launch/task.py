@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from normlab.config import RunConfig
-from normlab.disk import is_full
+from normlab.disk.whole_files import is_full
 from normlab.errors import HeldError, RunDirectoryError, UserError
 from normlab.launch import child, preflight, resolvers, standing
 from normlab.launch.codes import OK
@@ -21,9 +21,9 @@ from normlab.launch.run_log import tell
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
 from normlab.resuming import located
-from normlab.screen import mirrored
 from normlab.sinks.run_directory import hold, read_summary, tidy
 from normlab.sweep import TO_TRAIN
+from normlab.terminal.screen import mirrored
 
 resolvers.register()  # a worker process imports this module first
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from normlab.disk.strict_json import plain
 from normlab.errors import RunDirectoryError
-from normlab.strict_json import plain
 
 ROWS, BLOCKS, SLOPES, RECORD, PICTURE = "rows.csv", "blocks.csv", "slopes.csv", "probe.json", "probe.png"
 _PROFILE = "_by_block"

@@ -16,7 +16,7 @@ from normlab.probe import curves
 from normlab.probe.quantities import QUANTITIES
 from normlab.probe.settings import Plan, name
 from normlab.probe.statistics import Slope
-from normlab.sinks import sketch
+from normlab.terminal import sketch
 
 #: Depths in a table at most, and blocks in a profile.
 _DEPTHS, _PROFILE = 6, 16

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from normlab.disk.plain_data import TABLE, read_json
+from normlab.disk.strict_json import restore
 from normlab.errors import RunDirectoryError
-from normlab.plain_data import TABLE, read_json
 from normlab.probe.files import RECORD, ROWS
-from normlab.strict_json import restore
 
 
 def find_probes(path: Path) -> Iterator[Path]:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from normlab import threads
 from normlab.analysis.figures import image
 from normlab.analysis.figures.probe import probe_figure
 from normlab.analysis.figures.style import look
@@ -19,6 +18,7 @@ from normlab.check import check_model
 from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.errors import ConfigError, UserError
+from normlab.machine import threads
 from normlab.model import GPT
 from normlab.probe import curves, files, page
 from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_batch, start

@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from normlab.disk import replace_file
-from normlab.plain_data import lines, open_file
+from normlab.disk.plain_data import lines, open_file
+from normlab.disk.strict_json import document, line_of, read_line
+from normlab.disk.whole_files import replace_file
 from normlab.sinks.run_directory import EVENTS, SUMMARY
 from normlab.sinks.shapes import is_event, is_number, is_step
-from normlab.strict_json import document, line_of, read_line
 
 #: So many damaged lines are named.
 _NAMED = 5

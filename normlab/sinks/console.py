@@ -14,12 +14,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from normlab import shell
-from normlab.sinks import sketch
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.console_view import View, event_words, title
 from normlab.sinks.findings import findings
 from normlab.sinks.progress import Progress
+from normlab.terminal import shell, sketch
 
 #: Times a second the live view is drawn; a row only leaves its numbers for the next time.
 REFRESH = 4

@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from normlab.sinks import sketch
-from normlab.sinks.console_profile import Profile, depth_profile
 from normlab.sinks.progress import Progress
+from normlab.terminal import sketch
+from normlab.terminal.profile import Profile, depth_profile
 
 #: Events that are listed, and whose layers are marked; the loss keeps at least so many lines.
 _LISTED, _LOWEST = 4, 6

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from normlab.plain_data import read_json
-from normlab.strict_json import plain
+from normlab.disk.plain_data import read_json
+from normlab.disk.strict_json import plain
 
 
 def note_of(directory: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from normlab.sinks.base import Opening, Row, event_key
 from normlab.sinks.run_directory import read_rows
-from normlab.sinks.sketch import Trace
+from normlab.terminal.sketch import Trace
 
 _PLACE = re.compile(r"embedding|layer_\d+|final_norm|head")
 #: What the view shows by layer.

@@ -14,13 +14,13 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from normlab import shell
-from normlab.disk import PART, append, flush, is_full, overwrite, replace_file, write
+from normlab.disk.plain_data import PlainDataError, lines, open_file, read_json
+from normlab.disk.strict_json import document, line_of, read_line, restore
+from normlab.disk.whole_files import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
-from normlab.plain_data import PlainDataError, lines, open_file, read_json
 from normlab.sinks import shapes
 from normlab.sinks.base import Opening, Row, event_key
-from normlab.strict_json import document, line_of, read_line, restore
+from normlab.terminal import shell
 
 CONFIG = "config.yaml"
 ROWS = "metrics.jsonl"

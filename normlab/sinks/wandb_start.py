@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from normlab.config import TrackerConfig
+from normlab.machine.deadline import within
 from normlab.sinks.base import Opening
-from normlab.sinks.deadline import within
 from normlab.sinks.mirror import words
 
 #: Seconds to reach the server at the start, and to finish the upload at the end.

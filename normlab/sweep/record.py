@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from normlab import naming
-from normlab.disk import replace_file
+from normlab.disk.strict_json import document
+from normlab.disk.whole_files import replace_file
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
-from normlab.strict_json import document
 from normlab.sweep.jobs import FILE, Job, recorded
 
 #: What it has of each job's summary.

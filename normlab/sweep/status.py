@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.errors import RunDirectoryError
-from normlab.sinks import sketch
-from normlab.sinks.sketch import json_text, printable
 from normlab.sweep.advice import reasons, way_on
 from normlab.sweep.jobs import FILE, Job, read_jobs
 from normlab.sweep.record import content, recorded_command, swept, values
 from normlab.sweep.table import STYLES, cell, duration, outcome
+from normlab.terminal import sketch
+from normlab.terminal.sketch import json_text, printable
 
 #: Seconds from one look to the next on a terminal, and how many looks may find no job running before the end.
 _EVERY, _IDLE = 2.0, 5

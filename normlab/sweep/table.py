@@ -12,10 +12,10 @@ from rich.text import Text
 
 from normlab import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
-from normlab.sinks import sketch
-from normlab.sinks.sketch import printable
 from normlab.sweep.jobs import Job
 from normlab.sweep.record import swept, values
+from normlab.terminal import sketch
+from normlab.terminal.sketch import printable
 
 #: Letters of a value in a table at most.
 _LONGEST = 200

@@ -2,12 +2,12 @@
 
 import torch
 
-from normlab import ranks, threads
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, build_objective, split
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError
 from normlab.instruments import build_instruments
+from normlab.machine import ranks, threads
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from normlab.config import CheckpointConfig
-from normlab.disk import PART, flush, replace_file
+from normlab.disk.plain_data import open_file
+from normlab.disk.whole_files import PART, flush, replace_file
 from normlab.errors import CheckpointError, quoted
-from normlab.plain_data import open_file
 
 #: Raised when what a state holds changes, so that nothing is read as what it is not.
 FORMAT = 2

@@ -23,8 +23,8 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from normlab import ranks
 from normlab.errors import Interrupted, UserError
+from normlab.machine import ranks
 
 #: How long a process waits for the others: one may be reading a text for the first time.
 PATIENCE = timedelta(minutes=30)

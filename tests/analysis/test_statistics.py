@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normlab.analysis import statistics
+from normlab import statistics
 
 GAPS = np.array([0.31, 0.27, 0.35, 0.30, 0.24])
 

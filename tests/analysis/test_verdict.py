@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from normlab import groups
-from normlab.analysis import statistics
+from normlab import groups, statistics
 from normlab.analysis.compare import compare
 from normlab.analysis.runs import Run, load
 from normlab.analysis.study import Wanted

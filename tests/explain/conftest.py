@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from normlab.disk.strict_json import line_of
 from normlab.explain.case import Case
 from normlab.explain.explanation import Explanation, explain
 from normlab.launch.load import as_plain
 from normlab.recorded import read_recorded
-from normlab.strict_json import line_of
 
 LAYERS = [f"layer_{index:02d}" for index in range(4)]
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}

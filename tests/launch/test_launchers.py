@@ -15,10 +15,11 @@ import yaml
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from normlab import groups, threads
+from normlab import groups
 from normlab.errors import ConfigError
 from normlab.launch import engines, launch, plugins
 from normlab.launch.codes import FAILED, REFUSED
+from normlab.machine import threads
 from normlab.sinks.run_directory import read_rows, read_summary
 
 _MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from normlab import ranks
 from normlab.check import check_model
 from normlab.errors import ConfigError
 from normlab.launch import launch, resume
 from normlab.launch.compose import compose
+from normlab.machine import ranks
 from normlab.sinks.run_directory import read_rows, read_summary
 
 SMALL = [

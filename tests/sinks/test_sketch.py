@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from normlab.sinks import sketch
+from normlab.terminal import sketch
 
 FLOORS = {"uniform": 5.545, "unigram": 3.147, "bigram": 2.31}
 

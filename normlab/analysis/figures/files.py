@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normlab.disk import replace_file
+from normlab.disk.whole_files import replace_file
 from normlab.errors import UserError, nearest
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from normlab.analysis import statistics
+from normlab import statistics
 from normlab.analysis.figures import panels
 from normlab.analysis.figures.columns import Array, Columns, Series, common, series
 from normlab.analysis.figures.style import (

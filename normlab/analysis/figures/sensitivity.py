@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from normlab import statistics
 from normlab.analysis import axes as along_axes
-from normlab.analysis import statistics
 from normlab.analysis.axes import RATE
 from normlab.analysis.figures.loss import BANDS
 from normlab.analysis.figures.material import short_label

@@ -10,10 +10,10 @@ from normlab.analysis.matching import Group, label
 from normlab.analysis.page.question import Question, question
 from normlab.analysis.page.runs import Card
 from normlab.analysis.sheet import Marked, interval, number, spread
-from normlab.analysis.statistics import LEAST, Estimate, mean
 from normlab.analysis.study import Study, evidence
 from normlab.analysis.tables import first_event, first_words, learnt_nothing
 from normlab.analysis.verdict import verdict
+from normlab.statistics import LEAST, Estimate, mean
 
 #: Variants that are named before the others are counted.
 _NAMED = 4

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from normlab import groups, naming
 from normlab.analysis.page.runs import Card
+from normlab.disk.plain_data import PlainDataError, read_yaml
 from normlab.naming import spell
-from normlab.plain_data import PlainDataError, read_yaml
 
 #: Settings that are named where all runs share them.
 _SHARED = (

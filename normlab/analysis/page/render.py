@@ -16,9 +16,9 @@ from normlab.analysis.page import metrics
 from normlab.analysis.page.answer import Answer
 from normlab.analysis.page.contents import Contents
 from normlab.analysis.page.runs import Card
+from normlab.disk.strict_json import plain
 from normlab.explain.page import STRENGTHS, heading
-from normlab.sinks.sketch import printable
-from normlab.strict_json import plain
+from normlab.terminal.sketch import printable
 
 _HERE = Path(__file__).parent
 _STYLES = ("uplot/uPlot.min.css", "page.css", "drawn.css", "media.css")

@@ -11,10 +11,10 @@ from normlab.analysis.page.heat import heat
 from normlab.analysis.page.metrics import families, series
 from normlab.analysis.page.pack import packed
 from normlab.analysis.runs import Run, Runs
+from normlab.disk.plain_data import read_json
 from normlab.errors import UserError
 from normlab.explain.explanation import Explanation, explained
 from normlab.naming import spell
-from normlab.plain_data import read_json
 from normlab.recorded import read_recorded
 from normlab.sinks.run_directory import ENVIRONMENT
 

@@ -12,7 +12,7 @@ from normlab.analysis.page.contents import choose
 from normlab.analysis.page.render import Report, render
 from normlab.analysis.runs import Runs, load
 from normlab.analysis.study import Wanted, check_texts
-from normlab.disk import replace_file
+from normlab.disk.whole_files import replace_file
 from normlab.errors import UserError
 
 

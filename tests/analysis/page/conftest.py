@@ -14,7 +14,7 @@ import pytest
 from normlab.analysis.page.render import render
 from normlab.analysis.page.write import Target, make
 from normlab.analysis.runs import load
-from normlab.strict_json import line_of
+from normlab.disk.strict_json import line_of
 
 VOID = {"meta", "br", "input", "link", "img", "hr"}
 

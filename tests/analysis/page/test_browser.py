@@ -11,7 +11,7 @@ import pytest
 
 from normlab.analysis.page.write import Target, print_report
 from normlab.analysis.runs import load
-from normlab.strict_json import line_of
+from normlab.disk.strict_json import line_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'normlab[browser]'")
 

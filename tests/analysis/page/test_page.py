@@ -18,8 +18,8 @@ from normlab.analysis.compare import compare
 from normlab.analysis.page import render
 from normlab.analysis.runs import load
 from normlab.cli import app
+from normlab.disk.strict_json import line_of
 from normlab.launch.compose import compose
-from normlab.strict_json import line_of
 
 #: What must not get out of the text that it stands in.
 HOSTILE = [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normlab.strict_json import plain
+from normlab.disk.strict_json import plain
 
 #: Filled by 0 to 8 eighths from below, and from the left.
 _UP = " ▁▂▃▄▅▆▇█"

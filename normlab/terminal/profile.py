@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from normlab.sinks import sketch
+from normlab.terminal import sketch
 
 _GAP = "  "
 

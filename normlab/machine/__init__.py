@@ -1,0 +1,1 @@
+"""The machine that normlab runs on: processes, threads, deadlines."""
