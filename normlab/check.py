@@ -8,22 +8,21 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from normlab import laws
+from normlab.catalogue import inits
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.known import check_names
+from normlab.catalogue.moments import FORMULAS
+from normlab.catalogue.norms import NORMS, leak
 from normlab.components.ffn import ffn_width
 from normlab.components.norms import check_norm
-from normlab.config import RunConfig, SublayerConfig
+from normlab.config import RunConfig, SublayerConfig, laws
 from normlab.config.placement import PLACES
 from normlab.errors import ConfigError, require
 from normlab.footprint import check_memory, machine_bytes
 from normlab.machine import ranks
 from normlab.measure.ring import MOST_BYTES, ring_bytes
-from normlab.tables import inits
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.moments import FORMULAS
-from normlab.tables.norms import NORMS, leak
 from normlab.training.build import pick_device
 from normlab.training.sharding import check_sharding
-from normlab.variants import check_names
 
 
 def check_model(config: RunConfig) -> None:

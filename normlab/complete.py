@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from normlab import groups
+from normlab.catalogue import groups
 
 
 def complete(words: Sequence[str], incomplete: str) -> list[str]:
@@ -155,7 +155,7 @@ def _choices(key: str, folders: Sequence[Path]) -> list[str]:
     if key in groups.GROUPS or key in groups.RECIPES:
         return groups.options(key, *folders)
     if key == "data.tokenizer":
-        from normlab.tables.tokenizers import TOKENIZERS
+        from normlab.catalogue.tokenizers import TOKENIZERS
 
         return [name for name in TOKENIZERS if "*" not in name]
     if key in groups.CHOICES:

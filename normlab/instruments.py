@@ -1,7 +1,10 @@
 """Which instruments a run has, where in its model they look, and which it cannot have."""
 
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.groups import GROUPS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placement_row import norms
 from normlab.config import MEASURED, PASSES, MeasureConfig, RunConfig
-from normlab.groups import GROUPS
 from normlab.measure.attention import Attention
 from normlab.measure.curves import SaturatedNorms
 from normlab.measure.gains import Gains
@@ -13,9 +16,6 @@ from normlab.measure.shift import CovariateShift
 from normlab.measure.stream import Blocks, SecondStream, Stream, StreamGradient
 from normlab.model import GPT
 from normlab.sites import gains, sites
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.norms import NORMS
-from normlab.tables.placement_row import norms
 
 #: What reads parameters by themselves, and so needs them whole.
 WHOLE = ("gain", *PASSES)

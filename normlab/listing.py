@@ -13,11 +13,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from normlab import groups
+from normlab.catalogue import groups
+from normlab.catalogue.inits import GAINS
+from normlab.catalogue.tokenizers import TOKENIZERS
+from normlab.config.row import Row
 from normlab.errors import UserError, nearest
-from normlab.tables.inits import GAINS
-from normlab.tables.row import Row
-from normlab.tables.tokenizers import TOKENIZERS
 
 
 @dataclass(frozen=True, kw_only=True)

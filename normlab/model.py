@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from normlab import laws
+from normlab.catalogue import inits
 from normlab.components.attention import Attention, softcap
 from normlab.components.ffn import FeedForward
 from normlab.components.init import normal_
@@ -32,9 +32,8 @@ from normlab.components.residual import (
 )
 from normlab.components.site import StreamSite
 from normlab.components.weights import WEIGHTS
-from normlab.config import RunConfig, ScaleConfig
+from normlab.config import RunConfig, ScaleConfig, laws
 from normlab.config.placement import PLACES
-from normlab.tables import inits
 
 
 def norm_maker(config: RunConfig, site: str) -> MakeNorm:

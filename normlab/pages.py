@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from normlab import groups
+from normlab.catalogue import groups
 
 #: A line of a panel: what to type, and what it means.
 Line = tuple[str, str]

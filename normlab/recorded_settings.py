@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.disk.plain_data import read_config
 from normlab.errors import RunDirectoryError
 

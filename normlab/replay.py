@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normlab import groups
+from normlab.catalogue import groups
+from normlab.catalogue.naming import flat
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import RunConfig
 from normlab.disk.strict_json import plain
 from normlab.divergence import Event, Facts, Watch
 from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
-from normlab.naming import flat
 from normlab.recorded import Recorded, read_recorded, run_directory
 from normlab.sinks.afterwards import replace_events
 from normlab.sinks.base import event_key
 from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, read_summary
 from normlab.summary import event_figures
-from normlab.tables.optimizers import OPTIMIZERS
 
 GROUP = "divergence."
 #: Settings of that group that are no thresholds.

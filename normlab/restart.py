@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from normlab.catalogue.naming import flat
 from normlab.config import RunConfig
 from normlab.disk.plain_data import open_file
 from normlab.errors import CheckpointError, RunDirectoryError
-from normlab.naming import flat
 from normlab.resuming import differences
 from normlab.sinks.run_directory import (
     CHECKPOINTS,

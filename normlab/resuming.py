@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from normlab.catalogue.naming import flat, is_own
+from normlab.catalogue.schedules import SCHEDULES
 from normlab.config import RunConfig
 from normlab.data import files
 from normlab.data.files import is_file_of_tokens
 from normlab.disk.plain_data import read_config
 from normlab.errors import ConfigError, RunDirectoryError, require
-from normlab.naming import flat, is_own
 from normlab.sinks.run_directory import CONFIG
-from normlab.tables.schedules import SCHEDULES
 
 #: Where the text and its tokenizer lie. What is in them is known by its hash, which the run keeps.
 FILES = ("data.path", "data.tokenizer")

@@ -12,6 +12,8 @@ from typing import Any
 
 from normlab import environment, restart
 from normlab.analysis.figures import pictures
+from normlab.catalogue.norms import leak_in_evaluation
+from normlab.catalogue.placement_row import norms
 from normlab.check import check_model
 from normlab.config import RunConfig
 from normlab.crew import gathered
@@ -24,8 +26,6 @@ from normlab.sinks.base import Opening
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.run_directory import RunDirectory, check_free, hold, tidy
 from normlab.sinks.wandb import WandbSink
-from normlab.tables.norms import leak_in_evaluation
-from normlab.tables.placement_row import norms
 from normlab.terminal.screen import mirrored
 from normlab.training.build import build, pick_device
 from normlab.training.interrupt import Interrupt

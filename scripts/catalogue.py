@@ -16,7 +16,7 @@ def text() -> str:
     lines = [
         "# What can be chosen",
         "",
-        "Made from the tables in `normlab/tables/` by `python scripts/catalogue.py`: change those.",
+        "Made from the tables in `normlab/catalogue/` by `python scripts/catalogue.py`: change those.",
     ]
     for name in PARTS:
         listed = listing.TABLES[name]

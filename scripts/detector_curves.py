@@ -17,9 +17,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import DivergenceConfig
 from normlab.divergence import Event, Facts, Watch
-from normlab.tables.optimizers import OPTIMIZERS
 
 FLOORS = {"uniform": 5.545, "unigram": 3.2, "bigram": 2.42}
 #: Steps at which a jump of one step is tried, and how large it may be.

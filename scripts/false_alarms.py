@@ -17,10 +17,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from normlab import groups
+from normlab.catalogue import groups
+from normlab.catalogue.naming import flat
 from normlab.divergence import KINDS
 from normlab.errors import UserError
-from normlab.naming import flat
 from normlab.replay import replay, thresholds
 
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms import build_norm
-from normlab.tables.norms import NORMS
 
 WIDTHS, NUMBERS, EPS = (64, 256, 1024, 4096), 2**18, 1e-5
 #: The seconds that a turn takes at least.

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from normlab import groups, naming
 from normlab.analysis.page.write import Target, print_report
+from normlab.catalogue import groups, naming
 from normlab.sinks.base import Opening
 from normlab.sinks.run_directory import RunDirectory
 from normlab.summary import Tally

@@ -7,6 +7,13 @@ from typing import Any
 
 import pytest
 
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.datasets import DATASETS
+from normlab.catalogue.inits import INITS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.optimizers import OPTIMIZERS
+from normlab.catalogue.placements import PLACEMENTS
+from normlab.catalogue.schedules import SCHEDULES
 from normlab.config import (
     DivergenceConfig,
     FaultConfig,
@@ -16,13 +23,6 @@ from normlab.config import (
     TrackerConfig,
     TrainConfig,
 )
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.datasets import DATASETS
-from normlab.tables.inits import INITS
-from normlab.tables.norms import NORMS
-from normlab.tables.optimizers import OPTIMIZERS
-from normlab.tables.placements import PLACEMENTS
-from normlab.tables.schedules import SCHEDULES
 
 #: Test processes share the cores; two threads each would wait for one another. Torch has not begun yet.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

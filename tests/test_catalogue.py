@@ -1,8 +1,8 @@
 import importlib.util
 from pathlib import Path
 
-from normlab.tables.norms import NORMS
-from normlab.tables.placements import PLACEMENTS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placements import PLACEMENTS
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "catalogue.py"
 

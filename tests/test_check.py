@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.inits import GAINS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.check import check_parts
 from normlab.components.norms import build_norm
 from normlab.errors import ConfigError
 from normlab.model import GPT
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.inits import GAINS
-from normlab.tables.norms import NORMS
-from normlab.tables.placements import PLACEMENTS
 
 VOCAB = 11
 NGPT = {"placement": "ngpt", "norm": "l2norm"}

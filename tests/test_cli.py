@@ -6,7 +6,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from normlab import __version__, groups, pages
+from normlab import __version__, pages
+from normlab.catalogue import groups
 from normlab.cli import app
 
 _HEAVY = ("torch", "wandb", "datasets", "tokenizers", "matplotlib")

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.check import check_parts
 from normlab.errors import ConfigError
 from normlab.model import GPT
-from normlab.tables.norms import NORMS
-from normlab.tables.placements import PLACEMENTS
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
 VOCAB = 11

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.complete import complete, complete_thresholds, critical_words
 from normlab.config import SpikeConfig
 from normlab.divergence import DETECTORS

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from normlab import config as settings
-from normlab import groups
+from normlab.catalogue import groups
 
 
 def test_every_group_field_of_a_run_is_a_group():
@@ -90,8 +90,8 @@ def test_files_lie_over_the_row_they_name(tmp_path, monkeypatch):
 
 
 def test_config_class_goes_by_name_source_or_fields():
-    from normlab.tables.datasets import HubData
-    from normlab.tables.norms import BatchNormConfig
+    from normlab.catalogue.datasets import HubData
+    from normlab.catalogue.norms import BatchNormConfig
 
     batch = groups.values("norm")["batchnorm"]
     assert groups.config_class("norm", batch) is BatchNormConfig

@@ -1,6 +1,6 @@
 import pytest
 
-from normlab import laws
+from normlab.config import laws
 
 AT = laws.variables(depth=12, width=64, layer=3, place=1)
 

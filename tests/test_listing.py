@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from normlab import config, groups, listing
+from normlab import config, listing
+from normlab.catalogue import groups
+from normlab.catalogue.norms import NORMS
 from normlab.errors import UserError
-from normlab.tables.norms import NORMS
 
 
 def as_json(capsys, what):

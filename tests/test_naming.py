@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from normlab import groups, naming
+from normlab.catalogue import groups, naming
 from normlab.errors import ConfigError
 from normlab.launch.compose import compose
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.data import load_corpus
 from normlab.run import check
-from normlab.tables.norms import NORMS
-from normlab.tables.placements import PLACEMENTS
 from normlab.training.batch import evaluate
 from normlab.training.build import build
 from normlab.training.loop import take_step

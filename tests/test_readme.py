@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.cli import app
 
 README = (groups.conf_dir().parent / "README.md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.cli import app
 from normlab.config import (
     DivergenceConfig,
@@ -27,7 +28,6 @@ from normlab.replay import beside, replay, thresholds
 from normlab.run import resume, run
 from normlab.sinks.afterwards import readable_rows
 from normlab.sinks.run_directory import LOCK, read_events, read_summary
-from normlab.tables.optimizers import OPTIMIZERS
 
 #: Detectors that have seen enough after 60 steps.
 QUICK = {

@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
+from normlab.catalogue.datasets import TextData
+from normlab.catalogue.naming import flat
 from normlab.errors import RunDirectoryError
 from normlab.launch import launch
 from normlab.launch.load import load_config
-from normlab.naming import flat
 from normlab.resuming import differences, located
 from normlab.run import resume, run
-from normlab.tables.datasets import TextData
 
 
 def recorded(config):

@@ -1,6 +1,6 @@
 import pytest
 
-from normlab.stability import trained
+from normlab.divergence.stability import trained
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from normlab import naming
 from normlab.analysis.runs import Run
+from normlab.catalogue import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
+from normlab.divergence.stability import DIVERGED, UNTRAINED, trained
 from normlab.errors import UserError, nearest
-from normlab.stability import DIVERGED, UNTRAINED, trained
 from normlab.summary import SPAN
 
 CAP = (

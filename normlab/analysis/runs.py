@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.disk.plain_data import TABLE, read_json
 from normlab.divergence.nonfinite import TEXTS
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome

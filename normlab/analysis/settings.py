@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from normlab import groups, naming
 from normlab.analysis.matching import REPLICATES, Group
 from normlab.analysis.sheet import Column, Sheet
 from normlab.analysis.study import Study
-from normlab.naming import spell
+from normlab.catalogue import groups, naming
+from normlab.catalogue.naming import spell
 
 
 def settings(study: Study) -> Sheet:

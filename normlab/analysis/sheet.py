@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.naming import spell
+from normlab.catalogue.naming import spell
 from normlab.statistics import Estimate
 from normlab.terminal.sketch import printable
 

@@ -6,8 +6,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from normlab import groups, naming
 from normlab.analysis.runs import Run, Runs
+from normlab.catalogue import groups, naming
 
 #: Families that are told layer by layer: title, and whether its axis is logarithmic.
 _FAMILIES: Mapping[str, tuple[str, bool]] = {

@@ -1,1 +1,1 @@
-"""The PyTorch parts of the model, one file an axis of variation; `normlab.tables` names what is here."""
+"""The PyTorch parts of the model, one file an axis of variation; `normlab.catalogue` names what is here."""

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
 from normlab.config import ActivationConfig
-from normlab.tables.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
 
 
 def build_activation(config: ActivationConfig) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Initial weights: drawn by (seed, parameter name) alone, times a standard deviation of `tables/inits.py`.
+"""Initial weights: drawn by (seed, parameter name) alone, times a standard deviation of `catalogue/inits.py`.
 
 Models that differ in norm, placement or depth so share every weight they have in common.
 """

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab import laws
 from normlab.components.site import Site, StreamSite
-from normlab.config import ScaleConfig, SublayerConfig
+from normlab.config import ScaleConfig, SublayerConfig, laws
 
 
 class MakeNorm(Protocol):

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Self
 
-from normlab import laws
+from normlab.config import laws
 from normlab.config.ranges import at_least, not_negative, positive
 from normlab.errors import ConfigError, require, require_one_of
 
@@ -13,7 +13,7 @@ POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class NormConfig:
-    """A norm type; kinds with more settings extend this beside their row in `tables/norms.py`."""
+    """A norm type; kinds with more settings extend this beside their row in `catalogue/norms.py`."""
 
     name: str
     eps: float = 1e-5
@@ -30,7 +30,7 @@ class NormConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationConfig:
-    """An activation; kinds with more settings extend this beside their row in `tables/activations.py`."""
+    """An activation; kinds with more settings extend this beside their row in `catalogue/activations.py`."""
 
     name: str
 

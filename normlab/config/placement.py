@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from normlab import laws
+from normlab.config import laws
 from normlab.config.sublayer import ONLY_IN, SCALE_WORDS, SCALES, SUBLAYER_WORDS, ScaleConfig, SublayerConfig
 from normlab.errors import ConfigError, nearest, require, require_one_of
 

@@ -20,7 +20,7 @@ PAD = -1
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which text, and how it becomes tokens. Each source extends this in `tables/datasets.py`."""
+    """Which text, and how it becomes tokens. Each source extends this in `catalogue/datasets.py`."""
 
     name: str
     #: Which loader reads it: stdlib, text, hub or markov.
@@ -58,7 +58,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """An optimizer; each row of `tables/optimizers.py` extends this."""
+    """An optimizer; each row of `catalogue/optimizers.py` extends this."""
 
     name: str
     lr: float

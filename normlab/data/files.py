@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from normlab.catalogue.datasets import TextData
+from normlab.catalogue.tokenizers import TOKENIZERS
 from normlab.config import DataConfig
 from normlab.data import readers
 from normlab.data.documents import Documents, clean
 from normlab.data.hf import causes, reason
 from normlab.disk.whole_files import is_full
 from normlab.errors import ConfigError, DataError, UserError
-from normlab.tables.datasets import TextData
-from normlab.tables.tokenizers import TOKENIZERS
 
 #: What reads the texts of a file (path, column, folder for a copy), by the end of the file's name.
 READERS: dict[str, Callable[[Path, str, Path], Iterator[str]]] = {

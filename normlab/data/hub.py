@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from normlab.catalogue.datasets import HubData
 from normlab.data.documents import ROWS, Documents, Rows, check_column, clean
 from normlab.data.hf import causes, library, reason
 from normlab.errors import ConfigError, DataError, UserError, require
-from normlab.tables.datasets import HubData
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from normlab.catalogue.datasets import MarkovData
 from normlab.data.documents import Documents, Rows
 from normlab.data.hf import library
-from normlab.tables.datasets import MarkovData
 
 Matrix = npt.NDArray[np.float64]
 

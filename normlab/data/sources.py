@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from normlab.catalogue.datasets import HubData, MarkovData, TextData
 from normlab.config import DataConfig
 from normlab.data import files, hub, markov
 from normlab.data.documents import Documents
 from normlab.errors import ConfigError, DataError, require_one_of
-from normlab.tables.datasets import HubData, MarkovData, TextData
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tokenizers: text to ids and back. `tables/tokenizers.py` names the classes."""
+"""Tokenizers: text to ids and back. `catalogue/tokenizers.py` names the classes."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from normlab.catalogue.tokenizers import FILE, TOKENIZERS
 from normlab.config import DataConfig
 from normlab.data.documents import pieces
 from normlab.data.files import expand
 from normlab.data.split import Split
 from normlab.disk.plain_data import PlainDataError, read_bytes
 from normlab.errors import ConfigError, nearest, require, shown
-from normlab.tables.tokenizers import FILE, TOKENIZERS
 
 Ids = npt.NDArray[Any]
 

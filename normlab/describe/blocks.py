@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from normlab import laws
-from normlab.config import SCALES, RunConfig, ScaleConfig, SublayerConfig
+from normlab.config import SCALES, RunConfig, ScaleConfig, SublayerConfig, laws
 from normlab.config.placement import PLACES
 
 #: The letter that a scale has in equations.

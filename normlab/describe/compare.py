@@ -9,12 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from normlab import groups, naming
+from normlab.catalogue import groups, naming
+from normlab.catalogue.naming import OUTSIDE
 from normlab.config import RunConfig
 from normlab.describe import page
 from normlab.describe.equations import Equations
 from normlab.describe.facts import Description
-from normlab.naming import OUTSIDE
 
 #: Columns that the names of what differs may take before they are wrapped.
 _NAMES = 26

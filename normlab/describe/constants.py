@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normlab import laws
-from normlab.config import SCALES, RunConfig
+from normlab.catalogue import inits
+from normlab.catalogue.placements import PLACEMENTS
+from normlab.config import SCALES, RunConfig, laws
 from normlab.describe import blocks, equations
 from normlab.describe.counts import Matrix
-from normlab.tables import inits
-from normlab.tables.placements import PLACEMENTS
 
 #: What a scale is called beside its letter.
 _PATHS = dict(zip(SCALES, ("skip", "branch", "input"), strict=True))

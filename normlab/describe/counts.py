@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.components.attention import Attention
 from normlab.components.norms import build_norm
 from normlab.config import RunConfig
 from normlab.describe import saved
 from normlab.model import GPT, matrices, site
-from normlab.tables.optimizers import OPTIMIZERS
 from normlab.training.optimizers import kind_of
 
 #: Models and activations up to so many bytes, and forward passes up to so many FLOPs, are run on the CPU.

@@ -6,11 +6,11 @@ Every line of the drawing follows from the record of the sub-layers; there is no
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from normlab.catalogue.activations import ACTIVATIONS
 from normlab.config import RunConfig, SublayerConfig
 from normlab.describe import equations
 from normlab.describe.blocks import Group, Part, number
 from normlab.describe.canvas import Canvas, Column, half_width
-from normlab.tables.activations import ACTIVATIONS
 
 #: What is in a box, line by line.
 Box = tuple[str, ...]

@@ -3,11 +3,10 @@
 import dataclasses
 from dataclasses import dataclass
 
-from normlab import laws
-from normlab.config import RunConfig, SublayerConfig
+from normlab.catalogue import inits
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.config import RunConfig, SublayerConfig, laws
 from normlab.describe.blocks import Group, Part, at, number
-from normlab.tables import inits
-from normlab.tables.activations import ACTIVATIONS
 
 #: The branches by place.
 BRANCHES = ("A", "F")

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normlab import naming
+from normlab.catalogue import naming
+from normlab.catalogue.known import check_names
+from normlab.catalogue.norms import NORMS, leak
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.config import RunConfig
+from normlab.config.row import Row
 from normlab.describe import blocks, constants, costs, counts, diagram, equations
 from normlab.describe.constants import Constant, Start
 from normlab.describe.notes import notes
 from normlab.describe.vocabulary import Vocabulary, vocabulary
-from normlab.tables.norms import NORMS, leak
-from normlab.tables.placements import PLACEMENTS
-from normlab.tables.row import Row
-from normlab.variants import check_names
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,14 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.inits import INITS, Gains, std, variables
+from normlab.catalogue.norms import NORMS, leak
+from normlab.catalogue.placement_row import PlacementRow
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.components.ffn import ffn_width
 from normlab.config import RunConfig
 from normlab.describe import blocks
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.inits import INITS, Gains, std, variables
-from normlab.tables.norms import NORMS, leak
-from normlab.tables.placement_row import PlacementRow
-from normlab.tables.placements import PLACEMENTS
 
 _WEIGHTS = {
     "free": "",

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from normlab.catalogue.datasets import MarkovData
+from normlab.catalogue.tokenizers import FILE, TOKENIZERS
 from normlab.config import DataConfig
-from normlab.tables.datasets import MarkovData
-from normlab.tables.tokenizers import FILE, TOKENIZERS
 
 #: Stands for the number of characters of a text that is not read: about what an English text has.
 _CHARACTERS = 128

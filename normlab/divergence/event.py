@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from normlab.tables.optimizers import Least
+from normlab.catalogue.optimizers import Least
 
 
 @dataclass(frozen=True, kw_only=True)

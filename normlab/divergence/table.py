@@ -14,6 +14,7 @@ from normlab.config import (
     SpikeConfig,
     VanishingConfig,
 )
+from normlab.config.row import Row, table
 from normlab.divergence.detector import Detector
 from normlab.divergence.entropy_collapse import EntropyCollapse
 from normlab.divergence.explosion import Explosion
@@ -25,7 +26,6 @@ from normlab.divergence.plateau import Plateau
 from normlab.divergence.slow_divergence import SlowDivergence
 from normlab.divergence.spike import Spike
 from normlab.divergence.vanishing import Vanishing
-from normlab.tables.row import Row, table
 
 
 @dataclass(frozen=True, kw_only=True)

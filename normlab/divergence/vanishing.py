@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from normlab.catalogue.optimizers import Least
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.event import Event, Facts
 from normlab.divergence.fold import Values
 from normlab.divergence.places import PlaceDetector, Reading
-from normlab.tables.optimizers import Least
 
 #: The matrices of a block, as `grad_norm/layer_03/attn.qkv` names them.
 MATRICES = ("attn.qkv", "attn.out", "ffn.in", "ffn.out")
@@ -54,7 +54,7 @@ def clipping(row: Mapping[str, float]) -> float:
 
 class Vanishing(PlaceDetector):
     """Opens when a place's gradient, as clipping leaves it to the optimizer, has been under `factor` times
-    the least that its step can feel (see `normlab.tables.optimizers.Least`) for `steps` steps on end after
+    the least that its step can feel (see `normlab.catalogue.optimizers.Least`) for `steps` steps on end after
     the warm-up. A gradient of exactly 0 is passed over: that is for `frozen`.
     """
 

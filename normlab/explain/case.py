@@ -6,7 +6,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any, NamedTuple
 
-from normlab import laws
+from normlab.config import laws
 from normlab.config.sublayer import SublayerConfig
 from normlab.divergence.outcome import OUTCOMES, UNTRAINED, recorded_outcome
 from normlab.divergence.robust import RECENT

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.divergence.robust import score
 from normlab.divergence.vanishing import clipping, compared
 from normlab.explain.case import Case, Point, digits, largest, smallest
-from normlab.tables.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True, kw_only=True)

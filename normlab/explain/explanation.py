@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.disk.strict_json import plain
 from normlab.explain.case import Case
 from normlab.explain.closest import Closest, closest

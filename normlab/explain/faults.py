@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.explain.case import Case
 from normlab.explain.finding import Cure, Evidence
 

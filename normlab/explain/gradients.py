@@ -1,9 +1,9 @@
 """Diagnoses from the gradients of layers: what dies on its way down."""
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.explain import cures
 from normlab.explain.case import Case, Point, digits, earliest
 from normlab.explain.finding import Cure, Evidence, Finding
-from normlab.tables.optimizers import OPTIMIZERS
 
 FIRST_TO_LAST = "grad_norm/first_to_last"
 #: A first layer's gradient this small beside the last one's, and this much smaller than at the start.

@@ -1,8 +1,8 @@
 """Diagnoses of the norm type: predictions that see the future, and two modes that differ."""
 
+from normlab.catalogue.norms import NORMS, leak, leak_in_evaluation
 from normlab.explain.case import Case, Point
 from normlab.explain.finding import Cure, Evidence, Finding
-from normlab.tables.norms import NORMS, leak, leak_in_evaluation
 
 EVAL_LOSS = "batchnorm/loss_eval"
 #: Evaluation this far above training, in nats, is no noise of a few batches.

@@ -2,10 +2,10 @@
 
 import math
 
+from normlab.catalogue.norms import NORMS
 from normlab.explain import cures
 from normlab.explain.case import Case, digits
 from normlab.explain.finding import Cure, Evidence, Finding
-from normlab.tables.norms import NORMS
 
 RMS = "stream/rms"
 REZERO = "Bachlechner et al. 2020 (ReZero), arXiv 2003.04887"

@@ -7,7 +7,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.config import RunConfig
 from normlab.errors import ConfigError
 from normlab.launch import messages, written

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from normlab import naming, sweep
+from normlab import sweep
 from normlab.analysis.quantities import measure
 from normlab.analysis.runs import load
+from normlab.catalogue import naming
 from normlab.errors import ConfigError
 from normlab.launch import main, preflight
 from normlab.launch.codes import FAILED, OK

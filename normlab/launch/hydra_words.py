@@ -6,7 +6,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-from normlab import groups
+from normlab.catalogue import groups
 
 
 def hydra_words(words: Sequence[str], incomplete: str) -> list[str]:

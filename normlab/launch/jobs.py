@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, quoted
 from normlab.launch import messages, rows, standing

@@ -10,14 +10,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from normlab import groups
+from normlab.catalogue import groups
+from normlab.catalogue.known import check_names
 from normlab.config import RunConfig
 from normlab.disk.plain_data import read_config
 from normlab.errors import ConfigError, RunDirectoryError, quoted
 from normlab.launch import messages
 from normlab.launch.schema import open_node, open_run, to_run_config
 from normlab.launch.typed import check_words
-from normlab.variants import check_names
 
 #: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
 #: takes a millisecond for some.

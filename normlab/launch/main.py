@@ -14,7 +14,8 @@ from pathlib import Path
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from normlab import groups, sweep
+from normlab import sweep
+from normlab.catalogue import groups
 from normlab.config import RunConfig
 from normlab.disk.whole_files import is_full
 from normlab.errors import RunDirectoryError, UserError, shown

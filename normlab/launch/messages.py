@@ -23,7 +23,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from normlab import groups, naming
+from normlab.catalogue import groups, naming
 from normlab.disk.whole_files import is_full
 from normlab.errors import QUOTED, ConfigError, UserError, nearest, quoted
 from normlab.launch import plugins

@@ -7,7 +7,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.errors import ConfigError, require, require_one_of
 
 KINDS = ("launcher", "sweeper")

@@ -9,7 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from normlab import naming, sweep
+from normlab import sweep
+from normlab.catalogue import naming
 from normlab.config import RunConfig
 from normlab.errors import require
 from normlab.launch import engines, messages, rows, standing, stopping

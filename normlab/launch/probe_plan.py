@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from normlab import groups, naming
+from normlab.catalogue import groups, naming
 from normlab.config import RunConfig
 from normlab.config.ranges import at_least
 from normlab.errors import ConfigError, UserError

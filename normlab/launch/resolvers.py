@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.machine import threads
 
 _started = datetime.now()

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.errors import ConfigError
 
 GROUP = "row"

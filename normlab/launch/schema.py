@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.config import RunConfig
 from normlab.errors import ConfigError
 

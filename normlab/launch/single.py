@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from normlab import naming
 from normlab.analysis.runs import Run, read
+from normlab.catalogue import naming
 from normlab.launch.compose import compose
 from normlab.launch.load import as_plain
 

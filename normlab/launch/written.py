@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, nearest, quoted
 from normlab.launch import messages

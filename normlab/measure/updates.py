@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from normlab.catalogue.optimizers import Least
 from normlab.measure.instrument import over
 from normlab.measure.layout import Layout, local
-from normlab.tables.optimizers import Least
 
 
 class Updates:

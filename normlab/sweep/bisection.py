@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from normlab.divergence.stability import trained
 from normlab.errors import require
-from normlab.stability import trained
 
 #: More rates than that are a mistake.
 _MOST = 1000

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.errors import UserError
 from normlab.sweep.jobs import TO_TRAIN, Planned
 from normlab.sweep.table import cell, duration

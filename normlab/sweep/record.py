@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.disk.strict_json import document
 from normlab.disk.whole_files import replace_file
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from normlab import naming
+from normlab.catalogue import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.sweep.jobs import Job
 from normlab.sweep.record import swept, values

@@ -2,6 +2,7 @@
 
 import torch
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, build_objective, split
 from normlab.divergence import Facts, Watch
@@ -13,7 +14,6 @@ from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model import GPT, fused, site
-from normlab.tables.optimizers import OPTIMIZERS
 from normlab.training.fault import FAULTS
 from normlab.training.job import Job
 from normlab.training.optimizers import build_optimizer

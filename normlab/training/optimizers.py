@@ -1,4 +1,4 @@
-"""Optimizers by the rows of `normlab.tables.optimizers`.
+"""Optimizers by the rows of `normlab.catalogue.optimizers`.
 
 `fused` takes one kernel for all parameters: on the CPU a tenth of a small model's step. Each group has an
 `lr_scale`, by which the loop multiplies the rate that it sets.
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from normlab.catalogue.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
 from normlab.config import OptimizerConfig
-from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
 
 #: Parameters by name.
 Named = dict[str, nn.Parameter]

@@ -6,8 +6,8 @@ Steps count from 0, and a decay from its start to `steps`, which is one after th
 
 import math
 
+from normlab.catalogue.schedules import SCHEDULES, DecayConfig, WSDConfig
 from normlab.config import RunConfig, ScheduleConfig
-from normlab.tables.schedules import SCHEDULES, DecayConfig, WSDConfig
 
 
 def learning_rate(step: int, config: RunConfig) -> float:

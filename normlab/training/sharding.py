@@ -14,10 +14,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from normlab.catalogue.norms import NORMS
 from normlab.config import RunConfig
 from normlab.errors import require
 from normlab.model import GPT
-from normlab.tables.norms import NORMS
 from normlab.training.world import Group
 
 

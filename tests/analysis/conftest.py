@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from normlab import groups
+from normlab.catalogue import groups
 
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}
 STEPS = 30

@@ -10,13 +10,14 @@ import time
 
 import pytest
 
-from normlab import groups, resuming
+from normlab import resuming
 from normlab.analysis.compare import Sources, print_comparison
 from normlab.analysis.page.write import Target, print_report
 from normlab.analysis.run_list import print_runs
 from normlab.analysis.runs import read
 from normlab.analysis.show import print_run
 from normlab.analysis.study import Wanted
+from normlab.catalogue import groups
 from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation

@@ -4,12 +4,11 @@ import math
 import pytest
 import torch
 
-from normlab import laws
-from normlab.config import PROJECTIONS, InitConfig
+from normlab.catalogue.inits import GAINS, INITS, selected, std, variables
+from normlab.catalogue.placements import PLACEMENTS
+from normlab.config import PROJECTIONS, InitConfig, laws
 from normlab.errors import ConfigError
 from normlab.model import GPT
-from normlab.tables.inits import GAINS, INITS, selected, std, variables
-from normlab.tables.placements import PLACEMENTS
 
 VOCAB = 256
 

@@ -6,9 +6,9 @@ import re
 import pytest
 import torch
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms import Norm
 from normlab.model import GPT, site
-from normlab.tables.norms import NORMS
 
 CURVES = ("dyt", "derf", "isru")
 SLOPES = {"norm.alpha_attn": 0.8, "norm.alpha_ffn": 0.2, "norm.alpha_final": 0.3}

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms import build_norm
-from normlab.tables.norms import NORMS
 
 WIDTH, TIME = 8, 6
 

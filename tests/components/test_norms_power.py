@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms import build_norm
-from normlab.tables.norms import NORMS
 
 BATCH, TIME, WIDTH, GROUPS = 4, 6, 8, 2
 

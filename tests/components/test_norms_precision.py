@@ -6,8 +6,8 @@ import dataclasses
 import pytest
 import torch
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms import build_norm
-from normlab.tables.norms import NORMS
 
 WIDTH, TIME = 64, 16
 #: The relative error of one rounding to bfloat16.

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms import build_norm, check_norm
 from normlab.errors import ConfigError
-from normlab.tables.norms import NORMS
 
 
 @pytest.mark.parametrize(

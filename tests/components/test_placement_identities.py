@@ -6,14 +6,14 @@ import re
 import pytest
 import torch
 
-from normlab import laws
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.check import check_parts
 from normlab.components.residual import Shift
 from normlab.components.weights import SigmaLinear
+from normlab.config import laws
 from normlab.errors import ConfigError
 from normlab.model import GPT, site
-from normlab.tables.norms import NORMS
-from normlab.tables.placements import PLACEMENTS
 
 VOCAB, DEPTH = 11, 2
 
@@ -464,7 +464,7 @@ L    deepnorm beta   admin  subln  tfixup embedding glm   keel gpt2
 
 @pytest.mark.parametrize("line", CONSTANTS.strip().splitlines()[1:])
 def test_constants_are_the_published_ones_at(line):
-    from normlab.tables.inits import GAINS
+    from normlab.catalogue.inits import GAINS
 
     depth, *expected = line.split()
     at = laws.variables(int(depth), 64)

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.components.attention import Attention
 from normlab.components.weights import SigmaLinear
 from normlab.config import ExceptionConfig, PlacementConfig, ScaleConfig
 from normlab.model import GPT
-from normlab.tables.placements import PLACEMENTS
 
 VOCAB, DEPTH, STEP = 11, 4, 1700
 

@@ -5,10 +5,10 @@ from dataclasses import fields, replace
 
 import pytest
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.config.placement import ExceptionConfig, PlacementConfig
 from normlab.config.sublayer import ONLY_IN, ScaleConfig, SublayerConfig
 from normlab.errors import ConfigError
-from normlab.tables.placements import PLACEMENTS
 
 
 def refusal(small, depth=2, **record):

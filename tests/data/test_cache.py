@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from normlab.catalogue.datasets import TextData
 from normlab.data import CacheWarning, Corpus, cache, files, load_corpus
 from normlab.errors import DataError
-from normlab.tables.datasets import TextData
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_everything_is_on_the_disk_before_the_name_and_meta_is_last(
 def test_a_run_with_cached_tokens_starts_without_the_libraries(text: Path) -> None:
     load(text, tokenizer="char")
     script = (
-        "import sys; from normlab.data import load_corpus; from normlab.tables.datasets import TextData\n"
+        "import sys; from normlab.data import load_corpus; from normlab.catalogue.datasets import TextData\n"
         f"load_corpus(TextData(name='text', source='text', path={str(text)!r}, tokenizer='char'), 8)\n"
         "print([name for name in ('datasets', 'tokenizers', 'torch', 'pandas') if name in sys.modules])"
     )
@@ -211,7 +211,7 @@ def test_two_that_build_at_the_same_time_get_the_same(cache: Path) -> None:
 
 def test_processes_that_start_together(text: Path, cache: Path) -> None:
     script = (
-        "import sys; from normlab.data import load_corpus; from normlab.tables.datasets import TextData\n"
+        "import sys; from normlab.data import load_corpus; from normlab.catalogue.datasets import TextData\n"
         "import datasets; print('ready', flush=True); sys.stdin.readline()\n"
         f"c = load_corpus(TextData(name='text', source='text', path={str(text)!r}), 8)\n"
         "print(c.key, int(c.train.astype(int).sum()))"
@@ -340,7 +340,7 @@ def test_on_the_command_line_the_warning_is_one_line(text: Path, cache: Path) ->
     load(text)
     cut(entry(cache))
     script = (
-        "from normlab.data import load_corpus; from normlab.tables.datasets import TextData\n"
+        "from normlab.data import load_corpus; from normlab.catalogue.datasets import TextData\n"
         f"load_corpus(TextData(name='text', source='text', path={str(text)!r}), 8)\n"
         "import warnings; warnings.warn('other')"
     )

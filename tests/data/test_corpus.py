@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from normlab.catalogue.datasets import DATASETS, TextData
 from normlab.config import DataConfig
 from normlab.data import Batches, Corpus, corpus, load_corpus
 from normlab.errors import ConfigError
-from normlab.tables.datasets import DATASETS, TextData
 
 
 @pytest.fixture(scope="module")

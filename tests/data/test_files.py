@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from normlab.catalogue.datasets import TextData
 from normlab.data import Corpus, load_corpus
 from normlab.data.files import find, read
 from normlab.errors import ConfigError, DataError
-from normlab.tables.datasets import TextData
 
 TEXTS = [f'Document {n}, "quoted", with commas,\n\ttabs, two lines and an é.' for n in range(3)] + [
     "NA",

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from normlab.catalogue.datasets import HubData
 from normlab.data import hub
 from normlab.data.documents import clean
 from normlab.data.files import TEXT_COLUMN
 from normlab.errors import ConfigError
-from normlab.tables.datasets import HubData
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 READY = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -195,7 +195,7 @@ SCRIPT = """
 import json, sys
 from normlab.data import hub, load_corpus
 from normlab.errors import UserError
-from normlab.tables.datasets import HubData
+from normlab.catalogue.datasets import HubData
 hub.PATIENCE = 2.0
 for line in sys.stdin:
     try:

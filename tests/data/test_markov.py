@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from normlab.catalogue.datasets import MarkovData
 from normlab.data import load_corpus, markov
-from normlab.tables.datasets import MarkovData
 
 CHAIN = MarkovData(name="markov", source="markov", symbols=6, length=200_000)
 

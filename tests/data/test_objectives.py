@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from normlab.catalogue.datasets import DATASETS
 from normlab.config import PAD, DataConfig, RunConfig
 from normlab.data import Batches, Corpus, Floors, build_objective, load_corpus, split
 from normlab.data.objectives import IGNORED, MaskedTokens, NextToken, Objective, Padded
 from normlab.data.tokens import ByteTokenizer
 from normlab.errors import ConfigError
-from normlab.tables.datasets import DATASETS
 
 VOCAB = 50
 CORPUS = Corpus(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
+from normlab.catalogue.datasets import TextData
+from normlab.catalogue.tokenizers import TOKENIZERS
 from normlab.config import DataConfig
 from normlab.data import Corpus, load_corpus
 from normlab.data import tokens as tokens_module
 from normlab.data.cache import DataWarning
 from normlab.errors import ConfigError
-from normlab.tables.datasets import TextData
-from normlab.tables.tokenizers import TOKENIZERS
 
 PROSE = "It was the best of times, it was the worst of times.\n\tÉtienne said: «日本 🙂»  \n\n"
 
@@ -120,7 +120,7 @@ def test_bpe_learns_from_the_training_split_alone(tmp_path: Path) -> None:
 
 def test_bpe_is_the_same_in_every_process(several: Path, cache: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from normlab.data import load_corpus; from normlab.tables.datasets import TextData\n"
+        "import sys; from normlab.data import load_corpus; from normlab.catalogue.datasets import TextData\n"
         "c = TextData(name='text', source='text', path=sys.argv[1], tokenizer='bpe', vocab_size=400)\n"
         "print(load_corpus(c, 4).key)"
     )

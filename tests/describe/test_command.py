@@ -9,7 +9,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from normlab import __version__, groups
+from normlab import __version__
+from normlab.catalogue import groups
 from normlab.cli import app
 from normlab.complete import complete
 from normlab.pages import describe_page

@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.optimizers import OPTIMIZERS
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.components.residual import LearnedScale, ScheduledScale, Times
 from normlab.config import SCALES
 from normlab.describe import constants, counts, saved
 from normlab.describe.facts import describe
 from normlab.errors import ConfigError
 from normlab.model import GPT, site
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.norms import NORMS
-from normlab.tables.optimizers import OPTIMIZERS
-from normlab.tables.placements import PLACEMENTS
 from normlab.training.optimizers import build_optimizer
 
 VOCAB = 11

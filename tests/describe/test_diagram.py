@@ -6,9 +6,9 @@ from collections import defaultdict
 
 import pytest
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.describe import blocks, diagram, equations
 from normlab.describe.canvas import ASCII
-from normlab.tables.placements import PLACEMENTS
 
 #: Where each character leads: up, down, left, right.
 LEADS = {

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.components.residual import LearnedScale, ScheduledScale, Times
 from normlab.config import SCALES, ExceptionConfig, PlacementConfig, ScaleConfig
 from normlab.describe import blocks, equations
 from normlab.model import GPT
-from normlab.tables.placements import PLACEMENTS
 
 STEP = 3
 

@@ -3,10 +3,10 @@ import json
 
 import pytest
 
-from normlab import groups
+from normlab.catalogue import groups
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.describe import saved
 from normlab.describe.facts import describe
-from normlab.tables.placements import PLACEMENTS
 
 VOCAB = 11
 

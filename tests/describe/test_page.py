@@ -5,10 +5,10 @@ import re
 import pytest
 from rich.console import Console
 
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.describe import compare, page, saved
 from normlab.describe.facts import describe
-from normlab.tables.norms import NORMS
-from normlab.tables.placements import PLACEMENTS
 
 VOCAB = 11
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from normlab.catalogue.tokenizers import TOKENIZERS
 from normlab.data import load_corpus
 from normlab.describe.vocabulary import SAYS, vocabulary
 from normlab.errors import ConfigError
-from normlab.tables.tokenizers import TOKENIZERS
 
 
 @pytest.fixture

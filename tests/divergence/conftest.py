@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import DivergenceConfig
 from normlab.divergence import Event, Facts, Watch
-from normlab.tables.optimizers import OPTIMIZERS
 
 SIZES = {"embedding": 100, "layer_00": 400, "layer_01": 400, "final_norm": 16, "head": 100}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from normlab.catalogue.optimizers import MUON_EPS, OPTIMIZERS, Least
 from normlab.data import load_corpus
 from normlab.divergence import Event
-from normlab.tables.optimizers import MUON_EPS, OPTIMIZERS, Least
 from normlab.training.build import build
 from normlab.training.loop import take_step
 from normlab.training.optimizers import build_optimizer

@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
-from normlab import groups, laws
-from normlab.config import RunConfig
+from normlab.catalogue import groups
+from normlab.config import RunConfig, laws
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.launch import messages
 from normlab.launch.compose import compose

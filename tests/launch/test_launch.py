@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.launch import launch, resume
 from normlab.launch.compose import compose
 from normlab.launch.load import as_plain

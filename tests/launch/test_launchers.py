@@ -15,7 +15,7 @@ import yaml
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.errors import ConfigError
 from normlab.launch import engines, launch, plugins
 from normlab.launch.codes import FAILED, REFUSED

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.launch import launch
 from normlab.launch.main import OK, REFUSED
 

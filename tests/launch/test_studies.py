@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.launch import launch
 from normlab.launch.compose import compose
 from normlab.launch.main import OK

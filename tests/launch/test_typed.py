@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from normlab.catalogue.datasets import HubData, MarkovData, TextData
 from normlab.config import DataConfig, ModelConfig, TrainConfig
 from normlab.data import hub
 from normlab.errors import ConfigError, UserError, quoted
@@ -14,7 +15,6 @@ from normlab.launch.compose import compose
 from normlab.launch.load import as_plain
 from normlab.launch.main import REFUSED, launch, resume
 from normlab.launch.typed import check_words
-from normlab.tables.datasets import HubData, MarkovData, TextData
 
 #: What stops before Hydra reads it: a word, and what its message says.
 REFUSED_AT_ONCE = [

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.measure.ablation import changes, variants
 from normlab.model import GPT
-from normlab.tables.placements import PLACEMENTS
 
 DEPTH, VOCAB = 3, 11
 

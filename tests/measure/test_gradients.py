@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
 from normlab.model import GPT, site
-from normlab.tables.placements import PLACEMENTS
 
 KINDS = {"attn.qkv", "attn.out", "ffn.in", "ffn.out"}
 

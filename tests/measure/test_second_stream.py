@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.data import load_corpus
-from normlab.tables.placements import PLACEMENTS
 from normlab.training.build import build
 from normlab.training.loop import take_step
 

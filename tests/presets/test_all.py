@@ -7,13 +7,13 @@ from functools import cache
 import pytest
 import torch
 
-from normlab import groups
+from normlab.catalogue import groups
+from normlab.catalogue.datasets import DATASETS
+from normlab.catalogue.norms import leak
 from normlab.data import load_corpus
 from normlab.launch.compose import compose
 from normlab.model import GPT
 from normlab.run import check
-from normlab.tables.datasets import DATASETS
-from normlab.tables.norms import leak
 from normlab.training.batch import predict
 from normlab.training.build import build
 from normlab.training.loop import take_step

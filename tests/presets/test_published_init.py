@@ -5,10 +5,10 @@ The library's models cannot tell: they draw nearly everything with one std of th
 
 import pytest
 
-from normlab import laws
+from normlab.catalogue import inits
+from normlab.config import laws
 from normlab.launch.compose import compose
 from normlab.model import GPT
-from normlab.tables import inits
 
 #: Preset: (blocks, width, standard deviations).
 PUBLISHED = {

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.errors import UserError
 from normlab.launch.compose import compose
 from normlab.launch.probe_plan import plan

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from normlab.catalogue.placements import PLACEMENTS
 from normlab.probe import quantities as q
 from normlab.probe.settings import ProbeConfig
-from normlab.tables.placements import PLACEMENTS
 
 DEPTH, WIDTH, HEADS = 2, 64, 4
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from normlab import groups, naming
+from normlab.catalogue import groups, naming
 from normlab.data import load_corpus
 from normlab.launch.compose import compose
 from normlab.sinks.budget import A_LAYER, BESIDES, coarse

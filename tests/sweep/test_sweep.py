@@ -6,7 +6,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from normlab import groups, sweep
+from normlab import sweep
+from normlab.catalogue import groups
 from normlab.sweep import Planned
 from normlab.sweep.table import duration
 

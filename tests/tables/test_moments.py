@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
+from normlab.catalogue.moments import FORMULAS, moments
 from normlab.components.activations import build_activation
-from normlab.tables.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
-from normlab.tables.moments import FORMULAS, moments
 
 SWISH_1702 = SwishConfig(name="swish", beta=1.702)
 #: E f, E f^2, gain, chi as printed, of z ~ N(0, 1).

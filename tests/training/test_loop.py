@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from normlab import run as composition
+from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
-from normlab.tables.optimizers import OPTIMIZERS
 from normlab.training import batch, loop
 from normlab.training.batch import backward
 from normlab.training.build import build

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
+from normlab.catalogue.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
 from normlab.config import DECAYS
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.model import GPT, fused
-from normlab.tables.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
 from normlab.training.build import build
 from normlab.training.loop import take_step
 from normlab.training.optimizers import SPARED, Lion, build_optimizer, kind_of

@@ -19,8 +19,8 @@ from normlab.analysis.figures.style import sentence
 from normlab.analysis.matching import Group, Grouping
 from normlab.analysis.study import Study
 from normlab.analysis.study import Wanted as StudyWanted
+from normlab.catalogue.naming import spell
 from normlab.errors import UserError, nearest
-from normlab.naming import spell
 from normlab.probe.reading import read_probe
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from normlab.analysis.figures.loss import BANDS
 from normlab.analysis.matching import Group, Grouping, Knobs, replicates
 from normlab.analysis.runs import Run
 from normlab.analysis.study import check_texts
+from normlab.catalogue.naming import spell
 from normlab.errors import UserError, nearest
-from normlab.naming import spell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

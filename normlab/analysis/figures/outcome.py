@@ -9,9 +9,9 @@ from normlab.analysis.figures import panels
 from normlab.analysis.figures.material import UnfitError, short_label
 from normlab.analysis.figures.style import WIDTH, literal
 from normlab.analysis.matching import Group, Grouping
+from normlab.catalogue.naming import spell
 from normlab.divergence.outcome import OUTCOMES
 from normlab.errors import UserError, nearest
-from normlab.naming import spell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from normlab import naming
 from normlab.analysis.page.heat import heat
 from normlab.analysis.page.metrics import families, series
 from normlab.analysis.page.pack import packed
 from normlab.analysis.runs import Run, Runs
+from normlab.catalogue import naming
+from normlab.catalogue.naming import spell
 from normlab.disk.plain_data import read_json
 from normlab.errors import UserError
 from normlab.explain.explanation import Explanation, explained
-from normlab.naming import spell
 from normlab.recorded import read_recorded
 from normlab.sinks.run_directory import ENVIRONMENT
 

@@ -1,4 +1,4 @@
-"""Norm modules: (..., T, width) -> the same shape and dtype. Formulas and sources: `normlab.tables.norms`.
+"""Norm modules: (..., T, width) -> the same shape and dtype. Formulas and sources: `normlab.catalogue.norms`.
 
 Those of `token` and `elementwise` take any leading shape. For the others the last axis but one is time, and
 each entry of the axes before it a sequence: (B, T, D), or (B, H, T, K) for queries and keys.
@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from normlab.catalogue.norms import NORMS
 from normlab.components.norms.base import Norm
 from normlab.components.norms.batch import BatchNorm, PowerNorm, RunningNorm
 from normlab.components.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
@@ -37,7 +38,6 @@ from normlab.components.norms.token import (
 )
 from normlab.config import NormConfig
 from normlab.errors import require, require_one_of
-from normlab.tables.norms import NORMS
 
 __all__ = [
     "ISRU",

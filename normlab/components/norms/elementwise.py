@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from normlab.catalogue.norm_settings import DyTConfig, ShiftedConfig
 from normlab.components.norms.base import Norm
 from normlab.components.site import Site
 from normlab.config import NormConfig
-from normlab.tables.norm_settings import DyTConfig, ShiftedConfig
 
 
 class Curve(Norm):

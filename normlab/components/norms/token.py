@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from normlab.catalogue.norm_settings import AdaNormConfig, GroupNormConfig, PartialConfig, WhiteningConfig
 from normlab.components.norms.base import Norm, group_width, grouped, unbiased_needs_two, wide
 from normlab.config import NormConfig
-from normlab.tables.norm_settings import AdaNormConfig, GroupNormConfig, PartialConfig, WhiteningConfig
 
 
 def rms(x: Tensor) -> Tensor:

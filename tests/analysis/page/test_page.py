@@ -13,10 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from normlab import naming
 from normlab.analysis.compare import compare
 from normlab.analysis.page import render
 from normlab.analysis.runs import load
+from normlab.catalogue import naming
 from normlab.cli import app
 from normlab.disk.strict_json import line_of
 from normlab.launch.compose import compose

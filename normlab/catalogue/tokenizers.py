@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from normlab.tables.row import Row, table
+from normlab.config.row import Row, table
 
 #: The row that stands for every path.
 FILE = "*.json"

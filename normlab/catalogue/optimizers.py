@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from normlab.config import OptimizerConfig
+from normlab.config.row import Row, table
 from normlab.errors import require, require_one_of
-from normlab.tables.row import Row, table
 
 #: How the size of Muon's update follows the shape of a matrix; torch's names.
 ADJUSTS = ("original", "match_rms_adamw")

@@ -1,12 +1,12 @@
 """Whether what a config names is there; a user's own file can name anything."""
 
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.inits import GAINS, INITS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.optimizers import OPTIMIZERS
+from normlab.catalogue.schedules import SCHEDULES
 from normlab.config import RunConfig
 from normlab.errors import require_one_of
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.inits import GAINS, INITS
-from normlab.tables.norms import NORMS
-from normlab.tables.optimizers import OPTIMIZERS
-from normlab.tables.schedules import SCHEDULES
 
 
 def check_names(config: RunConfig) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from normlab.catalogue.activations import ACTIVATIONS
 from normlab.config import ActivationConfig
-from normlab.tables.activations import ACTIVATIONS
 
 
 @dataclass(frozen=True, kw_only=True)

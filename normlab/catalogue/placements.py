@@ -6,10 +6,10 @@ In the equations f is the attention or feed-forward branch, A and F are the two 
 
 from typing import Any
 
+from normlab.catalogue.inits import GAINS
+from normlab.catalogue.placement_row import PlacementRow
 from normlab.config import ExceptionConfig, PlacementConfig, ScaleConfig
-from normlab.tables.inits import GAINS
-from normlab.tables.placement_row import PlacementRow
-from normlab.tables.row import table
+from normlab.config.row import table
 
 
 def _own(name: str) -> dict[str, str]:

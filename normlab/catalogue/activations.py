@@ -1,13 +1,13 @@
 """Activations of the feed-forward layer. A row names its function in `normlab.components.activations`.
 
-What each does to the size of its input is in `normlab.tables.moments`.
+What each does to the size of its input is in `normlab.catalogue.moments`.
 """
 
 from dataclasses import dataclass
 
 from normlab.config import ActivationConfig
+from normlab.config.row import Row, table
 from normlab.errors import require, require_one_of
-from normlab.tables.row import Row, table
 
 _GLU = "Shazeer 2020, arXiv 2002.05202"
 
@@ -62,7 +62,7 @@ class ActivationRow(Row[ActivationConfig]):
 
     @property
     def facts(self) -> dict[str, str]:
-        from normlab.tables.moments import moments  # which reads this table
+        from normlab.catalogue.moments import moments  # which reads this table
 
         seen = moments(self.config)
         values = {"E f": seen.mean, "E f^2": seen.square, "gain": seen.gain, "chi": seen.chi}

@@ -1,4 +1,4 @@
-"""Settings of single norm types beside `NormConfig`'s; the rows that use them are in `tables/norms.py`."""
+"""Settings of single norm types beside `NormConfig`'s; the rows that use them are in `catalogue/norms.py`."""
 
 from dataclasses import dataclass, replace
 from typing import Self

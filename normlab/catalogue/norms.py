@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from normlab.config import NormConfig
-from normlab.tables.norm_settings import (
+from normlab.catalogue.norm_settings import (
     AdaNormConfig,
     BatchNormConfig,
     DyTConfig,
@@ -15,7 +14,8 @@ from normlab.tables.norm_settings import (
     ShiftedConfig,
     WhiteningConfig,
 )
-from normlab.tables.row import Row, table
+from normlab.config import NormConfig
+from normlab.config.row import Row, table
 
 #: Where eps can stand: under the root, added to it, as the least divisor, or nowhere.
 EPS_PLACES = ("inside", "outside", "clamp", "none")

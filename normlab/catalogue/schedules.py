@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from normlab.config import ScheduleConfig
+from normlab.config.row import Row, table
 from normlab.errors import require
-from normlab.tables.row import Row, table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from normlab.config import DataConfig
 from normlab.config.ranges import at_least
+from normlab.config.row import Row, table
 from normlab.errors import require, require_one_of
-from normlab.tables.row import Row, table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from normlab import groups
+from normlab.catalogue import groups
 from normlab.errors import ConfigError
 
 #: Where a run lives and how it is reported is not what it is.

@@ -1,6 +1,6 @@
 """The config groups: which options each has, which is the default, and every key there is.
 
-The options are the rows of `normlab.tables` and the YAML files of `conf/`. This imports neither Hydra nor
+The options are the rows of `normlab.catalogue` and the YAML files of `conf/`. This imports neither Hydra nor
 torch, so that help, lists and completion are quick.
 """
 
@@ -17,15 +17,15 @@ import yaml
 
 import normlab
 from normlab import config as settings
+from normlab.catalogue.activations import ACTIVATIONS
+from normlab.catalogue.datasets import DATASETS
+from normlab.catalogue.inits import GAINS, INITS
+from normlab.catalogue.norms import NORMS
+from normlab.catalogue.optimizers import OPTIMIZERS
+from normlab.catalogue.placements import PLACEMENTS
+from normlab.catalogue.schedules import SCHEDULES
+from normlab.config.row import Row
 from normlab.errors import ConfigError, nearest
-from normlab.tables.activations import ACTIVATIONS
-from normlab.tables.datasets import DATASETS
-from normlab.tables.inits import GAINS, INITS
-from normlab.tables.norms import NORMS
-from normlab.tables.optimizers import OPTIMIZERS
-from normlab.tables.placements import PLACEMENTS
-from normlab.tables.row import Row
-from normlab.tables.schedules import SCHEDULES
 
 #: Groups of whole runs: a file of these sets anything.
 RECIPES = ("preset", "experiment")

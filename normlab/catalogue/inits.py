@@ -1,6 +1,6 @@
 """Initial weights: the distributions, and named sets of gains on single projections.
 
-All of it is laws (`normlab.laws`), so that a standard deviation can be told without drawing anything.
+All of it is laws (`normlab.config.laws`), so that a standard deviation can be told without drawing anything.
 `normlab.components.init` draws.
 """
 
@@ -8,10 +8,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from normlab import laws
-from normlab.config import InitConfig, RunConfig
+from normlab.config import InitConfig, RunConfig, laws
+from normlab.config.row import Row, table
 from normlab.errors import require
-from normlab.tables.row import Row, table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from normlab import laws
-from normlab.config import PlacementConfig, SublayerConfig
-from normlab.tables.row import Row
+from normlab.config import PlacementConfig, SublayerConfig, laws
+from normlab.config.row import Row
 
 
 @dataclass(frozen=True, kw_only=True)
