@@ -13,14 +13,14 @@ from normlab.catalogue.activations import ACTIVATIONS
 from normlab.catalogue.known import check_names
 from normlab.catalogue.moments import FORMULAS
 from normlab.catalogue.norms import NORMS, leak
-from normlab.components.ffn import ffn_width
-from normlab.components.norms import check_norm
 from normlab.config import RunConfig, SublayerConfig, laws
 from normlab.config.placement import PLACES
 from normlab.errors import ConfigError, require
 from normlab.footprint import check_memory, machine_bytes
 from normlab.machine import ranks
 from normlab.measure.ring import MOST_BYTES, ring_bytes
+from normlab.model.ffn import ffn_width
+from normlab.model.norms import check_norm
 from normlab.training.build import pick_device
 from normlab.training.sharding import check_sharding
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from normlab.catalogue.activations import ACTIVATIONS
-from normlab.components.ffn import ffn_width
 from normlab.config import RunConfig
 from normlab.errors import ConfigError
+from normlab.model.ffn import ffn_width
 
 #: Numbers that the backward pass keeps of a block for each of the stream's, at the least: the inputs of both
 #: sub-layers, queries, keys, values, attention's output and the two sums.

@@ -14,8 +14,8 @@ from normlab.measure.output import Output
 from normlab.measure.running import RunningGap
 from normlab.measure.shift import CovariateShift
 from normlab.measure.stream import Blocks, SecondStream, Stream, StreamGradient
-from normlab.model import GPT
-from normlab.sites import gains, sites
+from normlab.model.gpt import GPT
+from normlab.model.sites import gains, sites
 
 #: What reads parameters by themselves, and so needs them whole.
 WHOLE = ("gain", *PASSES)

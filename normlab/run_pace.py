@@ -10,7 +10,7 @@ import torch
 
 from normlab.config import RunConfig
 from normlab.data import load_corpus
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.training.build import build, pick_device
 from normlab.training.job import Job
 from normlab.training.loop import take_step

@@ -1,4 +1,4 @@
-"""Writes `normlab/components/CATALOGUE.md` from the tables; `--check` only says whether it is current."""
+"""Writes `normlab/catalogue/CATALOGUE.md` from the tables; `--check` only says whether it is current."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from normlab import listing
 
-TARGET = Path(__file__).resolve().parent.parent / "normlab" / "components" / "CATALOGUE.md"
+TARGET = Path(__file__).resolve().parent.parent / "normlab" / "catalogue" / "CATALOGUE.md"
 #: The tables of the model and its training; datasets and studies are the user's own.
 PARTS = ("norms", "placements", "activations", "inits", "gains", "optimizers", "schedules", "positions")
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the file is not current")
     if parser.parse_args().check:
         current = TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text()
-        sys.exit(0 if current else "normlab/components/CATALOGUE.md is old: run python scripts/catalogue.py")
+        sys.exit(0 if current else "normlab/catalogue/CATALOGUE.md is old: run python scripts/catalogue.py")
     TARGET.write_text(text(), encoding="utf-8")
 
 

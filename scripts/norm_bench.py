@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from normlab.catalogue.norms import NORMS
-from normlab.components.norms import build_norm
+from normlab.model.norms import build_norm
 
 WIDTHS, NUMBERS, EPS = (64, 256, 1024, 4096), 2**18, 1e-5
 #: The seconds that a turn takes at least.

@@ -11,9 +11,9 @@ from normlab.catalogue.inits import GAINS
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.check import check_parts
-from normlab.components.norms import build_norm
 from normlab.errors import ConfigError
-from normlab.model import GPT
+from normlab.model.gpt import GPT
+from normlab.model.norms import build_norm
 
 VOCAB = 11
 NGPT = {"placement": "ngpt", "norm": "l2norm"}

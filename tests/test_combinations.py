@@ -12,7 +12,7 @@ from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.check import check_parts
 from normlab.errors import ConfigError
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
 VOCAB = 11

@@ -1,4 +1,4 @@
-"""Activations of the feed-forward layer. A row names its function in `normlab.components.activations`.
+"""Activations of the feed-forward layer. A row names its function in `normlab.model.activations`.
 
 What each does to the size of its input is in `normlab.catalogue.moments`.
 """
@@ -54,7 +54,7 @@ class LeakyReluConfig(ActivationConfig):
 class ActivationRow(Row[ActivationConfig]):
     """An activation; a gated one multiplies act(x W_gate) with x W_in."""
 
-    #: Function in `normlab.components.activations`, (z, config) -> tensor of z's shape, or module (config).
+    #: Function in `normlab.model.activations`, (z, config) -> tensor of z's shape, or module (config).
     function: str
     gated: bool = False
     #: The ends of its range, where both are finite.

@@ -1,7 +1,7 @@
 """Initial weights: the distributions, and named sets of gains on single projections.
 
 All of it is laws (`normlab.config.laws`), so that a standard deviation can be told without drawing anything.
-`normlab.components.init` draws.
+`normlab.model.init` draws.
 """
 
 import dataclasses

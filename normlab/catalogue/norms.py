@@ -1,4 +1,4 @@
-"""Norm types. A row names its module in `normlab.components.norms`; own settings are in `norm_settings`."""
+"""Norm types. A row names its module in `normlab.model.norms`; own settings are in `norm_settings`."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class NormRow(Row[NormConfig]):
     The formulas: x a token, D its width, g gain, b bias, mean and var over a token's channels, var biased.
     """
 
-    #: Class in `normlab.components.norms`.
+    #: Class in `normlab.model.norms`.
     module: str
     #: What is learned, with its start and shape (D width, T context, 1 a scalar); empty for nothing.
     parameters: str = ""

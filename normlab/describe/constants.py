@@ -147,7 +147,7 @@ def _gains(config: RunConfig, matrices: Sequence[Matrix]) -> Iterator[Constant]:
 
 
 def _at(config: RunConfig, matrix: Matrix) -> dict[str, float]:
-    """What the laws of initial weights see at a matrix, as in `normlab.model.initialize`."""
+    """What the laws of initial weights see at a matrix, as in `normlab.model.gpt.initialize`."""
     place = 1 if matrix.projection.startswith("ffn") else 0
     seen = blocks.at(config, matrix.layer, place)
     return inits.variables(seen, fan_in=matrix.fan_in, fan_out=matrix.fan_out)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from normlab.catalogue.optimizers import OPTIMIZERS
-from normlab.components.attention import Attention
-from normlab.components.norms import build_norm
 from normlab.config import RunConfig
 from normlab.describe import saved
-from normlab.model import GPT, matrices, site
+from normlab.model.attention import Attention
+from normlab.model.gpt import GPT, matrices, site
+from normlab.model.norms import build_norm
 from normlab.training.optimizers import kind_of
 
 #: Models and activations up to so many bytes, and forward passes up to so many FLOPs, are run on the CPU.

@@ -9,9 +9,9 @@ from normlab.catalogue.inits import INITS, Gains, std, variables
 from normlab.catalogue.norms import NORMS, leak
 from normlab.catalogue.placement_row import PlacementRow
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.components.ffn import ffn_width
 from normlab.config import RunConfig
 from normlab.describe import blocks
+from normlab.model.ffn import ffn_width
 
 _WEIGHTS = {
     "free": "",

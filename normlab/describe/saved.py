@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from normlab.components.weights import SigmaLinear
 from normlab.config import RunConfig
-from normlab.model import GPT
+from normlab.model.gpt import GPT
+from normlab.model.weights import SigmaLinear
 
 
 def activations(model: GPT, config: RunConfig) -> int:

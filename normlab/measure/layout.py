@@ -12,7 +12,7 @@ def local(x: Tensor) -> Tensor:
     return share
 
 
-#: A parameter's name -> (place, kind); see `normlab.model.site`.
+#: A parameter's name -> (place, kind); see `normlab.model.gpt.site`.
 SiteOf = Callable[[str], tuple[str, str]]
 
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.components.init import normal_
 from normlab.measure.growth import exponent
-from normlab.model import GPT
+from normlab.model.gpt import GPT
+from normlab.model.init import normal_
 from normlab.probe.settings import ProbeConfig
 
 

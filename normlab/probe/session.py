@@ -19,7 +19,7 @@ from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.errors import ConfigError, UserError
 from normlab.machine import threads
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.probe import curves, files, page
 from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_batch, start
 from normlab.probe.settings import Plan, ProbeConfig, name

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from normlab.components.site import Site
 from normlab.measure.layout import Layout, local
-from normlab.model import site
+from normlab.model.gpt import site
+from normlab.model.site import Site
 
 #: Ends of the paths of modules that have a name of their own among the gradient norms.
 NAMED = ("norm_in", "norm_out", "norm_post", "w_in", "w_gate", "w_out", "qkv", "branch.out")

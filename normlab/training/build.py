@@ -13,7 +13,7 @@ from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
-from normlab.model import GPT, fused, site
+from normlab.model.gpt import GPT, fused, site
 from normlab.training.fault import FAULTS
 from normlab.training.job import Job
 from normlab.training.optimizers import build_optimizer

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from normlab.config import FaultConfig
-from normlab.model import GPT, Block
+from normlab.model.gpt import GPT, Block
 
 
 class Fault:

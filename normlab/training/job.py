@@ -16,7 +16,7 @@ from normlab.measure.instrument import Instruments
 from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.training.dice import rng_state, set_rng_state
 from normlab.training.fault import Fault
 from normlab.training.world import Alone

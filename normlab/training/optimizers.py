@@ -16,7 +16,7 @@ from normlab.config import OptimizerConfig
 
 #: Parameters by name.
 Named = dict[str, nn.Parameter]
-#: The rows of each matrix in a parameter that holds several, by its name; see `normlab.model.fused`.
+#: The rows of each matrix in a parameter that holds several, by its name; see `normlab.model.gpt.fused`.
 Fused = Mapping[str, Sequence[int]]
 #: The kinds of parameters (`kind_of`) that do not decay, by `optimizer.decay`.
 SPARED: dict[str, tuple[str, ...]] = {

@@ -18,7 +18,7 @@ from normlab.measure.growth import growth
 from normlab.measure.instrument import wide
 from normlab.measure.noise_scale import noise_scale
 from normlab.measure.sharpness import critical_multiple, figures
-from normlab.model import Block
+from normlab.model.gpt import Block
 from normlab.training.batch import autocast, backward_part, batch_loss, micro_batches, paired, same_dice
 from normlab.training.job import Job
 

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from normlab.catalogue.norms import NORMS
 from normlab.config import RunConfig
 from normlab.errors import require
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.training.world import Group
 
 

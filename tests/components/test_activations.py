@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
-from normlab.components.activations import build_activation
-from normlab.components.ffn import FeedForward, ffn_width
 from normlab.config import ActivationConfig, FFNConfig, ModelConfig
 from normlab.errors import ConfigError
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
-from normlab.model import GPT, site
+from normlab.model.activations import build_activation
+from normlab.model.ffn import FeedForward, ffn_width
+from normlab.model.gpt import GPT, site
 
 z = torch.linspace(-4, 4, 101, dtype=torch.float64)
 LOGISTIC = 1 / (1 + (-z).exp())

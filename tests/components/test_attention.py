@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normlab.components.attention import Attention
-from normlab.components.positions import Rotary, alibi, alibi_slopes, sinusoids
 from normlab.config import ModelConfig, SublayerConfig
 from normlab.errors import ConfigError
-from normlab.model import GPT
+from normlab.model.attention import Attention
+from normlab.model.gpt import GPT
+from normlab.model.positions import Rotary, alibi, alibi_slopes, sinusoids
 
 CONFIG = ModelConfig(width=16, heads=2, context=8)
 

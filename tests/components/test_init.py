@@ -8,7 +8,7 @@ from normlab.catalogue.inits import GAINS, INITS, selected, std, variables
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.config import PROJECTIONS, InitConfig, laws
 from normlab.errors import ConfigError
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 VOCAB = 256
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from normlab.catalogue.norms import EPS_PLACES, NORMS, SCOPES, BatchNormConfig
-from normlab.components.norms import build_norm
 from normlab.config import NormConfig
-from normlab.model import GPT
+from normlab.model.gpt import GPT
+from normlab.model.norms import build_norm
 
 BATCH, TIME, WIDTH, GROUPS = 4, 6, 8, 2
 

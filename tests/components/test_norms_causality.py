@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from normlab.catalogue.norms import NORMS, leak
-from normlab.components.norms import build_norm
+from normlab.model.norms import build_norm
 
 TIME, HALF, WIDTH = 16, 8, 8
 SHAPES = {"BTD": (4, TIME, WIDTH), "BHTK": (2, 3, TIME, WIDTH)}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from normlab.catalogue.norms import NORMS
-from normlab.components.norms import build_norm
+from normlab.model.norms import build_norm
 
 WIDTH, TIME = 8, 6
 

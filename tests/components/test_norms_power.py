@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from normlab.catalogue.norms import NORMS
-from normlab.components.norms import build_norm
+from normlab.model.norms import build_norm
 
 BATCH, TIME, WIDTH, GROUPS = 4, 6, 8, 2
 

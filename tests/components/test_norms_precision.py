@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normlab.catalogue.norms import NORMS
-from normlab.components.norms import build_norm
+from normlab.model.norms import build_norm
 
 WIDTH, TIME = 64, 16
 #: The relative error of one rounding to bfloat16.

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from normlab.catalogue.norms import NORMS
-from normlab.components.norms import build_norm, check_norm
 from normlab.errors import ConfigError
+from normlab.model.norms import build_norm, check_norm
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import torch
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.check import check_parts
-from normlab.components.residual import Shift
-from normlab.components.weights import SigmaLinear
 from normlab.config import laws
 from normlab.errors import ConfigError
-from normlab.model import GPT, site
+from normlab.model.gpt import GPT, site
+from normlab.model.residual import Shift
+from normlab.model.weights import SigmaLinear
 
 VOCAB, DEPTH = 11, 2
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.components.attention import Attention
-from normlab.components.weights import SigmaLinear
 from normlab.config import ExceptionConfig, PlacementConfig, ScaleConfig
-from normlab.model import GPT
+from normlab.model.attention import Attention
+from normlab.model.gpt import GPT
+from normlab.model.weights import SigmaLinear
 
 VOCAB, DEPTH, STEP = 11, 4, 1700
 

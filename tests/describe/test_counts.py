@@ -12,12 +12,12 @@ from normlab.catalogue.activations import ACTIVATIONS
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.components.residual import LearnedScale, ScheduledScale, Times
 from normlab.config import SCALES
 from normlab.describe import constants, counts, saved
 from normlab.describe.facts import describe
 from normlab.errors import ConfigError
-from normlab.model import GPT, site
+from normlab.model.gpt import GPT, site
+from normlab.model.residual import LearnedScale, ScheduledScale, Times
 from normlab.training.optimizers import build_optimizer
 
 VOCAB = 11
@@ -292,7 +292,7 @@ def test_norms_and_what_else_is_learned_in_a_block_is_what_the_table_says(name, 
 def test_initial_standard_deviations_are_those_that_are_drawn(init, gains, small, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "normlab.model.normal_", lambda tensor, std, seed, name, truncate: drawn.setdefault(name, std)
+        "normlab.model.gpt.normal_", lambda tensor, std, seed, name, truncate: drawn.setdefault(name, std)
     )
     config = small(
         {"depth": 3, "init.gains": gains, "init.embedding_std": 0.3, "model.kv_heads": 1},

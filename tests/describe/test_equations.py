@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.components.residual import LearnedScale, ScheduledScale, Times
 from normlab.config import SCALES, ExceptionConfig, PlacementConfig, ScaleConfig
 from normlab.describe import blocks, equations
-from normlab.model import GPT
+from normlab.model.gpt import GPT
+from normlab.model.residual import LearnedScale, ScheduledScale, Times
 
 STEP = 3
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.measure.ablation import changes, variants
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 DEPTH, VOCAB = 3, 11
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
-from normlab.model import GPT, site
+from normlab.model.gpt import GPT, site
 
 KINDS = {"attn.qkv", "attn.out", "ffn.in", "ffn.out"}
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.components.norms import Curve, build_norm
 from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.measure import attention
 from normlab.measure.stream import moments
+from normlab.model.norms import Curve, build_norm
 from normlab.training.batch import predict
 from normlab.training.build import build
 from normlab.training.loop import take_step

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 VOCAB, DEPTH, WIDTH, HEADS, CONTEXT, BATCH = 61, 3, 32, 4, 12, 2
 

@@ -12,7 +12,7 @@ from normlab.catalogue.datasets import DATASETS
 from normlab.catalogue.norms import leak
 from normlab.data import load_corpus
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.run import check
 from normlab.training.batch import predict
 from normlab.training.build import build

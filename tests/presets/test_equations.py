@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 VOCAB, DEPTH, WIDTH, HEADS, BATCH, TIME = 61, 3, 32, 4, 2, 12
 HEAD = WIDTH // HEADS

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 VOCAB, DEPTH, WIDTH = 256, 3, 128
 BETA, GLM = (8 * DEPTH) ** -0.25, (2 * DEPTH) ** -0.5

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 DEPTH, VOCAB = 3, 256
 ONE_STD = {

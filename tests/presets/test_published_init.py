@@ -8,7 +8,7 @@ import pytest
 from normlab.catalogue import inits
 from normlab.config import laws
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 
 #: Preset: (blocks, width, standard deviations).
 PUBLISHED = {

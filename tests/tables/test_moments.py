@@ -8,7 +8,7 @@ import torch
 
 from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
 from normlab.catalogue.moments import FORMULAS, moments
-from normlab.components.activations import build_activation
+from normlab.model.activations import build_activation
 
 SWISH_1702 = SwishConfig(name="swish", beta=1.702)
 #: E f, E f^2, gain, chi as printed, of z ~ N(0, 1).

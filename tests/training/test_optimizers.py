@@ -9,7 +9,7 @@ from normlab.catalogue.optimizers import OPTIMIZERS, AdamConfig, LionConfig, Muo
 from normlab.config import DECAYS
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
-from normlab.model import GPT, fused
+from normlab.model.gpt import GPT, fused
 from normlab.training.build import build
 from normlab.training.loop import take_step
 from normlab.training.optimizers import SPARED, Lion, build_optimizer, kind_of

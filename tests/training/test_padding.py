@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from normlab.check import check_model
-from normlab.components.norms import BatchNorm
 from normlab.config import PAD
 from normlab.data import load_corpus, split
 from normlab.errors import ConfigError
-from normlab.model import GPT
+from normlab.model.gpt import GPT
+from normlab.model.norms import BatchNorm
 from normlab.training.batch import backward, evaluate
 from normlab.training.build import build
 from normlab.training.loop import train

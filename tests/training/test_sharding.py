@@ -9,7 +9,7 @@ from normlab import run as composition
 from normlab.errors import ConfigError
 from normlab.instruments import build_instruments
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.training.passes import OwnPasses
 from normlab.training.sharding import check_sharding
 
@@ -61,7 +61,7 @@ def test_what_reads_whole_parameters_is_left_out_and_said():
 _STEPS = """
 import sys, torch, torch.distributed as dist
 from normlab.launch.compose import compose
-from normlab.model import GPT
+from normlab.model.gpt import GPT
 from normlab.training.optimizers import build_optimizer
 from normlab.training.sharding import Sharded
 

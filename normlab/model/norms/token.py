@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.catalogue.norm_settings import AdaNormConfig, GroupNormConfig, PartialConfig, WhiteningConfig
-from normlab.components.norms.base import Norm, group_width, grouped, unbiased_needs_two, wide
 from normlab.config import NormConfig
+from normlab.model.norms.base import Norm, group_width, grouped, unbiased_needs_two, wide
 
 
 def rms(x: Tensor) -> Tensor:

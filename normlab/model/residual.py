@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.components.site import Site, StreamSite
 from normlab.config import ScaleConfig, SublayerConfig, laws
+from normlab.model.site import Site, StreamSite
 
 
 class MakeNorm(Protocol):

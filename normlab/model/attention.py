@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from normlab.components.norms.base import wide
-from normlab.components.positions import Alibi, NoBias, Rotary
-from normlab.components.residual import MakeNorm, no_norm, shift
-from normlab.components.site import Site
 from normlab.config import ModelConfig, SublayerConfig
+from normlab.model.norms.base import wide
+from normlab.model.positions import Alibi, NoBias, Rotary
+from normlab.model.residual import MakeNorm, no_norm, shift
+from normlab.model.site import Site
 
 
 def softcap(x: Tensor, cap: float) -> Tensor:

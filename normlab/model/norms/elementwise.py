@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from normlab.catalogue.norm_settings import DyTConfig, ShiftedConfig
-from normlab.components.norms.base import Norm
-from normlab.components.site import Site
 from normlab.config import NormConfig
+from normlab.model.norms.base import Norm
+from normlab.model.site import Site
 
 
 class Curve(Norm):

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from normlab.catalogue.activations import ACTIVATIONS
-from normlab.components.activations import build_activation
-from normlab.components.residual import MakeNorm, no_norm, shift
-from normlab.components.site import Site
 from normlab.config import ActivationConfig, ModelConfig, SublayerConfig
+from normlab.model.activations import build_activation
+from normlab.model.residual import MakeNorm, no_norm, shift
+from normlab.model.site import Site
 
 
 def ffn_width(config: ModelConfig, gated: bool) -> int:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.catalogue.norm_settings import BatchNormConfig, PowerNormConfig
-from normlab.components.norms.base import Norm, group_width, grouped
-from normlab.components.padding import Padding
-from normlab.components.site import Site
 from normlab.config import NormConfig
+from normlab.model.norms.base import Norm, group_width, grouped
+from normlab.model.padding import Padding
+from normlab.model.site import Site
 
 
 class RunningNorm(Norm):

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from normlab.catalogue import inits
-from normlab.components.attention import Attention, softcap
-from normlab.components.ffn import FeedForward
-from normlab.components.init import normal_
-from normlab.components.norms import BatchNorm, build_norm
-from normlab.components.padding import PaddedTokens
-from normlab.components.positions import LearnedPositions, SinusoidalPositions
-from normlab.components.residual import (
+from normlab.config import RunConfig, ScaleConfig, laws
+from normlab.config.placement import PLACES
+from normlab.model.attention import Attention, softcap
+from normlab.model.ffn import FeedForward
+from normlab.model.init import normal_
+from normlab.model.norms import BatchNorm, build_norm
+from normlab.model.padding import PaddedTokens
+from normlab.model.positions import LearnedPositions, SinusoidalPositions
+from normlab.model.residual import (
     Carry,
     CarryNothing,
     LearnedScale,
@@ -30,10 +32,8 @@ from normlab.components.residual import (
     share,
     shift,
 )
-from normlab.components.site import StreamSite
-from normlab.components.weights import WEIGHTS
-from normlab.config import RunConfig, ScaleConfig, laws
-from normlab.config.placement import PLACES
+from normlab.model.site import StreamSite
+from normlab.model.weights import WEIGHTS
 
 
 def norm_maker(config: RunConfig, site: str) -> MakeNorm:

@@ -6,12 +6,12 @@ from typing import TypeVar, cast
 
 from torch import Tensor, nn
 
-from normlab.components.attention import Attention
-from normlab.components.ffn import FeedForward
-from normlab.components.norms import Curve, Norm, RunningNorm
-from normlab.components.residual import Carry, Residual
-from normlab.components.site import Site, StreamSite
-from normlab.model import GPT, Block, site
+from normlab.model.attention import Attention
+from normlab.model.ffn import FeedForward
+from normlab.model.gpt import GPT, Block, site
+from normlab.model.norms import Curve, Norm, RunningNorm
+from normlab.model.residual import Carry, Residual
+from normlab.model.site import Site, StreamSite
 
 N = TypeVar("N", bound=nn.Module)
 

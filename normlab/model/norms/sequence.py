@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from normlab.catalogue.norm_settings import GroupNormConfig, PrefixConfig
-from normlab.components.norms.base import Norm, group_width, grouped, wide
-from normlab.components.norms.token import LayerNorm
 from normlab.config import NormConfig
 from normlab.errors import ConfigError
+from normlab.model.norms.base import Norm, group_width, grouped, wide
+from normlab.model.norms.token import LayerNorm
 
 
 class InstanceNormTime(Norm):

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from normlab.catalogue.norms import NORMS
-from normlab.components.norms.base import Norm
-from normlab.components.norms.batch import BatchNorm, PowerNorm, RunningNorm
-from normlab.components.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
-from normlab.components.norms.sequence import (
+from normlab.config import NormConfig
+from normlab.errors import require, require_one_of
+from normlab.model.norms.base import Norm
+from normlab.model.norms.batch import BatchNorm, PowerNorm, RunningNorm
+from normlab.model.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
+from normlab.model.norms.sequence import (
     CumulativeInstanceNorm,
     GroupNormTime,
     InstanceNormTime,
     LayerNormTC,
     PBRelaxLayerNorm,
 )
-from normlab.components.norms.token import (
+from normlab.model.norms.token import (
     AdaNorm,
     GroupNormToken,
     GroupWhitening,
@@ -36,8 +38,6 @@ from normlab.components.norms.token import (
     RMSNormZeroCentred,
     ScaleNorm,
 )
-from normlab.config import NormConfig
-from normlab.errors import require, require_one_of
 
 __all__ = [
     "ISRU",
