@@ -8,8 +8,8 @@ from typing import Any
 from normlab.config import RunConfig
 from normlab.divergence.nonfinite import TEXTS
 from normlab.errors import RunDirectoryError
-from normlab.sinks.afterwards import readable_events, readable_rows
-from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
+from normlab.rundir.reading import readable_events, readable_rows
+from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from normlab import restart
 from normlab.config import PAD
 from normlab.data import split
 from normlab.divergence import Event, outcome
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
+from normlab.rundir.summary import Tally, event_figures
+from normlab.rundir.writer import CHECKPOINTS, RunDirectory, read_rows
 from normlab.sinks.console import ConsoleSink
-from normlab.sinks.run_directory import CHECKPOINTS, RunDirectory, read_rows
 from normlab.sinks.wandb import WandbSink
-from normlab.summary import Tally, event_figures
 from normlab.training import checkpoint
 from normlab.training.job import Job
 

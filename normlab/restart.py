@@ -13,8 +13,8 @@ from normlab.catalogue.naming import flat
 from normlab.config import RunConfig
 from normlab.disk.plain_data import open_file
 from normlab.errors import CheckpointError, RunDirectoryError
-from normlab.resuming import differences
-from normlab.sinks.run_directory import (
+from normlab.rundir.resuming import differences
+from normlab.rundir.writer import (
     CHECKPOINTS,
     ROWS,
     SNAPSHOT_FOLDER,

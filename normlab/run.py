@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normlab import environment, restart
+from normlab import restart
 from normlab.analysis.figures import pictures
 from normlab.catalogue.norms import leak_in_evaluation
 from normlab.catalogue.placement_row import norms
@@ -21,10 +21,11 @@ from normlab.data import Corpus, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.machine import ranks
 from normlab.report import Report
-from normlab.resuming import check_same, located, moved
-from normlab.sinks.base import Opening
+from normlab.rundir import environment
+from normlab.rundir.opening import Opening
+from normlab.rundir.resuming import check_same, located, moved
+from normlab.rundir.writer import RunDirectory, check_free, hold, tidy
 from normlab.sinks.console import ConsoleSink
-from normlab.sinks.run_directory import RunDirectory, check_free, hold, tidy
 from normlab.sinks.wandb import WandbSink
 from normlab.terminal.screen import mirrored
 from normlab.training.build import build, pick_device

@@ -18,9 +18,9 @@ from normlab.disk.plain_data import open_file
 from normlab.disk.strict_json import document
 from normlab.disk.whole_files import replace_file
 from normlab.errors import ConfigError, UserError, shown
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
+from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
 from normlab.sinks.mirror import note_of, read_note, server_has
-from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
 from normlab.sinks.wandb import WandbSink
 from normlab.sinks.wandb_start import Start, has_key
 

@@ -43,7 +43,7 @@ from normlab.config import RunConfig
 from normlab.errors import UserError
 from normlab.launch import child, launch
 from normlab.launch.compose import compose
-from normlab.sinks.run_directory import clear
+from normlab.rundir.writer import clear
 
 #: Validation at steps 4, 8 and 12, best at the first of them; an event at step 7; rows of every second step.
 WORDS = [
@@ -79,7 +79,7 @@ class Trial:
 def quiet() -> Iterator[io.StringIO]:
     """Nothing is shown, and git is asked for nothing, which would take most of the time."""
     said = io.StringIO()
-    git = mock.patch("normlab.environment._git", lambda file: None)
+    git = mock.patch("normlab.rundir.environment._git", lambda file: None)
     with redirect_stdout(said), redirect_stderr(said), git:
         yield said
 

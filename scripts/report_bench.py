@@ -19,9 +19,9 @@ import numpy as np
 
 from normlab.analysis.page.write import Target, print_report
 from normlab.catalogue import groups, naming
-from normlab.sinks.base import Opening
-from normlab.sinks.run_directory import RunDirectory
-from normlab.summary import Tally
+from normlab.rundir.opening import Opening
+from normlab.rundir.summary import Tally
+from normlab.rundir.writer import RunDirectory
 from normlab.sweep import read_jobs, write
 
 PLACEMENTS = ("post", "pre", "sandwich", "deepnorm", "keel")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from normlab.sinks.run_directory import LOCK
+from normlab.rundir.writer import LOCK
 
 #: What was done: a name, the path within the folder, and what the operation takes.
 Operation = tuple[Any, ...]

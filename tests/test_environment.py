@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import torch
 
-from normlab import environment
+from normlab.rundir import environment
 
 
 def git(folder: Path, *words: str) -> str:

@@ -26,8 +26,8 @@ from normlab.errors import ConfigError, RunDirectoryError
 from normlab.launch.load import load_config
 from normlab.replay import beside, replay, thresholds
 from normlab.run import resume, run
-from normlab.sinks.afterwards import readable_rows
-from normlab.sinks.run_directory import LOCK, read_events, read_summary
+from normlab.rundir.reading import readable_rows
+from normlab.rundir.writer import LOCK, read_events, read_summary
 
 #: Detectors that have seen enough after 60 steps.
 QUICK = {

@@ -118,7 +118,7 @@ def test_a_run_killed_after_its_config_can_be_resumed_and_before_it_started(smal
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("normlab.sinks.run_directory.RunDirectory.write_summary", killed)
+        patch.setattr("normlab.rundir.writer.RunDirectory.write_summary", killed)
         with pytest.raises(KeyboardInterrupt):
             run(config, directory, plain=True)
     (directory / "metrics.jsonl").unlink()

@@ -9,8 +9,8 @@ from normlab.catalogue.naming import flat
 from normlab.errors import RunDirectoryError
 from normlab.launch import launch
 from normlab.launch.load import load_config
-from normlab.resuming import differences, located
 from normlab.run import resume, run
+from normlab.rundir.resuming import differences, located
 
 
 def recorded(config):

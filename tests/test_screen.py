@@ -12,7 +12,7 @@ import pytest
 from normlab.launch.child import Task, attempt
 from normlab.launch.run_log import RunLog, logged
 from normlab.run import resume, run
-from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.rundir.writer import read_rows, read_summary
 from normlab.terminal.screen import Mirror, mirrored
 
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from normlab.errors import RunDirectoryError
-from normlab.sinks.run_directory import SUMMARY, check_free
+from normlab.rundir.writer import SUMMARY, check_free
 from normlab.terminal import shell
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from normlab.divergence import Event
 from normlab.divergence.spike_score import DEFINITIONS, spike_score
-from normlab.summary import Tally, event_figures
+from normlab.rundir.summary import Tally, event_figures
 
 
 def test_spike_scores_are_those_of_the_rows():

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from normlab.analysis import wandb_runs
 from normlab.cli import app
 from normlab.run import resume, run
-from normlab.sinks.run_directory import hold, read_rows, read_summary
+from normlab.rundir.writer import hold, read_rows, read_summary
 from normlab.sinks.wandb_start import Start
 
 

@@ -12,7 +12,7 @@ from normlab.catalogue import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.divergence.stability import DIVERGED, UNTRAINED, trained
 from normlab.errors import UserError, nearest
-from normlab.summary import SPAN
+from normlab.rundir.summary import SPAN
 
 CAP = (
     "a loss counts as at most ln V, that of a uniform guess at the text's tokens, and as just that where it "

@@ -13,9 +13,9 @@ from normlab.disk.plain_data import TABLE, read_json
 from normlab.divergence.nonfinite import TEXTS
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import RunDirectoryError
-from normlab.recorded_settings import read_settings
-from normlab.sinks.afterwards import first_and_last_rows, readable_events, readable_rows
-from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
+from normlab.rundir.reading import first_and_last_rows, readable_events, readable_rows
+from normlab.rundir.settings import read_settings
+from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
 from normlab.sweep import FILE as SWEEP
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import yaml
 from normlab.analysis.runs import find
 from normlab.disk.strict_json import document, line_of, plain
 from normlab.errors import UserError
-from normlab.sinks.run_directory import CONFIG, EVENTS, ROWS, SUMMARY
+from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY
 
 #: Parts of the summary that wandb has flat, as `floors/unigram`.
 _NESTED = ("floors", "first_event")

@@ -23,7 +23,7 @@ from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
 from normlab.launch.standing import standing
 from normlab.machine import processes
-from normlab.sinks.run_directory import clear, has_begun, hold
+from normlab.rundir.writer import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of
 from normlab.terminal.screen import mirrored
 

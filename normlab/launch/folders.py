@@ -6,16 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from normlab.errors import RunDirectoryError
-from normlab.sinks.run_directory import (
-    CHECKPOINTS,
-    CONFIG,
-    ENVIRONMENT,
-    EVENTS,
-    LOCK,
-    ROWS,
-    SUMMARY,
-    check_free,
-)
+from normlab.rundir.writer import CHECKPOINTS, CONFIG, ENVIRONMENT, EVENTS, LOCK, ROWS, SUMMARY, check_free
 
 #: What a run and Hydra write into its folder before the first step.
 _MADE = (CONFIG, ENVIRONMENT, EVENTS, ROWS, LOCK, f"{CONFIG}.part", f"{ENVIRONMENT}.part", "train.log")

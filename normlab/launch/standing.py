@@ -6,8 +6,8 @@ from pathlib import Path
 
 from normlab.config import RunConfig
 from normlab.launch import stopping
-from normlab.resuming import check_own, check_same
-from normlab.sinks.run_directory import SUMMARY, has_begun
+from normlab.rundir.resuming import check_own, check_same
+from normlab.rundir.writer import SUMMARY, has_begun
 from normlab.sweep import TO_TRAIN, status_of
 
 #: What Hydra writes into a sweep's folder when it begins.

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from normlab.launch.signals import Interrupted, handled
-from normlab.sinks.run_directory import is_held
+from normlab.rundir.writer import is_held
 
 FILE = ".stop"
 #: Seconds between looks at the jobs.

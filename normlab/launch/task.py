@@ -20,8 +20,8 @@ from normlab.launch.folders import remove_unstarted
 from normlab.launch.run_log import tell
 from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
-from normlab.resuming import located
-from normlab.sinks.run_directory import hold, read_summary, tidy
+from normlab.rundir.resuming import located
+from normlab.rundir.writer import hold, read_summary, tidy
 from normlab.sweep import TO_TRAIN
 from normlab.terminal.screen import mirrored
 

@@ -24,7 +24,7 @@ from normlab.probe import curves, files, page
 from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_batch, start
 from normlab.probe.settings import Plan, ProbeConfig, name
 from normlab.probe.statistics import Slope, slope
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
 from normlab.sinks.wandb import WandbSink
 from normlab.training.build import pick_device
 from normlab.training.interrupt import Interrupt

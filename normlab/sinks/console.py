@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from normlab.sinks.base import Opening, Row, event_key
+from normlab.rundir.opening import Opening, Row, event_key
 from normlab.sinks.console_view import View, event_words, title
 from normlab.sinks.findings import findings
 from normlab.sinks.progress import Progress

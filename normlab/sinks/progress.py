@@ -4,8 +4,8 @@ import math
 import re
 from collections.abc import Callable
 
-from normlab.sinks.base import Opening, Row, event_key
-from normlab.sinks.run_directory import read_rows
+from normlab.rundir.opening import Opening, Row, event_key
+from normlab.rundir.writer import read_rows
 from normlab.terminal.sketch import Trace
 
 _PLACE = re.compile(r"embedding|layer_\d+|final_norm|head")

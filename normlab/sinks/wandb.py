@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from normlab.config import TrackerConfig
 from normlab.machine.deadline import within
-from normlab.sinks.base import Opening, Row, event_key
+from normlab.rundir.opening import Opening, Row, event_key
+from normlab.rundir.writer import read_rows
 from normlab.sinks.budget import coarse
 from normlab.sinks.mirror import cell, flat, note_of, read_note, remove_replaced, words
-from normlab.sinks.run_directory import read_rows
 from normlab.sinks.wandb_start import GRACE, Start, teardown
 from normlab.terminal import shell
 

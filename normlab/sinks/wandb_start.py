@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from normlab.config import TrackerConfig
 from normlab.machine.deadline import within
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
 from normlab.sinks.mirror import words
 
 #: Seconds to reach the server at the start, and to finish the upload at the end.

@@ -11,8 +11,8 @@ from normlab.disk.plain_data import TABLE, PlainDataError, read_json, read_yaml
 from normlab.disk.strict_json import document
 from normlab.disk.whole_files import replace_file
 from normlab.errors import RunDirectoryError
-from normlab.recorded_settings import read_settings
-from normlab.sinks.run_directory import CONFIG, SUMMARY, hold, is_held, read_rows, read_summary
+from normlab.rundir.settings import read_settings
+from normlab.rundir.writer import CONFIG, SUMMARY, hold, is_held, read_rows, read_summary
 
 #: The table of a sweep.
 FILE = "sweep.json"

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from normlab import resuming
 from normlab.analysis.compare import Sources, print_comparison
 from normlab.analysis.page.write import Target, print_report
 from normlab.analysis.run_list import print_runs
@@ -23,12 +22,12 @@ from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
 from normlab.launch.load import as_plain, from_plain, load_config
 from normlab.recorded import read_recorded
-from normlab.recorded_settings import read_settings
 from normlab.replay_view import print_replay
-from normlab.sinks import afterwards
-from normlab.sinks.afterwards import readable_events, readable_rows
+from normlab.rundir import reading, resuming
+from normlab.rundir.reading import readable_events, readable_rows
+from normlab.rundir.settings import read_settings
+from normlab.rundir.writer import read_rows, read_summary
 from normlab.sinks.mirror import note_of, read_note
-from normlab.sinks.run_directory import read_rows, read_summary
 from normlab.sweep.jobs import read_jobs
 from normlab.sweep.record import recorded_command
 from normlab.sweep.status import print_status
@@ -302,7 +301,7 @@ def test_a_row_without_a_step_is_left_out_and_said(tmp_path, step):
 
 @pytest.mark.parametrize(("reader", "name"), [(readable_rows, "metrics"), (readable_events, "events")])
 def test_a_file_of_lines_that_are_none_is_read_so_far_only(tmp_path, monkeypatch, reader, name):
-    monkeypatch.setattr(afterwards, "_MOST_LEFT_OUT", 10)
+    monkeypatch.setattr(reading, "_MOST_LEFT_OUT", 10)
     path = tmp_path / f"{name}.jsonl"
     good = json.dumps({**EVENT, "loss": 1.0, "layers": []}) + "\n"
     path.write_text(good + "{x\n" * 10 + good.replace("3", "4"))

@@ -92,7 +92,7 @@ def test_a_job_that_another_process_trains_is_left_to_it(fake, capsys):
     code = f"""
 import sys
 from pathlib import Path
-from normlab.sinks.run_directory import hold
+from normlab.rundir.writer import hold
 with hold(Path({str(path.parent)!r})):
     print("held", flush=True)
     sys.stdin.read()

@@ -14,7 +14,7 @@ from normlab.launch.child import Task, attempt, settle
 from normlab.launch.compose import compose
 from normlab.launch.signals import Interrupted
 from normlab.run import run
-from normlab.sinks.run_directory import is_held, read_rows, read_summary
+from normlab.rundir.writer import is_held, read_rows, read_summary
 from normlab.sweep import mark
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")

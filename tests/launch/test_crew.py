@@ -13,7 +13,7 @@ import pytest
 
 from normlab.launch import launch
 from normlab.launch.codes import FAILED, REFUSED
-from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.rundir.writer import read_rows, read_summary
 
 SMALL = [
     *("data=markov", "data.length=8192", "depth=2", "model.width=16", "model.heads=2", "model.context=8"),

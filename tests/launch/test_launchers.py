@@ -20,7 +20,7 @@ from normlab.errors import ConfigError
 from normlab.launch import engines, launch, plugins
 from normlab.launch.codes import FAILED, REFUSED
 from normlab.machine import threads
-from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.rundir.writer import read_rows, read_summary
 
 _MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
 _TRAIN = ["train.batch_size=4", "train.device=cpu", "tracker.mode=disabled"]

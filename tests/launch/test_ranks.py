@@ -15,7 +15,7 @@ from normlab.errors import ConfigError
 from normlab.launch import launch, resume
 from normlab.launch.compose import compose
 from normlab.machine import ranks
-from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.rundir.writer import read_rows, read_summary
 
 SMALL = [
     "data=markov",

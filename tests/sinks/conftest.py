@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
 
 FLOORS = {"uniform": math.log(256), "unigram": 3.147, "bigram": 2.31}
 CONFIG = {

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from normlab.divergence import KINDS, OUTCOMES, outcome
+from normlab.rundir.writer import RunDirectory
 from normlab.sinks.console import TELLING, ConsoleSink
 from normlab.sinks.console_view import View
 from normlab.sinks.progress import Progress
-from normlab.sinks.run_directory import RunDirectory
 
 
 class Clock:

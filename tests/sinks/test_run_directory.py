@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from normlab.errors import RunDirectoryError
-from normlab.sinks.run_directory import (
+from normlab.rundir.writer import (
     RunDirectory,
     check_free,
     clear,
@@ -75,8 +75,8 @@ def test_a_row_is_on_disk_at_once(opening_of, made):
     code = f"""
 import os
 from pathlib import Path
-from normlab.sinks.base import Opening
-from normlab.sinks.run_directory import RunDirectory
+from normlab.rundir.opening import Opening
+from normlab.rundir.writer import RunDirectory
 sink = RunDirectory({{}})
 sink.open(Opening(directory=Path({str(directory)!r}), config={{}}, name="", sweep=None,
     floors={{"unigram": 3.0}}, parameters=7, first_step=0))
@@ -302,7 +302,7 @@ def test_how_a_run_ended_is_known_on_a_disk_without_room_for_another_file(openin
     def full(path, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("normlab.sinks.run_directory.replace_file", full)
+    monkeypatch.setattr("normlab.rundir.writer.replace_file", full)
     sink.close({"status": "failed", "error": "ours"})
     assert read_summary(opening.directory) == {"status": "failed", "error": "ours"}
 

@@ -20,9 +20,9 @@ from PIL import Image
 
 from normlab.config import TrackerConfig
 from normlab.run import run
+from normlab.rundir.writer import RunDirectory, read_rows, truncate
 from normlab.sinks import wandb_start
 from normlab.sinks.budget import coarse
-from normlab.sinks.run_directory import RunDirectory, read_rows, truncate
 from normlab.sinks.wandb import WandbSink
 
 STEPS = 12
@@ -263,7 +263,7 @@ def test_disabled_imports_nothing_and_writes_nothing(mode, environment, tmp_path
 import sys
 from pathlib import Path
 from normlab.config import TrackerConfig
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
 from normlab.sinks.wandb import WandbSink
 sink = WandbSink(TrackerConfig(mode={mode!r}))
 sink.open(Opening(directory=Path({str(tmp_path)!r}), config={{}}, name="", sweep=None, floors={{}},
@@ -285,7 +285,7 @@ def test_auto_without_a_key_is_offline_and_silent_even_on_a_terminal(tmp_path):
     code = f"""
 from pathlib import Path
 from normlab.config import TrackerConfig
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
 from normlab.sinks.wandb import WandbSink
 sink = WandbSink(TrackerConfig())
 sink.open(Opening(directory=Path({str(tmp_path)!r}), config={{}}, name="", sweep=None, floors={{}},
@@ -340,7 +340,7 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 from normlab.config import TrackerConfig
-from normlab.sinks.base import Opening
+from normlab.rundir.opening import Opening
 from normlab.sinks.wandb import WandbSink
 
 def start(name):

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from normlab.errors import RunDirectoryError
-from normlab.sinks.run_directory import hold
+from normlab.rundir.writer import hold
 from normlab.sweep import read_jobs, write
 from normlab.sweep.jobs import Job
 from normlab.sweep.status import eta, grid, print_status, view

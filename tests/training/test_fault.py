@@ -9,7 +9,7 @@ from normlab import run as composition
 from normlab.config import FAULT_KINDS, MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
-from normlab.sinks.run_directory import read_events
+from normlab.rundir.writer import read_events
 from normlab.training.autopsy import called
 from normlab.training.build import build
 from normlab.training.fault import FAULTS

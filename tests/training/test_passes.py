@@ -15,7 +15,7 @@ from normlab.config import PASSES
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.measure.sharpness import BISECTIONS
-from normlab.sinks.run_directory import read_rows, read_summary
+from normlab.rundir.writer import read_rows, read_summary
 from normlab.training.build import build
 from normlab.training.dice import rng_state
 from normlab.training.loop import train

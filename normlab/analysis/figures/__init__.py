@@ -11,7 +11,7 @@ from normlab.analysis.figures.families import FAMILIES, USUAL
 from normlab.analysis.figures.heat import heat, heat_maps
 from normlab.analysis.figures.loss import Bundle, Facet, curve, loss_curves
 from normlab.analysis.figures.style import look, sentence
-from normlab.sinks.run_directory import read_events, read_rows, read_summary
+from normlab.rundir.writer import read_events, read_rows, read_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

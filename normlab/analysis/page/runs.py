@@ -16,7 +16,7 @@ from normlab.disk.plain_data import read_json
 from normlab.errors import UserError
 from normlab.explain.explanation import Explanation, explained
 from normlab.recorded import read_recorded
-from normlab.sinks.run_directory import ENVIRONMENT
+from normlab.rundir.writer import ENVIRONMENT
 
 
 class Curve(NamedTuple):

@@ -10,8 +10,8 @@ from normlab.analysis.figures.columns import columns
 from normlab.analysis.figures.families import FAMILIES, USUAL
 from normlab.analysis.figures.heat import heat, heat_maps
 from normlab.analysis.figures.style import WIDTH
-from normlab.sinks.base import Opening
-from normlab.sinks.run_directory import RunDirectory
+from normlab.rundir.opening import Opening
+from normlab.rundir.writer import RunDirectory
 
 FLOORS = {"uniform": 5.545, "unigram": 3.147, "bigram": 2.31}
 SITES = ("embedding", "layer_00", "layer_01", "final_norm", "head")

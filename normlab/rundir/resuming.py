@@ -12,7 +12,7 @@ from normlab.data import files
 from normlab.data.files import is_file_of_tokens
 from normlab.disk.plain_data import read_config
 from normlab.errors import ConfigError, RunDirectoryError, require
-from normlab.sinks.run_directory import CONFIG
+from normlab.rundir.writer import CONFIG
 
 #: Where the text and its tokenizer lie. What is in them is known by its hash, which the run keeps.
 FILES = ("data.path", "data.tokenizer")

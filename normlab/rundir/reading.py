@@ -10,8 +10,8 @@ from typing import Any
 from normlab.disk.plain_data import lines, open_file
 from normlab.disk.strict_json import document, line_of, read_line
 from normlab.disk.whole_files import replace_file
-from normlab.sinks.run_directory import EVENTS, SUMMARY
-from normlab.sinks.shapes import is_event, is_number, is_step
+from normlab.rundir.shapes import is_event, is_number, is_step
+from normlab.rundir.writer import EVENTS, SUMMARY
 
 #: So many damaged lines are named.
 _NAMED = 5

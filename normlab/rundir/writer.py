@@ -18,8 +18,8 @@ from normlab.disk.plain_data import PlainDataError, lines, open_file, read_json
 from normlab.disk.strict_json import document, line_of, read_line, restore
 from normlab.disk.whole_files import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
-from normlab.sinks import shapes
-from normlab.sinks.base import Opening, Row, event_key
+from normlab.rundir import shapes
+from normlab.rundir.opening import Opening, Row, event_key
 from normlab.terminal import shell
 
 CONFIG = "config.yaml"
