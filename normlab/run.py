@@ -10,17 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normlab import restart
 from normlab.analysis.figures import pictures
 from normlab.catalogue.norms import leak_in_evaluation
 from normlab.catalogue.placement_row import norms
-from normlab.check import check_model
 from normlab.config import RunConfig
-from normlab.crew import gathered
 from normlab.data import Corpus, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.machine import ranks
-from normlab.report import Report
+from normlab.recorder import Report
 from normlab.rundir import environment
 from normlab.rundir.opening import Opening
 from normlab.rundir.resuming import check_same, located, moved
@@ -28,11 +25,14 @@ from normlab.rundir.writer import RunDirectory, check_free, hold, tidy
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.wandb import WandbSink
 from normlab.terminal.screen import mirrored
+from normlab.training import restart
 from normlab.training.build import build, pick_device
+from normlab.training.checks import check_model
 from normlab.training.interrupt import Interrupt
 from normlab.training.job import Job
 from normlab.training.loop import train
 from normlab.training.sharding import WORLDS
+from normlab.training.workers import gathered
 from normlab.training.world import Alone, lead
 
 

@@ -10,10 +10,10 @@ from normlab.catalogue.activations import ACTIVATIONS
 from normlab.catalogue.inits import GAINS
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.check import check_parts
 from normlab.errors import ConfigError
 from normlab.model.gpt import GPT
 from normlab.model.norms import build_norm
+from normlab.training.checks import check_parts
 
 VOCAB = 11
 NGPT = {"placement": "ngpt", "norm": "l2norm"}

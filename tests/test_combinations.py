@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.check import check_parts
 from normlab.errors import ConfigError
 from normlab.model.gpt import GPT
+from normlab.training.checks import check_parts
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
 VOCAB = 11

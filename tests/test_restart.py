@@ -11,10 +11,9 @@ import pytest
 import torch
 import yaml
 
-from normlab import restart
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
 from normlab.run import resume, run
-from normlab.training import checkpoint, loop
+from normlab.training import checkpoint, loop, restart
 
 #: Validation at steps 2, 4 and 6, checkpoints at 2, 4, 6 and 7.
 CHANGES = {"train.steps": 7, "train.eval_every": 2, "train.checkpoint.every": 2, "model.dropout": 0.1}

@@ -44,9 +44,9 @@ def import_run() -> ModuleType:
 
 
 def import_follower() -> ModuleType:
-    """`normlab.follower`, in the same way."""
+    """`normlab.training.follower`, in the same way."""
     with deferred():
-        from normlab import follower
+        from normlab.training import follower
     return follower
 
 
@@ -58,10 +58,10 @@ def import_probe() -> ModuleType:
 
 
 def import_pace() -> ModuleType:
-    """`normlab.run_pace`, in the same way."""
+    """`normlab.training.pace`, in the same way."""
     with deferred():
-        from normlab import run_pace
-    return run_pace
+        from normlab.training import pace
+    return pace
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from rich.console import Console
 from normlab.analysis.figures import image
 from normlab.analysis.figures.probe import probe_figure
 from normlab.analysis.figures.style import look
-from normlab.check import check_model
 from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.errors import ConfigError, UserError
@@ -27,6 +26,7 @@ from normlab.probe.statistics import Slope, slope
 from normlab.rundir.opening import Opening
 from normlab.sinks.wandb import WandbSink
 from normlab.training.build import pick_device
+from normlab.training.checks import check_model
 from normlab.training.interrupt import Interrupt
 
 Row = dict[str, Any]

@@ -29,7 +29,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class Pace(Protocol):
-    """What `normlab.run_pace` says of a run."""
+    """What `normlab.training.pace` says of a run."""
 
     @property
     def parameters(self) -> int: ...

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from normlab.data.objectives import IGNORED, split
-from normlab.training.dice import set_rng_state
 from normlab.training.job import Job
+from normlab.training.rng import set_rng_state
 
 
 def forward_and_backward(job: Job) -> Tensor:

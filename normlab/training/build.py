@@ -7,7 +7,6 @@ from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, build_objective, split
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError
-from normlab.instruments import build_instruments
 from normlab.machine import ranks, threads
 from normlab.measure.gradients import GradientNorms
 from normlab.measure.layout import Layout
@@ -15,6 +14,7 @@ from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model.gpt import GPT, fused, site
 from normlab.training.fault import FAULTS
+from normlab.training.instruments import build_instruments
 from normlab.training.job import Job
 from normlab.training.optimizers import build_optimizer
 from normlab.training.passes import OwnPasses

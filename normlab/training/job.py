@@ -17,8 +17,8 @@ from normlab.measure.layout import Layout
 from normlab.measure.ring import Ring
 from normlab.measure.updates import Updates
 from normlab.model.gpt import GPT
-from normlab.training.dice import rng_state, set_rng_state
 from normlab.training.fault import Fault
+from normlab.training.rng import rng_state, set_rng_state
 from normlab.training.world import Alone
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from normlab.divergence import Event, outcome
 from normlab.measure.instrument import due
-from normlab.training.autopsy import autopsy
 from normlab.training.batch import evaluate, forward, forward_and_backward, forward_parts, same_dice
 from normlab.training.checkpoint import Cadence
-from normlab.training.dice import rng_state
+from normlab.training.first_nonfinite import autopsy
 from normlab.training.job import Job
+from normlab.training.rng import rng_state
 from normlab.training.schedules import learning_rate
 
 

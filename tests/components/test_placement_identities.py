@@ -8,12 +8,12 @@ import torch
 
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.check import check_parts
 from normlab.config import laws
 from normlab.errors import ConfigError
 from normlab.model.gpt import GPT, site
 from normlab.model.residual import Shift
 from normlab.model.weights import SigmaLinear
+from normlab.training.checks import check_parts
 
 VOCAB, DEPTH = 11, 2
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from normlab.check import check_model
 from normlab.errors import ConfigError
 from normlab.launch import launch, resume
 from normlab.launch.compose import compose
 from normlab.machine import ranks
 from normlab.rundir.writer import read_rows, read_summary
+from normlab.training.checks import check_model
 
 SMALL = [
     "data=markov",

@@ -10,9 +10,9 @@ from normlab.config import FAULT_KINDS, MEASURED
 from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.rundir.writer import read_events
-from normlab.training.autopsy import called
 from normlab.training.build import build
 from normlab.training.fault import FAULTS
+from normlab.training.first_nonfinite import called
 from normlab.training.loop import take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from normlab.check import check_model
 from normlab.config import MEASURED
 from normlab.data import load_corpus, split
 from normlab.errors import ConfigError
 from normlab.training.batch import backward, evaluate
 from normlab.training.build import build
+from normlab.training.checks import check_model
 from normlab.training.loop import train
 from normlab.training.world import Alone
 

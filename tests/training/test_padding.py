@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normlab.check import check_model
 from normlab.config import PAD
 from normlab.data import load_corpus, split
 from normlab.errors import ConfigError
@@ -15,6 +14,7 @@ from normlab.model.gpt import GPT
 from normlab.model.norms import BatchNorm
 from normlab.training.batch import backward, evaluate
 from normlab.training.build import build
+from normlab.training.checks import check_model
 from normlab.training.loop import train
 
 PADDED = {"data.lengths": "padded", "train.precision": "fp64", "train.batch_size": 8, "data.mask_rate": 0.4}

@@ -17,9 +17,9 @@ from normlab.errors import ConfigError
 from normlab.measure.sharpness import BISECTIONS
 from normlab.rundir.writer import read_rows, read_summary
 from normlab.training.build import build
-from normlab.training.dice import rng_state
 from normlab.training.loop import train
 from normlab.training.passes import ablation, gradient_noise, stream_growth
+from normlab.training.rng import rng_state
 
 ALL = {f"measure.{name}": "eval" for name in PASSES}
 

@@ -7,9 +7,9 @@ import pytest
 
 from normlab import run as composition
 from normlab.errors import ConfigError
-from normlab.instruments import build_instruments
 from normlab.launch.compose import compose
 from normlab.model.gpt import GPT
+from normlab.training.instruments import build_instruments
 from normlab.training.passes import OwnPasses
 from normlab.training.sharding import check_sharding
 

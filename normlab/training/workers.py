@@ -38,7 +38,7 @@ def gathered(config: RunConfig, checkpoint: Path | None) -> Iterator[None]:
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store above serves; no rank has to
         threads.WISH: str(threads.share(threads.cores(), os.environ, size)),
     }
-    started = processes.context(["normlab.follower"])
+    started = processes.context(["normlab.training.follower"])
     others = [
         started.Process(target=_follow, args=(told | _numbered(rank), config, checkpoint))
         for rank in range(1, size)
@@ -77,7 +77,7 @@ def _follow(told: Mapping[str, str], config: RunConfig, checkpoint: Path | None)
         signal.signal(number, signal.SIG_IGN)
     processes.awake()
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
-    from normlab import follower
+    from normlab.training import follower
 
     follower.assist(config, checkpoint, lambda: False)
     os._exit(0)  # without taking the interpreter down, which gloo's threads could abort

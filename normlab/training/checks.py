@@ -16,12 +16,12 @@ from normlab.catalogue.norms import NORMS, leak
 from normlab.config import RunConfig, SublayerConfig, laws
 from normlab.config.placement import PLACES
 from normlab.errors import ConfigError, require
-from normlab.footprint import check_memory, machine_bytes
 from normlab.machine import ranks
 from normlab.measure.ring import MOST_BYTES, ring_bytes
 from normlab.model.ffn import ffn_width
 from normlab.model.norms import check_norm
 from normlab.training.build import pick_device
+from normlab.training.footprint import check_memory, machine_bytes
 from normlab.training.sharding import check_sharding
 
 

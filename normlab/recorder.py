@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
-from normlab import restart
 from normlab.config import PAD
 from normlab.data import split
 from normlab.divergence import Event, outcome
@@ -14,7 +13,7 @@ from normlab.rundir.summary import Tally, event_figures
 from normlab.rundir.writer import CHECKPOINTS, RunDirectory, read_rows
 from normlab.sinks.console import ConsoleSink
 from normlab.sinks.wandb import WandbSink
-from normlab.training import checkpoint
+from normlab.training import checkpoint, restart
 from normlab.training.job import Job
 
 
