@@ -11,14 +11,14 @@ from normlab.errors import UserError
 
 
 def _complete_kind(incomplete: str) -> list[str]:
-    from normlab.analysis.figures.kinds import KINDS
+    from normlab.plot.kinds import KINDS
 
     folders = [f"{path}/" for path in sorted(Path().glob(f"{incomplete}*")) if path.is_dir()]
     return [*(name for name in KINDS if name.startswith(incomplete)), *folders]
 
 
 def _complete_metric() -> list[str]:
-    from normlab.analysis.figures.families import FAMILIES
+    from normlab.figures.families import FAMILIES
 
     return list(FAMILIES)
 
@@ -46,10 +46,10 @@ def plot(
         return
     with refusals():
         from normlab.analysis.compare import Sources
-        from normlab.analysis.figures import files
-        from normlab.analysis.figures.material import Wanted
-        from normlab.analysis.plot import Output, split
-        from normlab.analysis.plot import plot as draw_figures
+        from normlab.figures import image_files
+        from normlab.plot.material import Wanted
+        from normlab.plot.plot import Output, split
+        from normlab.plot.plot import plot as draw_figures
 
         paths, kinds = split(words or [])
         if not paths and not wandb:
@@ -62,7 +62,7 @@ def plot(
             title=title,
             force=force,
         )
-        output = Output(out=out, formats=files.formats(formats))
+        output = Output(out=out, formats=image_files.formats(formats))
         draw_figures(Sources(paths=paths, addresses=wandb or []), kinds, wanted, output)
 
 

@@ -49,7 +49,7 @@ def compare_page() -> Page:
 
 def plot_page() -> Page:
     """`normlab plot --help`."""
-    from normlab.analysis.figures.kinds import KINDS
+    from normlab.plot.kinds import KINDS
 
     return Page(
         usage="normlab plot RUN_OR_SWEEP ... [KIND ...] [OPTIONS]",

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normlab.analysis.figures import pictures
 from normlab.catalogue.norms import leak_in_evaluation
 from normlab.catalogue.placement_row import norms
 from normlab.config import RunConfig
 from normlab.data import Corpus, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
+from normlab.figures import pictures
 from normlab.machine import ranks
 from normlab.recorder import Report
 from normlab.rundir import environment

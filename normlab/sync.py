@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from normlab.analysis.figures import pictures
 from normlab.analysis.runs import Run, find, read
 from normlab.config import TrackerConfig
 from normlab.disk.plain_data import open_file
 from normlab.disk.strict_json import document
 from normlab.disk.whole_files import replace_file
 from normlab.errors import ConfigError, UserError, shown
+from normlab.figures import pictures
 from normlab.rundir.opening import Opening
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
 from normlab.sinks.mirror import note_of, read_note, server_has

@@ -61,11 +61,10 @@ LEFT: tuple[str, ...] = (
     "listing",
     "pages",
     "pages_runs",
-    "probe",
+    "plot",
     "recorded",
     "replay",
     "replay_view",
-    "run",
     "sinks",
     "sync",
 )

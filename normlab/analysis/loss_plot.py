@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from normlab.analysis.figures.columns import Series
-from normlab.analysis.figures.style import FLOORS
+from normlab.figures.columns import Series
+from normlab.figures.style import FLOORS
 from normlab.terminal import sketch
 
 #: The loss above so many times the highest floor makes the axis logarithmic.

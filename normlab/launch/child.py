@@ -29,7 +29,7 @@ from normlab.terminal.screen import mirrored
 
 #: What a run imports, some of it late: torch's optimizers, and wandb and its pictures where there are any.
 _PRELOAD = ["normlab.run", "normlab.launch.child", "torch._dynamo"]
-_PRELOAD_TRACKED = ["wandb.sdk.launch", "normlab.analysis.figures.without_backend", "matplotlib.figure"]
+_PRELOAD_TRACKED = ["wandb.sdk.launch", "normlab.figures.without_backend", "matplotlib.figure"]
 #: Seconds between looks for a signal to hand on.
 _GLANCE = 0.1
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from normlab.analysis.figures import image
-from normlab.analysis.figures.probe import probe_figure
-from normlab.analysis.figures.style import look
 from normlab.config import DataConfig, RunConfig
 from normlab.data import Batches, Corpus, build_objective, load_corpus, split
 from normlab.errors import ConfigError, UserError
+from normlab.figures import image
+from normlab.figures.probe import probe_figure
+from normlab.figures.style import look
 from normlab.machine import threads
 from normlab.model.gpt import GPT
 from normlab.probe import curves, files, page

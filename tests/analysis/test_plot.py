@@ -6,9 +6,9 @@ import math
 import pytest
 from typer.testing import CliRunner
 
-from normlab.analysis.figures.families import FAMILIES
-from normlab.analysis.figures.kinds import KINDS
 from normlab.cli import app
+from normlab.figures.families import FAMILIES
+from normlab.plot.kinds import KINDS
 
 PLACES = ("embedding", "layer_00", "layer_01", "final_norm", "head")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normlab.analysis.figures.style import look
+from normlab.figures.style import look
 
 SITES = ("embedding", "layer_00", "layer_01", "final_norm", "head")
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from normlab.analysis.figures import image
-from normlab.analysis.figures.columns import columns, table
-from normlab.analysis.figures.depth import nearest_steps, profile, profiles, usual_steps
-from normlab.analysis.figures.families import FAMILIES
+from normlab.figures import image
+from normlab.figures.columns import columns, table
+from normlab.figures.depth import nearest_steps, profile, profiles, usual_steps
+from normlab.figures.families import FAMILIES
 
 FAMILY = FAMILIES["grad_norm"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from normlab.analysis.figures import files
-from normlab.analysis.figures.columns import columns
-from normlab.analysis.figures.families import FAMILIES
-from normlab.analysis.figures.heat import heat, heat_maps
-from normlab.analysis.figures.loss import Bundle, Facet, curve, loss_curves
 from normlab.errors import UserError
+from normlab.figures import image_files
+from normlab.figures.columns import columns
+from normlab.figures.families import FAMILIES
+from normlab.figures.heat import heat, heat_maps
+from normlab.figures.loss import Bundle, Facet, curve, loss_curves
 
 
 def figures(rows):
@@ -24,23 +24,23 @@ def figures(rows):
     return loss, heat_maps([heat("", found, FAMILIES["grad_norm"])], FAMILIES["grad_norm"])
 
 
-@pytest.mark.parametrize("form", files.FORMATS)
+@pytest.mark.parametrize("form", image_files.FORMATS)
 def test_the_same_figure_is_the_same_file(rows_of, form):
-    first = [files.content(figure, form) for figure in figures(rows_of(40))]
+    first = [image_files.content(figure, form) for figure in figures(rows_of(40))]
     time.sleep(1.1)  # dates have seconds
-    assert [files.content(figure, form) for figure in figures(rows_of(40))] == first
-    other = [files.content(figure, form) for figure in figures(rows_of(41))]
+    assert [image_files.content(figure, form) for figure in figures(rows_of(40))] == first
+    other = [image_files.content(figure, form) for figure in figures(rows_of(41))]
     assert other[0] != first[0] and other[1] != first[1]
     assert not any(re.search(rb"20\d\d-\d\d-\d\dT|D:20\d\d|CreationDate", content) for content in first)
 
 
 def test_a_pdf_has_its_fonts_as_truetype(rows_of):
-    content = files.content(figures(rows_of(20))[0], "pdf")
+    content = image_files.content(figures(rows_of(20))[0], "pdf")
     assert b"/FontFile2" in content and b"/Type3" not in content
 
 
 def test_a_png_has_two_hundred_dots_an_inch(rows_of, tmp_path):
-    files.write(figures(rows_of(20))[0], "png", tmp_path / "deep" / "loss.png")
+    image_files.write(figures(rows_of(20))[0], "png", tmp_path / "deep" / "loss.png")
     with Image.open(tmp_path / "deep" / "loss.png") as picture:
         assert picture.size == (1440, 780)
         assert picture.info["dpi"] == pytest.approx((200, 200), abs=0.1)
@@ -48,56 +48,56 @@ def test_a_png_has_two_hundred_dots_an_inch(rows_of, tmp_path):
 
 def test_letters_that_the_font_lacks_are_no_warning(rows_of):
     figure = loss_curves([Facet("", [Bundle("", [curve(columns(rows_of(3)))])])], {}, "層 🙂")
-    for form in files.FORMATS:
-        files.content(figure, form)
+    for form in image_files.FORMATS:
+        image_files.content(figure, form)
 
 
 def test_formats_are_a_list_and_a_wrong_one_is_named():
-    assert files.formats("png, SVG,png,.pdf") == ["png", "svg", "pdf"]
+    assert image_files.formats("png, SVG,png,.pdf") == ["png", "svg", "pdf"]
     with pytest.raises(UserError, match=r"--format pgn: .*Did you mean 'png'"):
-        files.formats("pgn")
+        image_files.formats("pgn")
 
 
 def test_targets_are_files_in_a_folder_or_the_one_file(tmp_path):
-    found = files.targets(tmp_path, ["loss", "heat"], ["png", "svg"])
+    found = image_files.targets(tmp_path, ["loss", "heat"], ["png", "svg"])
     assert [path.name for _, _, path in found] == ["loss.png", "loss.svg", "heat.png", "heat.svg"]
-    assert files.targets(tmp_path / "a.PDF", ["loss"], ["png"]) == [("loss", "pdf", tmp_path / "a.PDF")]
+    assert image_files.targets(tmp_path / "a.PDF", ["loss"], ["png"]) == [("loss", "pdf", tmp_path / "a.PDF")]
     with pytest.raises(UserError, match=r"there are 2 figures \(loss, heat\); give a folder"):
-        files.targets(Path("a.pdf"), ["loss", "heat"], ["png"])
+        image_files.targets(Path("a.pdf"), ["loss", "heat"], ["png"])
 
 
 def test_an_image_is_replaced_and_anything_else_is_not(rows_of, tmp_path):
     figure = figures(rows_of(3))[0]
-    for form in files.FORMATS:
+    for form in image_files.FORMATS:
         path = tmp_path / f"loss.{form}"
-        files.write(figure, form, path)
-        files.targets(path, ["loss"], ["png"])
+        image_files.write(figure, form, path)
+        image_files.targets(path, ["loss"], ["png"])
         path.write_text("my notes")
         with pytest.raises(UserError, match=f"is there and is no {form.upper()} image"):
-            files.targets(path, ["loss"], ["png"])
+            image_files.targets(path, ["loss"], ["png"])
         with pytest.raises(UserError, match="choose another name"):
-            files.targets(tmp_path, ["loss"], [form])
+            image_files.targets(tmp_path, ["loss"], [form])
         path.write_text("")
-        files.targets(path, ["loss"], ["png"])
+        image_files.targets(path, ["loss"], ["png"])
         path.unlink()
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="is a file that is no image"):
-        files.targets(tmp_path / "notes.txt", ["loss"], ["png"])
+        image_files.targets(tmp_path / "notes.txt", ["loss"], ["png"])
     (tmp_path / "loss.png").mkdir()
     with pytest.raises(UserError, match="is a folder"):
-        files.targets(tmp_path, ["loss"], ["png"])
+        image_files.targets(tmp_path, ["loss"], ["png"])
 
 
 def test_an_image_that_is_not_drawn_is_refused_and_a_folder_may_have_a_dot(tmp_path):
     with pytest.raises(UserError, match="figures are png, svg, pdf, not gif"):
-        files.targets(tmp_path / "x.gif", ["loss"], ["png"])
-    [(_, _, path)] = files.targets(tmp_path / "v1.2", ["loss"], ["png"])
+        image_files.targets(tmp_path / "x.gif", ["loss"], ["png"])
+    [(_, _, path)] = image_files.targets(tmp_path / "v1.2", ["loss"], ["png"])
     assert path == tmp_path / "v1.2" / "loss.png"
 
 
 def test_figures_are_drawn_under_the_backend_of_a_notebook_that_is_not_installed_here():
     script = (
-        "from normlab.analysis.figures.style import look\n"
+        "from normlab.figures.style import look\n"
         "with look():\n    import os, matplotlib.figure; print(os.environ['MPLBACKEND'])"
     )
     notebook = "no_such_backend"

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from normlab.analysis.figures import image, pictures
-from normlab.analysis.figures.columns import columns
-from normlab.analysis.figures.families import FAMILIES, USUAL
-from normlab.analysis.figures.heat import heat, heat_maps
-from normlab.analysis.figures.style import WIDTH
+from normlab.figures import image, pictures
+from normlab.figures.columns import columns
+from normlab.figures.families import FAMILIES, USUAL
+from normlab.figures.heat import heat, heat_maps
+from normlab.figures.style import WIDTH
 from normlab.rundir.opening import Opening
 from normlab.rundir.writer import RunDirectory
 

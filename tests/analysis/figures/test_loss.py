@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normlab.analysis.figures import image
-from normlab.analysis.figures.columns import columns
-from normlab.analysis.figures.loss import Bundle, Facet, band, curve, loss_curves
+from normlab.figures import image
+from normlab.figures.columns import columns
+from normlab.figures.loss import Bundle, Facet, band, curve, loss_curves
 
 FLOORS = {"uniform": 5.545, "unigram": 3.147, "bigram": 2.31}
 EVENT = {"step": 40, "kind": "spike", "metric": "loss", "layers": [], "message": ""}

@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from normlab.analysis.figures import image
-from normlab.analysis.figures.material import UnfitError
-from normlab.analysis.figures.outcome import COLOURS, knobs, maps, outcome_maps
 from normlab.analysis.matching import replicates
 from normlab.analysis.runs import load
 from normlab.errors import UserError
+from normlab.figures import image
+from normlab.plot.material import UnfitError
+from normlab.plot.outcome import COLOURS, knobs, maps, outcome_maps
 
 
 @pytest.fixture

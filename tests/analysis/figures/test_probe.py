@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from normlab.analysis.figures import image
-from normlab.analysis.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
 from normlab.errors import RunDirectoryError
+from normlab.figures import image
+from normlab.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
 from normlab.probe.curves import panels
 from normlab.probe.reading import find_probes, read_probe
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from normlab.analysis.figures import panels
-from normlab.analysis.figures.columns import Array, Columns, Table, table
-from normlab.analysis.figures.families import Family
-from normlab.analysis.figures.style import BAD, EVENT, log_axis, mark_events, stride, whole_steps
+from normlab.figures import panels
+from normlab.figures.columns import Array, Columns, Table, table
+from normlab.figures.families import Family
+from normlab.figures.style import BAD, EVENT, log_axis, mark_events, stride, whole_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from normlab.analysis.figures.style import COLOURS, GREY, MARKERS, legend_below, literal, log_axis, new_figure
+from normlab.figures.style import COLOURS, GREY, MARKERS, legend_below, literal, log_axis, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

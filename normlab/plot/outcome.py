@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from normlab.analysis.figures import panels
-from normlab.analysis.figures.material import UnfitError, short_label
-from normlab.analysis.figures.style import WIDTH, literal
 from normlab.analysis.matching import Group, Grouping
 from normlab.catalogue.naming import spell
 from normlab.divergence.outcome import OUTCOMES
 from normlab.errors import UserError, nearest
+from normlab.figures import panels
+from normlab.figures.style import WIDTH, literal
+from normlab.plot.material import UnfitError, short_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from normlab import statistics
-from normlab.analysis.figures import panels
-from normlab.analysis.figures.columns import Array, Columns, Series, common, series
-from normlab.analysis.figures.style import (
+from normlab.figures import panels
+from normlab.figures.columns import Array, Columns, Series, common, series
+from normlab.figures.style import (
     BAD,
     COLOURS,
     FLOORS,

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from normlab.analysis.compare import Sources
-from normlab.analysis.figures import files
-from normlab.analysis.figures.kinds import KINDS, check_kind
-from normlab.analysis.figures.material import Drawn, Material, UnfitError, Wanted
-from normlab.analysis.figures.style import look
 from normlab.analysis.runs import find, load
 from normlab.errors import UserError
+from normlab.figures import image_files
+from normlab.figures.style import look
+from normlab.plot.kinds import KINDS, check_kind
+from normlab.plot.material import Drawn, Material, UnfitError, Wanted
 from normlab.probe.reading import find_probes
 from normlab.terminal.sketch import printable
 
@@ -60,7 +60,7 @@ def plot(sources: Sources, kinds: Sequence[str], wanted: Wanted, output: Output)
         material = _material(sources, Path(folder), wanted)
         drawn, unfit = _draw(material, kinds)
         figures = {name: figure for each in drawn for name, figure in each.figures.items()}
-        targets = files.targets(output.out or _home(sources.paths), list(figures), output.formats)
+        targets = image_files.targets(output.out or _home(sources.paths), list(figures), output.formats)
         _write(figures, targets)
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     for _, _, path in targets:
@@ -112,4 +112,4 @@ def _home(paths: Sequence[Path]) -> Path:
 
 def _write(figures: Mapping[str, "Figure"], targets: Sequence[tuple[str, str, Path]]) -> None:
     for name, form, path in targets:
-        files.write(figures[name], form, path)
+        image_files.write(figures[name], form, path)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from normlab.analysis.figures.style import HEIGHT, literal, new_figure
+from normlab.figures.style import HEIGHT, literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

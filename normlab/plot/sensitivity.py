@@ -8,18 +8,10 @@ import numpy as np
 from normlab import statistics
 from normlab.analysis import axes as along_axes
 from normlab.analysis.axes import RATE
-from normlab.analysis.figures.loss import BANDS
-from normlab.analysis.figures.material import short_label
-from normlab.analysis.figures.style import (
-    COLOURS,
-    MARKERS,
-    draw_floors,
-    legend_below,
-    literal,
-    log_axis,
-    new_figure,
-)
 from normlab.analysis.study import Study
+from normlab.figures.loss import BANDS
+from normlab.figures.style import COLOURS, MARKERS, draw_floors, legend_below, literal, log_axis, new_figure
+from normlab.plot.material import short_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

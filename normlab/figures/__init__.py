@@ -6,11 +6,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normlab.analysis.figures.columns import columns
-from normlab.analysis.figures.families import FAMILIES, USUAL
-from normlab.analysis.figures.heat import heat, heat_maps
-from normlab.analysis.figures.loss import Bundle, Facet, curve, loss_curves
-from normlab.analysis.figures.style import look, sentence
+from normlab.figures.columns import columns
+from normlab.figures.families import FAMILIES, USUAL
+from normlab.figures.heat import heat, heat_maps
+from normlab.figures.loss import Bundle, Facet, curve, loss_curves
+from normlab.figures.style import look, sentence
 from normlab.rundir.writer import read_events, read_rows, read_summary
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ _LOOK: dict[str, Any] = {
 
 def look() -> AbstractContextManager[None]:
     """While figures are made and written, they look so, whatever the user has set matplotlib to."""
-    from normlab.analysis.figures.without_backend import style
+    from normlab.figures.without_backend import style
 
     made: AbstractContextManager[None] = style.context(["default", _LOOK])
     return made

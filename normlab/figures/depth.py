@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from normlab.analysis.figures import panels
-from normlab.analysis.figures.columns import Array, Table
-from normlab.analysis.figures.families import Family
-from normlab.analysis.figures.heat import place_name
-from normlab.analysis.figures.style import BAD, MARKERS, legend_below, log_heights, stride
+from normlab.figures import panels
+from normlab.figures.columns import Array, Table
+from normlab.figures.families import Family
+from normlab.figures.heat import place_name
+from normlab.figures.style import BAD, MARKERS, legend_below, log_heights, stride
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

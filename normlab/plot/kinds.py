@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from normlab.analysis.axes import RATE
-from normlab.analysis.figures import panels
-from normlab.analysis.figures.depth import profile, profiles
-from normlab.analysis.figures.families import FAMILIES, USUAL, Family, family, missing
-from normlab.analysis.figures.heat import Heat, heat, heat_maps
-from normlab.analysis.figures.loss import Bundle, Facet, curve, loss_curves
-from normlab.analysis.figures.material import Drawn, Material, UnfitError, short_label
-from normlab.analysis.figures.outcome import knobs, maps, outcome_maps
-from normlab.analysis.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
-from normlab.analysis.figures.sensitivity import sensitivities, sensitivity_curves
-from normlab.analysis.figures.style import sentence
 from normlab.analysis.matching import Group, Grouping
 from normlab.analysis.study import Study
 from normlab.analysis.study import Wanted as StudyWanted
 from normlab.catalogue.naming import spell
 from normlab.errors import UserError, nearest
+from normlab.figures import panels
+from normlab.figures.depth import profile, profiles
+from normlab.figures.families import FAMILIES, USUAL, Family, family, missing
+from normlab.figures.heat import Heat, heat, heat_maps
+from normlab.figures.loss import Bundle, Facet, curve, loss_curves
+from normlab.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
+from normlab.figures.style import sentence
+from normlab.plot.material import Drawn, Material, UnfitError, short_label
+from normlab.plot.outcome import knobs, maps, outcome_maps
+from normlab.plot.sensitivity import sensitivities, sensitivity_curves
 from normlab.probe.reading import read_probe
 
 if TYPE_CHECKING:

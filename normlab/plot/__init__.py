@@ -1,0 +1,1 @@
+"""`normlab plot`: figures of runs, sweeps and probes as files."""
