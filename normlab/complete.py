@@ -187,6 +187,6 @@ def _chosen(words: Sequence[str]) -> dict[str, str]:
 
 def _hydra(words: Sequence[str], incomplete: str) -> list[str]:
     """Hydra's own settings, launchers and so on, which depend on what is installed."""
-    from normlab.launch.hydra_words import hydra_words
+    from normlab.compose.hydra_words import hydra_words
 
     return hydra_words([word for word in words if "=" in word], incomplete)

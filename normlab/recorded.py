@@ -67,7 +67,7 @@ def read_recorded(path: Path) -> Recorded:
         RunDirectoryError: there is no run, or none of its rows can be read.
         ConfigError: a value in its config that cannot be used.
     """
-    from normlab.launch.load import load_config
+    from normlab.compose.saved_config import load_config
 
     directory = run_directory(path)
     config = load_config(directory / CONFIG)

@@ -133,7 +133,7 @@ def _suggest(key: str, known: Sequence[str]) -> str:
 
 
 def _replay(directory: Path, overrides: Sequence[str]) -> Replay:
-    from normlab.launch.load import load_config
+    from normlab.compose.saved_config import load_config
 
     known = read_recorded(directory)
     own = known.config

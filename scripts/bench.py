@@ -38,8 +38,8 @@ def step_times(arms: dict[str, list[str]], cycles: int) -> dict[str, float]:
 
     The median over the cycles of each cycle's mean: instruments look at every 5th to 20th step alone.
     """
+    from normlab.compose.from_words import compose
     from normlab.data import load_corpus
-    from normlab.launch.compose import compose
     from normlab.training.build import build
     from normlab.training.loop import take_step
 
@@ -68,8 +68,8 @@ def batched(values: list[float], size: int) -> list[list[float]]:
 
 def batch_time() -> float:
     """Median milliseconds to draw a batch of the default run."""
+    from normlab.compose.from_words import compose
     from normlab.data import Batches, load_corpus
-    from normlab.launch.compose import compose
 
     config = compose([])
     corpus = load_corpus(config.data, config.model.context)

@@ -39,10 +39,10 @@ from same_run import differences
 from write_log import Log, Operation, State, after, crashes, lay_out, logged
 
 from normlab import run
+from normlab.compose.from_words import compose
 from normlab.config import RunConfig
 from normlab.errors import UserError
 from normlab.launch import child, launch
-from normlab.launch.compose import compose
 from normlab.rundir.writer import clear
 
 #: Validation at steps 4, 8 and 12, best at the first of them; an event at step 7; rows of every second step.

@@ -37,8 +37,8 @@ def measure(words: list[str], steps: int) -> dict[str, float]:
 
     The first step, in which everything is measured, allocates as well.
     """
+    from normlab.compose.from_words import compose
     from normlab.data import load_corpus
-    from normlab.launch.compose import compose
     from normlab.training.build import build
     from normlab.training.loop import take_step
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from normlab.compose.from_words import compose
 from normlab.data import load_corpus
 from normlab.divergence import Event
-from normlab.launch.compose import compose
 from normlab.training.build import build as build_job
 from normlab.training.job import Job
 from normlab.training.loop import take_step

@@ -55,7 +55,6 @@ LEFT: tuple[str, ...] = (
     "cli_page",
     "cli_sweep",
     "complete",
-    "describe",
     "explain",
     "launch",
     "listing",

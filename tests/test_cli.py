@@ -60,7 +60,7 @@ def test_the_train_page_teaches(run):
 def test_every_example_on_the_pages_composes():
     import shlex
 
-    from normlab.launch.compose import compose
+    from normlab.compose.from_words import compose
 
     panels = (*pages.main_page().panels, *pages.train_page().panels)
     for line, _ in [line for panel in panels if panel.stacked for line in panel.lines]:
@@ -74,7 +74,7 @@ def test_every_example_on_the_pages_composes():
 def test_the_sweeps_on_the_train_page_can_be_trained():
     from fnmatch import fnmatchcase
 
-    from normlab.launch.compose import compose
+    from normlab.compose.from_words import compose
     from normlab.run import check
 
     words = [line.strip("'") for line, _ in pages.train_page().panels[3].lines if "glob(" in line]

@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from normlab.catalogue import groups, naming
+from normlab.compose.from_words import compose
 from normlab.errors import ConfigError
-from normlab.launch.compose import compose
 
 
 def config(**changes):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.cli import app
+from normlab.compose.saved_config import load_config
 from normlab.config import (
     DivergenceConfig,
     EntropyCollapseConfig,
@@ -23,7 +24,6 @@ from normlab.config import (
 )
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError, RunDirectoryError
-from normlab.launch.load import load_config
 from normlab.replay import beside, replay, thresholds
 from normlab.run import resume, run
 from normlab.rundir.reading import readable_rows

@@ -6,9 +6,9 @@ import pytest
 
 from normlab.catalogue.datasets import TextData
 from normlab.catalogue.naming import flat
+from normlab.compose.saved_config import load_config
 from normlab.errors import RunDirectoryError
 from normlab.launch import launch
-from normlab.launch.load import load_config
 from normlab.run import resume, run
 from normlab.rundir.resuming import differences, located
 

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from normlab.compose.from_words import compose
 from normlab.describe import compare, page
 from normlab.describe.compare import Side
 from normlab.describe.facts import Description, describe
 from normlab.describe.words import Request, parse
 from normlab.errors import UserError
-from normlab.launch.compose import compose
 
 __all__ = ["Description", "describe", "print_description"]
 

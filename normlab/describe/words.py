@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from normlab.compose import flags
 from normlab.errors import UserError, nearest
-from normlab.launch import flags
 
 AGAINST = "--against"
 _JSON = "--json"

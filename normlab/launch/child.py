@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from normlab.compose import messages
 from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
-from normlab.launch import messages, stopping
+from normlab.launch import stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import Interrupted, handled, import_run, terminable
-from normlab.launch.standing import standing
+from normlab.launch.state import standing
 from normlab.machine import processes
 from normlab.rundir.writer import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of

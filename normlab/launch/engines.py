@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from normlab.compose import messages, plugins
 from normlab.errors import UserError
-from normlab.launch import messages, plugins
 from normlab.launch.signals import Interrupted
 from normlab.machine import threads
 

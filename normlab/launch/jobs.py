@@ -16,11 +16,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from normlab.catalogue import naming
+from normlab.compose import messages, rows
+from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, quoted
-from normlab.launch import messages, rows, standing
+from normlab.launch import state
 from normlab.launch.folders import check_parent
-from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
 from normlab.sweep import Planned
 
@@ -77,7 +78,7 @@ def check_jobs(
     for (run_config, words), job in _telling("checking", pairs):
         try:
             import_run().check(run_config)
-            standings.append(standing.check(run_config, job.directory))
+            standings.append(state.check(run_config, job.directory))
         except UserError as error:
             problems.setdefault(messages.explain(error, words.split()), []).append(words)
     if problems:

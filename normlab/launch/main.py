@@ -16,13 +16,14 @@ from hydra.core.global_hydra import GlobalHydra
 
 from normlab import sweep
 from normlab.catalogue import groups
+from normlab.compose import flags, messages, resolvers, user_files
+from normlab.compose.saved_config import from_plain, load_config
 from normlab.config import RunConfig
 from normlab.disk.whole_files import is_full
 from normlab.errors import RunDirectoryError, UserError, shown
-from normlab.launch import flags, messages, preflight, probe_plan, resolvers, stopping, written
+from normlab.launch import preflight, probe_plan, stopping
 from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.folders import check_directory
-from normlab.launch.load import from_plain, load_config
 from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import (
     Interrupted,
@@ -215,7 +216,7 @@ def _config_file(directory: Path) -> Path:
 
 def _hydra(words: flags.Words) -> int:
     folder = words.value("--config-dir")
-    written.check(words.overrides, Path(folder) if folder else None)
+    user_files.check(words.overrides, Path(folder) if folder else None)
     task = hydra.main(version_base="1.3", config_path=str(groups.conf_dir()), config_name="config")(train)
     with _hydra_globals(["normlab train", *words.argv()]):
         try:

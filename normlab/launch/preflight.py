@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from normlab import sweep
 from normlab.catalogue import naming
+from normlab.compose import messages, rows
+from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import require
-from normlab.launch import engines, messages, rows, standing, stopping
+from normlab.launch import engines, state, stopping
 from normlab.launch.folders import check_directory, check_parent, remove, remove_unstarted
 from normlab.launch.jobs import check_jobs, check_whole, hydra_config
-from normlab.launch.schema import to_run_config
 from normlab.launch.signals import import_run
 from normlab.sweep import FILE, TO_TRAIN, Planned
 
@@ -115,7 +116,7 @@ class Preflight(Callback):
                 raise Dry
             engines.start(config)
             if set(session.standings) - {"new"} and not session.trials:
-                print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
+                print(f"sweep {directory.name}: {state.words(session.standings)}", flush=True)
             _begin(config, directory)
 
 

@@ -17,12 +17,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from normlab.catalogue import groups, naming
+from normlab.compose import messages
+from normlab.compose.saved_config import as_plain
+from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.config.ranges import at_least
 from normlab.errors import ConfigError, UserError
-from normlab.launch import messages
-from normlab.launch.load import as_plain
-from normlab.launch.schema import to_run_config
 from normlab.probe.settings import WORDS, Cell, Plan, ProbeConfig, name
 
 CONFIG = "probe"

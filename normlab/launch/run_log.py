@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from normlab.compose import messages
 from normlab.disk.whole_files import is_full
 from normlab.errors import UserError
-from normlab.launch import messages
 
 NAME = "train.log"
 #: As `conf/hydra/job_logging` has it.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from normlab.analysis.runs import Run, read
 from normlab.catalogue import naming
-from normlab.launch.compose import compose
-from normlab.launch.load import as_plain
+from normlab.compose.from_words import compose
+from normlab.compose.saved_config import as_plain
 
 
 def train_one(overrides: Sequence[str], directory: Path | str | None = None) -> Run:

@@ -11,14 +11,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from normlab.compose import resolvers
+from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.disk.whole_files import is_full
 from normlab.errors import HeldError, RunDirectoryError, UserError
-from normlab.launch import child, preflight, resolvers, standing
+from normlab.launch import child, preflight, state
 from normlab.launch.codes import OK
 from normlab.launch.folders import remove_unstarted
 from normlab.launch.run_log import tell
-from normlab.launch.schema import to_run_config
 from normlab.launch.signals import Interrupted, import_run
 from normlab.rundir.resuming import located
 from normlab.rundir.writer import hold, read_summary, tidy
@@ -63,8 +64,8 @@ def train(config: DictConfig) -> float:
 
 def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
     """A sweep's job, unless it was done before, is being done or is not to be."""
-    found = standing.standing(config, directory)
-    if found in TO_TRAIN and not standing.is_stopped(config, directory.parent):
+    found = state.standing(config, directory)
+    if found in TO_TRAIN and not state.is_stopped(config, directory.parent):
         job = child.Task(
             config=config,
             directory=directory,

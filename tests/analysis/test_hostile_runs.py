@@ -17,10 +17,10 @@ from normlab.analysis.runs import read
 from normlab.analysis.show import print_run
 from normlab.analysis.study import Wanted
 from normlab.catalogue import groups
+from normlab.compose.saved_config import as_plain, from_plain, load_config
 from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
-from normlab.launch.load import as_plain, from_plain, load_config
 from normlab.recorded import read_recorded
 from normlab.replay_view import print_replay
 from normlab.rundir import reading, resuming

@@ -125,8 +125,8 @@ def test_the_help_page_teaches(run):
 def test_every_example_on_its_page_can_be_described():
     import shlex
 
+    from normlab.compose.from_words import compose
     from normlab.describe.words import parse
-    from normlab.launch.compose import compose
 
     for line, _ in describe_page().panels[0].lines:
         command, what, *words = shlex.split(line)

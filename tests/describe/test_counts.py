@@ -125,7 +125,7 @@ def test_parameters_are_those_written_out_by_hand(small):
 
 @pytest.mark.usefixtures("quick")
 def test_a_preset_is_counted_as_it_is_built():
-    from normlab.launch.compose import compose
+    from normlab.compose.from_words import compose
 
     config = compose(["preset=gpt2", "depth=2", "train.device=cpu"])
     check_parameters(config)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from normlab.compose.saved_config import as_plain
 from normlab.disk.strict_json import line_of
 from normlab.explain.case import Case
 from normlab.explain.explanation import Explanation, explain
-from normlab.launch.load import as_plain
 from normlab.recorded import read_recorded
 
 LAYERS = [f"layer_{index:02d}" for index in range(4)]

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from normlab.cli import app
+from normlab.compose.from_words import compose
 from normlab.divergence.table import DETECTORS
 from normlab.errors import RunDirectoryError
 from normlab.explain.explanation import explain
-from normlab.launch.compose import compose
 from normlab.run import run
 
 

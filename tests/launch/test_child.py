@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from normlab.compose.from_words import compose
 from normlab.launch.child import Task, attempt, settle
-from normlab.launch.compose import compose
 from normlab.launch.signals import Interrupted
 from normlab.run import run
 from normlab.rundir.writer import is_held, read_rows, read_summary

@@ -13,11 +13,11 @@ from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 from normlab.catalogue import groups
+from normlab.compose import messages
+from normlab.compose.from_words import compose
+from normlab.compose.saved_config import as_plain, load_config
 from normlab.config import RunConfig, laws
 from normlab.errors import ConfigError, RunDirectoryError
-from normlab.launch import messages
-from normlab.launch.compose import compose
-from normlab.launch.load import as_plain, load_config
 
 _OPTIONS = {group: groups.options(group) for group in groups.GROUPS}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from normlab.launch.flags import UsageError, split
+from normlab.compose.flags import UsageError, split
 
 
 @pytest.mark.parametrize(

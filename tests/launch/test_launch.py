@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from normlab.catalogue import groups
+from normlab.compose.from_words import compose
+from normlab.compose.saved_config import as_plain
 from normlab.launch import launch, resume
-from normlab.launch.compose import compose
-from normlab.launch.load import as_plain
 from normlab.launch.main import FAILED, OK, REFUSED
 
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{3}"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from normlab.compose.from_words import compose
 from normlab.errors import ConfigError
 from normlab.launch import launch, resume
-from normlab.launch.compose import compose
 from normlab.machine import ranks
 from normlab.rundir.writer import read_rows, read_summary
 from normlab.training.checks import check_model

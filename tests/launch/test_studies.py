@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from normlab.catalogue import groups
+from normlab.compose.from_words import compose
 from normlab.launch import launch
-from normlab.launch.compose import compose
 from normlab.launch.main import OK
 from normlab.run import run
 

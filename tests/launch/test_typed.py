@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from normlab.catalogue.datasets import HubData, MarkovData, TextData
+from normlab.compose.from_words import compose
+from normlab.compose.saved_config import as_plain
+from normlab.compose.typed import check_words
 from normlab.config import DataConfig, ModelConfig, TrainConfig
 from normlab.data import hub
 from normlab.errors import ConfigError, UserError, quoted
-from normlab.launch.compose import compose
-from normlab.launch.load import as_plain
 from normlab.launch.main import REFUSED, launch, resume
-from normlab.launch.typed import check_words
 from normlab.training.footprint import check_memory, least_bytes, machine_bytes
 
 #: What stops before Hydra reads it: a word, and what its message says.

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from normlab.launch.compose import compose
+from normlab.compose.from_words import compose
 from normlab.model.gpt import GPT
 
 VOCAB, DEPTH, WIDTH, HEADS, CONTEXT, BATCH = 61, 3, 32, 4, 12, 2

@@ -10,8 +10,8 @@ import torch
 from normlab.catalogue import groups
 from normlab.catalogue.datasets import DATASETS
 from normlab.catalogue.norms import leak
+from normlab.compose.from_words import compose
 from normlab.data import load_corpus
-from normlab.launch.compose import compose
 from normlab.model.gpt import GPT
 from normlab.run import check
 from normlab.training.batch import predict

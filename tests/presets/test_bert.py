@@ -85,7 +85,7 @@ def test_roberta_is_the_library_s(same_model, sizes):
 
 @pytest.mark.parametrize(("preset", "eps"), [("bert", 1e-12), ("roberta", 1e-5)])
 def test_their_only_difference_is_eps_and_how_far_weights_start_out(preset, eps, sizes):
-    from normlab.launch.compose import compose
+    from normlab.compose.from_words import compose
 
     config = compose([f"preset={preset}", *sizes.words])
     assert (config.norm.eps, config.init.truncate) == (eps, 2 if preset == "bert" else None)

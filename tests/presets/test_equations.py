@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from normlab.launch.compose import compose
+from normlab.compose.from_words import compose
 from normlab.model.gpt import GPT
 
 VOCAB, DEPTH, WIDTH, HEADS, BATCH, TIME = 61, 3, 32, 4, 2, 12

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from normlab.launch.compose import compose
+from normlab.compose.from_words import compose
 from normlab.model.gpt import GPT
 
 VOCAB, DEPTH, WIDTH = 256, 3, 128

@@ -11,7 +11,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from normlab.launch.compose import compose
+from normlab.compose.from_words import compose
 from normlab.model.gpt import GPT
 
 DEPTH, VOCAB = 3, 256

@@ -2,7 +2,7 @@
 
 from transformers import Olmo2Config, Olmo2ForCausalLM
 
-from normlab.launch.compose import compose
+from normlab.compose.from_words import compose
 
 MAPPED = {
     "attn.norm_out": "post_attention_layernorm",

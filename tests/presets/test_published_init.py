@@ -6,8 +6,8 @@ The library's models cannot tell: they draw nearly everything with one std of th
 import pytest
 
 from normlab.catalogue import inits
+from normlab.compose.from_words import compose
 from normlab.config import laws
-from normlab.launch.compose import compose
 from normlab.model.gpt import GPT
 
 #: Preset: (blocks, width, standard deviations).

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from normlab.catalogue import groups
+from normlab.compose.from_words import compose
 from normlab.errors import UserError
-from normlab.launch.compose import compose
 from normlab.launch.probe_plan import plan
 from normlab.probe.settings import ProbeConfig, name
 

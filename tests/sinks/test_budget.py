@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from normlab.catalogue import groups, naming
+from normlab.compose.from_words import compose
 from normlab.data import load_corpus
-from normlab.launch.compose import compose
 from normlab.sinks.budget import A_LAYER, BESIDES, coarse
 from normlab.training.build import build
 from normlab.training.loop import take_step

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from normlab import run as composition
+from normlab.compose.from_words import compose
 from normlab.errors import ConfigError
-from normlab.launch.compose import compose
 from normlab.model.gpt import GPT
 from normlab.training.instruments import build_instruments
 from normlab.training.passes import OwnPasses
@@ -60,7 +60,7 @@ def test_what_reads_whole_parameters_is_left_out_and_said():
 #: One process with all parts, apart from this one: gloo's threads stay.
 _STEPS = """
 import sys, torch, torch.distributed as dist
-from normlab.launch.compose import compose
+from normlab.compose.from_words import compose
 from normlab.model.gpt import GPT
 from normlab.training.optimizers import build_optimizer
 from normlab.training.sharding import Sharded

@@ -18,8 +18,8 @@ from normlab.analysis.page import render
 from normlab.analysis.runs import load
 from normlab.catalogue import naming
 from normlab.cli import app
+from normlab.compose.from_words import compose
 from normlab.disk.strict_json import line_of
-from normlab.launch.compose import compose
 
 #: What must not get out of the text that it stands in.
 HOSTILE = [

@@ -24,9 +24,9 @@ from omegaconf.errors import (
 )
 
 from normlab.catalogue import groups, naming
+from normlab.compose import plugins
 from normlab.disk.whole_files import is_full
 from normlab.errors import QUOTED, ConfigError, UserError, nearest, quoted
-from normlab.launch import plugins
 
 #: Options that only their own package has a file of.
 _EXTRAS = {"hydra/sweeper=optuna": "optuna", "hydra/launcher=ray_aws": "ray"}

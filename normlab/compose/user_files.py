@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from normlab.catalogue import groups
+from normlab.compose import messages
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, nearest, quoted
-from normlab.launch import messages
 
 
 def check(overrides: Sequence[str], folder: Path | None) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from normlab.compose.typed import check_words
 from normlab.errors import QUOTED, UserError, nearest, quoted
-from normlab.launch.typed import check_words
 
 #: Flags that take a value; with the values, where there are few.
 _VALUED = {

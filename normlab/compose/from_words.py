@@ -8,11 +8,11 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from normlab.catalogue import groups
+from normlab.compose import messages, user_files
+from normlab.compose.schema import to_run_config
+from normlab.compose.typed import check_words
 from normlab.config import RunConfig
 from normlab.errors import ConfigError
-from normlab.launch import messages, written
-from normlab.launch.schema import to_run_config
-from normlab.launch.typed import check_words
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> RunConfig:
@@ -26,7 +26,7 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | None = None) -> Ru
     before, holder.hydra = holder.hydra, None
     try:
         check_words(overrides)
-        written.check(overrides, config_dir)
+        user_files.check(overrides, config_dir)
         with initialize_config_dir(str(groups.conf_dir()), version_base="1.3"):
             return to_run_config(hydra_compose("config", [*overrides, *more]))
     except Exception as error:

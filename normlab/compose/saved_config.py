@@ -12,12 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from normlab.catalogue import groups
 from normlab.catalogue.known import check_names
+from normlab.compose import messages
+from normlab.compose.schema import open_node, open_run, to_run_config
+from normlab.compose.typed import check_words
 from normlab.config import RunConfig
 from normlab.disk.plain_data import read_config
 from normlab.errors import ConfigError, RunDirectoryError, quoted
-from normlab.launch import messages
-from normlab.launch.schema import open_node, open_run, to_run_config
-from normlab.launch.typed import check_words
 
 #: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
 #: takes a millisecond for some.
