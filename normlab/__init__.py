@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from normlab.analysis.runs import Run, Runs
+    from normlab.runs.reader import Run, Runs
 
 
 def __getattr__(name: str) -> str:
@@ -26,9 +26,9 @@ def load(*paths: Path | str) -> "Runs":
     Raises:
         RunDirectoryError: a path that is not there, or holds no run.
     """
-    from normlab.analysis import runs
+    from normlab.runs import reader
 
-    return runs.load(*paths)
+    return reader.load(*paths)
 
 
 def train(overrides: Sequence[str] = (), directory: Path | str | None = None) -> "Run":

@@ -266,7 +266,7 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Look for events in a run's rows once more, with its own thresholds or others; trains nothing."""
-    from normlab.replay_view import print_replay
+    from normlab.runs.replay_view import print_replay
 
     with refusals():
         print_replay(run_dir, overrides or [], write=write, as_json=as_json)

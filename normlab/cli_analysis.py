@@ -84,8 +84,8 @@ def report(
         if not to_wandb:
             print_report(paths, target)
             return
-        from normlab.analysis.runs import load
-        from normlab.analysis.wandb_view import Place, save_report
+        from normlab.runs.reader import load
+        from normlab.runs.wandb_workspace import Place, save_report
 
         runs = load(*paths)
         typer.echo(save_report(runs, Place(entity=entity, project=project), words(runs, target)))
@@ -102,7 +102,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else")] = False,
 ) -> None:
     """List the runs there are, newest first, with what became of them."""
-    from normlab.analysis.run_list import print_runs
+    from normlab.runs.run_list import print_runs
 
     filters = [word for word in words or [] if "=" in word]
     folders = [Path(word) for word in words or [] if "=" not in word]
@@ -126,8 +126,8 @@ def sync(
     The same again sends only what is new. Exit code: 0 done, 1 a run did not get there, 2 bad input.
     """
     with refusals():
-        from normlab.sync import Target
-        from normlab.sync import sync as send
+        from normlab.runs.sync import Target
+        from normlab.runs.sync import sync as send
 
         failed = send(paths, Target(project=project, entity=entity, offline=offline))
         if failed:
@@ -158,8 +158,8 @@ def create(
     Send the runs there first, with normlab sync. Needs pip install 'normlab\\[wandb-workspace]'.
     """
     with refusals():
-        from normlab.analysis.runs import load
-        from normlab.analysis.wandb_view import Place, save_workspace, spec
+        from normlab.runs.reader import load
+        from normlab.runs.wandb_workspace import Place, save_workspace, spec
 
         place, runs = Place(entity=entity, project=project), load(*paths)
         if as_json:

@@ -82,7 +82,7 @@ def show(
     ] = None,
 ) -> None:
     """Show a run on the terminal: the loss with floors and events, gradient and stream by layer, events."""
-    from normlab.analysis.show import print_run
+    from normlab.runs.show import print_run
 
     with refusals():
         print_run(run_dir, width)

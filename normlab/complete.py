@@ -29,7 +29,7 @@ def complete(words: Sequence[str], incomplete: str) -> list[str]:
 
 def complete_thresholds(words: Sequence[str], incomplete: str) -> list[str]:
     """As `complete`, for what follows `normlab replay RUN_DIR`: settings of the detectors alone."""
-    from normlab.replay import thresholds
+    from normlab.runs.replay import thresholds
 
     in_bash = "COMP_WORDS" in os.environ
     if in_bash:

@@ -21,7 +21,7 @@ from normlab.catalogue import groups
 from normlab.catalogue.naming import flat
 from normlab.divergence import KINDS
 from normlab.errors import UserError
-from normlab.replay import replay, thresholds
+from normlab.runs.replay import replay, thresholds
 
 
 def main() -> None:

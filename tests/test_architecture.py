@@ -55,17 +55,12 @@ LEFT: tuple[str, ...] = (
     "cli_page",
     "cli_sweep",
     "complete",
-    "explain",
     "launch",
     "listing",
     "pages",
     "pages_runs",
     "plot",
-    "recorded",
-    "replay",
-    "replay_view",
     "sinks",
-    "sync",
 )
 #: Outside packages that only some rooms, or modules, may import.
 OWNERS = {

@@ -24,10 +24,10 @@ from normlab.config import (
 )
 from normlab.divergence import Facts, Watch
 from normlab.errors import ConfigError, RunDirectoryError
-from normlab.replay import beside, replay, thresholds
 from normlab.run import resume, run
 from normlab.rundir.reading import readable_rows
 from normlab.rundir.writer import LOCK, read_events, read_summary
+from normlab.runs.replay import beside, replay, thresholds
 
 #: Detectors that have seen enough after 60 steps.
 QUICK = {

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from normlab.analysis import wandb_runs
 from normlab.cli import app
 from normlab.run import resume, run
 from normlab.rundir.writer import hold, read_rows, read_summary
+from normlab.runs import wandb_runs
 from normlab.sinks.wandb_start import Start
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from normlab.analysis import axes, differences, formats, settings, tables, wandb_runs
+from normlab.analysis import axes, differences, formats, settings, tables
 from normlab.analysis.quantities import CAP
-from normlab.analysis.runs import Run, load
 from normlab.analysis.sheet import Sheet
 from normlab.analysis.study import Study, Wanted
 from normlab.errors import UserError
+from normlab.runs import wandb_runs
+from normlab.runs.reader import Run, load
 from normlab.terminal.sketch import printable
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.analysis.runs import Run
 from normlab.catalogue import naming
 from normlab.catalogue.groups import defaults
 from normlab.catalogue.naming import same, spell
 from normlab.errors import UserError, nearest
+from normlab.runs.reader import Run
 
 #: Settings that make no other experiment: they choose the replicate, the machine or what is looked at.
 REPLICATES = ("seed", *naming.ASIDE)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from normlab.analysis.runs import Run
 from normlab.catalogue import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.divergence.stability import DIVERGED, UNTRAINED, trained
 from normlab.errors import UserError, nearest
 from normlab.rundir.summary import SPAN
+from normlab.runs.reader import Run
 
 CAP = (
     "a loss counts as at most ln V, that of a uniform guess at the text's tokens, and as just that where it "

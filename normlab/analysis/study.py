@@ -18,10 +18,10 @@ from normlab.analysis.matching import (
     wanted_knobs,
 )
 from normlab.analysis.quantities import QUANTITIES, Figures, Quantity, check_metric, measure
-from normlab.analysis.runs import Run
 from normlab.analysis.sheet import Column, Marked, knob_columns
 from normlab.analysis.verdict import Divergence, Evidence, divergence
 from normlab.errors import UserError, require
+from normlab.runs.reader import Run
 from normlab.statistics import Difference, Time, difference, difference_of_times, mean
 
 #: Loss differences that count as none: see `--margin`.

@@ -11,8 +11,8 @@ from normlab.config.sublayer import SublayerConfig
 from normlab.divergence.outcome import OUTCOMES, UNTRAINED, recorded_outcome
 from normlab.divergence.robust import RECENT
 from normlab.divergence.watch import Watch
-from normlab.recorded import Recorded
-from normlab.replay import fold
+from normlab.runs.recorded import Recorded
+from normlab.runs.replay import fold
 
 #: Logged steps that a loss is averaged over: single batches are noisy.
 SPAN = 20

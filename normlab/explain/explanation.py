@@ -16,7 +16,7 @@ from normlab.explain.gaps import gaps
 from normlab.explain.numbers import Moved, numbers
 from normlab.explain.story import story
 from normlab.explain.table import DIAGNOSES
-from normlab.recorded import Recorded, read_recorded
+from normlab.runs.recorded import Recorded, read_recorded
 
 #: What one step does to the weights shows in the loss no later than so many steps after it.
 SOON = 5

@@ -13,11 +13,11 @@ from typing import Any
 
 from normlab import sweep
 from normlab.analysis.quantities import measure
-from normlab.analysis.runs import load
 from normlab.catalogue import naming
 from normlab.errors import ConfigError
 from normlab.launch import main, preflight
 from normlab.launch.codes import FAILED, OK
+from normlab.runs.reader import load
 from normlab.sweep import Planned
 from normlab.sweep.bisection import WORDS, CriticalConfig, Variant, next_rate
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from normlab.analysis.runs import Run, read
 from normlab.catalogue import naming
 from normlab.compose.from_words import compose
 from normlab.compose.saved_config import as_plain
+from normlab.runs.reader import Run, read
 
 
 def train_one(overrides: Sequence[str], directory: Path | str | None = None) -> Run:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normlab.analysis.matching import Group, Grouping, Knobs, replicates
-from normlab.analysis.runs import Run
 from normlab.analysis.study import check_texts
 from normlab.catalogue.naming import spell
 from normlab.errors import UserError, nearest
 from normlab.figures.columns import Columns, columns, families
 from normlab.figures.families import USUAL, family
 from normlab.figures.loss import BANDS
+from normlab.runs.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

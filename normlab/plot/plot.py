@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from normlab.analysis.compare import Sources
-from normlab.analysis.runs import find, load
 from normlab.errors import UserError
 from normlab.figures import image_files
 from normlab.figures.style import look
 from normlab.plot.kinds import KINDS, check_kind
 from normlab.plot.material import Drawn, Material, UnfitError, Wanted
 from normlab.probe.reading import find_probes
+from normlab.runs.reader import find, load
 from normlab.terminal.sketch import printable
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from normlab.analysis.compare import compare
-from normlab.analysis.runs import load
 from normlab.analysis.study import Study, Wanted
 from normlab.analysis.tables import learnt_nothing
 from normlab.errors import UserError
+from normlab.runs.reader import load
 
 
 @pytest.fixture

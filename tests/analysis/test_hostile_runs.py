@@ -12,28 +12,28 @@ import pytest
 
 from normlab.analysis.compare import Sources, print_comparison
 from normlab.analysis.page.write import Target, print_report
-from normlab.analysis.run_list import print_runs
-from normlab.analysis.runs import read
-from normlab.analysis.show import print_run
 from normlab.analysis.study import Wanted
 from normlab.catalogue import groups
 from normlab.compose.saved_config import as_plain, from_plain, load_config
 from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
-from normlab.recorded import read_recorded
-from normlab.replay_view import print_replay
 from normlab.rundir import reading, resuming
 from normlab.rundir.reading import readable_events, readable_rows
 from normlab.rundir.settings import read_settings
 from normlab.rundir.writer import read_rows, read_summary
+from normlab.runs.reader import read
+from normlab.runs.recorded import read_recorded
+from normlab.runs.replay_view import print_replay
+from normlab.runs.run_list import print_runs
+from normlab.runs.show import print_run
+from normlab.runs.sync import Target as SyncTarget
+from normlab.runs.sync import _content as content_of
+from normlab.runs.sync import sync
 from normlab.sinks.mirror import note_of, read_note
 from normlab.sweep.jobs import read_jobs
 from normlab.sweep.record import recorded_command
 from normlab.sweep.status import print_status
-from normlab.sync import Target as SyncTarget
-from normlab.sync import _content as content_of
-from normlab.sync import sync
 
 #: A colour, a bell, a right-to-left mark, an escape of one byte, Rich's markup.
 ESCAPES = "\x1b[31mred\x07\u202e\x9b31m[/red]"

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import normlab
-from normlab.analysis import runs
 from normlab.errors import ConfigError, RunDirectoryError, UserError
+from normlab.runs import reader
 
 
 def test_a_run_is_its_config_summary_events_and_rows(tmp_path, write):
@@ -52,7 +52,7 @@ def test_runs_are_found_at_any_depth_but_not_in_runs_nor_in_hidden_folders(tmp_p
     write(tmp_path / "x" / "y" / "a" / "before-replay-1")
     write(tmp_path / ".trash" / "b")
     write(tmp_path / "wandb" / "c")
-    assert [path.name for path in runs.find(tmp_path)] == ["a"]
+    assert [path.name for path in reader.find(tmp_path)] == ["a"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"jobs": 3}', '{"jobs": [{"dir": 3}]}'])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from normlab.analysis.loss_plot import Room, loss_plot, stretches
 from normlab.cli import app
 from normlab.figures.columns import Series
+from normlab.runs.loss_plot import Room, loss_plot, stretches
 
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}
 PLACES = ("embedding", "layer_00", "layer_01", "final_norm", "head")

@@ -5,10 +5,10 @@ import pytest
 
 from normlab import statistics
 from normlab.analysis.compare import compare
-from normlab.analysis.runs import Run, load
 from normlab.analysis.study import Wanted
 from normlab.analysis.verdict import Evidence, correct, divergence, verdict
 from normlab.catalogue import groups
+from normlab.runs.reader import Run, load
 
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}
 STEPS = 30

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 import normlab
-from normlab.analysis import wandb_view
-from normlab.analysis.view import view_of
-from normlab.analysis.wandb_view import Place
 from normlab.cli import app
 from normlab.errors import UserError
+from normlab.runs import wandb_workspace
+from normlab.runs.wandb_panels import view_of
+from normlab.runs.wandb_workspace import Place
 
 spaces = pytest.importorskip("wandb_workspaces.workspaces", reason="needs normlab[wandb-workspace]")
 
@@ -93,7 +93,7 @@ def test_a_report_has_the_words_then_a_grid_of_the_same_runs_a_section(sweep, mo
     monkeypatch.setattr(interface, "_get_api", lambda: None)
     monkeypatch.setattr(interface.Runset, "_to_model", lambda self: None, raising=False)
     view = view_of(normlab.load(sweep))
-    made = wandb_view.report(view, "us", "normlab", ["Post-LN got stuck."])
+    made = wandb_workspace.report(view, "us", "normlab", ["Post-LN got stuck."])
     kinds = [type(block).__name__ for block in made.blocks]
     assert kinds == ["P", *["H2", "PanelGrid"] * len(view.sections)]
     assert made.blocks[0].text == "Post-LN got stuck."
@@ -106,7 +106,7 @@ def test_report_to_wandb_begins_with_question_and_answer(sweep, monkeypatch):
     from wandb_workspaces.reports import v2
 
     made = []
-    monkeypatch.setattr(wandb_view, "has_key", lambda: True)
+    monkeypatch.setattr(wandb_workspace, "has_key", lambda: True)
     monkeypatch.setattr(v2.Report, "save", lambda self, draft: made.append((self, draft)))
     monkeypatch.setattr(v2.Report, "url", "https://server/report")
     done = CliRunner().invoke(app, ["report", str(sweep), "--to-wandb", "--entity", "us"])
@@ -118,7 +118,7 @@ def test_report_to_wandb_begins_with_question_and_answer(sweep, monkeypatch):
 
 
 def test_what_a_server_says_no_to_is_one_error(sweep, monkeypatch):
-    monkeypatch.setattr(wandb_view, "has_key", lambda: True)
+    monkeypatch.setattr(wandb_workspace, "has_key", lambda: True)
 
     def refuse(self, **how):
         raise RuntimeError("no such entity")
@@ -129,7 +129,7 @@ def test_what_a_server_says_no_to_is_one_error(sweep, monkeypatch):
 
 
 def test_bad_input(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(wandb_view, "has_key", lambda: False)
+    monkeypatch.setattr(wandb_workspace, "has_key", lambda: False)
     assert create(sweep) == (2, "error: wandb has no API key; wandb login sets one\n")
     assert create(tmp_path / "none")[0] == 2
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
@@ -141,5 +141,5 @@ def test_runs_of_several_projects_need_a_project(sweep):
     path = sweep / "post-0" / "config.yaml"
     path.write_text(path.read_text().replace('"project": "normlab"', '"project": "other"'))
     with pytest.raises(UserError, match="several projects, normlab, other"):
-        wandb_view.spec(normlab.load(sweep), Place())
-    assert wandb_view.spec(normlab.load(sweep), Place(project="mine"))["project"] == "mine"
+        wandb_workspace.spec(normlab.load(sweep), Place())
+    assert wandb_workspace.spec(normlab.load(sweep), Place(project="mine"))["project"] == "mine"

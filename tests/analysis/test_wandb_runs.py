@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 import normlab
-from normlab.analysis import wandb_runs
 from normlab.cli import app
 from normlab.config import TrackerConfig
 from normlab.errors import UserError
 from normlab.run import run
+from normlab.runs import wandb_runs
 from normlab.sinks.budget import coarse
 
 

@@ -13,7 +13,7 @@ from normlab.compose.saved_config import as_plain
 from normlab.disk.strict_json import line_of
 from normlab.explain.case import Case
 from normlab.explain.explanation import Explanation, explain
-from normlab.recorded import read_recorded
+from normlab.runs.recorded import read_recorded
 
 LAYERS = [f"layer_{index:02d}" for index in range(4)]
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}

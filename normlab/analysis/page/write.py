@@ -10,10 +10,10 @@ from normlab.analysis.page import runs as cards
 from normlab.analysis.page.answer import answer
 from normlab.analysis.page.contents import choose
 from normlab.analysis.page.render import Report, render
-from normlab.analysis.runs import Runs, load
 from normlab.analysis.study import Wanted, check_texts
 from normlab.disk.whole_files import replace_file
 from normlab.errors import UserError
+from normlab.runs.reader import Runs, load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,11 @@ import itertools
 import pytest
 
 from normlab.analysis.matching import replicates
-from normlab.analysis.runs import load
 from normlab.errors import UserError
 from normlab.figures import image
 from normlab.plot.material import UnfitError
 from normlab.plot.outcome import COLOURS, knobs, maps, outcome_maps
+from normlab.runs.reader import load
 
 
 @pytest.fixture

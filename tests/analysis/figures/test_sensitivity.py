@@ -5,10 +5,10 @@ import math
 import pytest
 
 from normlab.analysis.axes import sensitivity
-from normlab.analysis.runs import load
 from normlab.analysis.study import Study, Wanted
 from normlab.figures import image
 from normlab.plot.sensitivity import sensitivities, sensitivity_curves
+from normlab.runs.reader import load
 
 RATES = (1e-3, 3e-3, 1e-2)
 

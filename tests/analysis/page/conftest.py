@@ -13,8 +13,8 @@ import pytest
 
 from normlab.analysis.page.render import render
 from normlab.analysis.page.write import Target, make
-from normlab.analysis.runs import load
 from normlab.disk.strict_json import line_of
+from normlab.runs.reader import load
 
 VOID = {"meta", "br", "input", "link", "img", "hr"}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from normlab.analysis.page.write import Target, make
-from normlab.analysis.runs import load
+from normlab.runs.reader import load
 
 
 @pytest.fixture

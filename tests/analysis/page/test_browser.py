@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from normlab.analysis.page.write import Target, print_report
-from normlab.analysis.runs import load
 from normlab.disk.strict_json import line_of
+from normlab.runs.reader import load
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'normlab[browser]'")
 

@@ -4,7 +4,7 @@ import pytest
 
 from normlab.analysis.page import contents
 from normlab.analysis.page.runs import read
-from normlab.analysis.runs import load
+from normlab.runs.reader import load
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from normlab.analysis.compare import compare
 from normlab.analysis.page import render
-from normlab.analysis.runs import load
 from normlab.catalogue import naming
 from normlab.cli import app
 from normlab.compose.from_words import compose
 from normlab.disk.strict_json import line_of
+from normlab.runs.reader import load
 
 #: What must not get out of the text that it stands in.
 HOSTILE = [

@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from normlab.analysis.runs import Run, load
 from normlab.catalogue import groups, naming
 from normlab.catalogue.naming import same, spell
 from normlab.errors import UserError, nearest
+from normlab.runs.reader import Run, load
 from normlab.sweep import STYLES, first_event
 from normlab.terminal.sketch import json_text, printable
 

@@ -14,11 +14,11 @@ from normlab.disk.strict_json import plain
 from normlab.divergence import Event, Facts, Watch
 from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
-from normlab.recorded import Recorded, read_recorded, run_directory
 from normlab.rundir.opening import event_key
 from normlab.rundir.reading import replace_events
 from normlab.rundir.summary import event_figures
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, hold, read_summary
+from normlab.runs.recorded import Recorded, read_recorded, run_directory
 
 GROUP = "divergence."
 #: Settings of that group that are no thresholds.

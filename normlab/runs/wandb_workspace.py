@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from normlab.analysis.runs import Runs
-from normlab.analysis.view import Panel, Section, View, view_of
 from normlab.errors import UserError
+from normlab.runs.reader import Runs
+from normlab.runs.wandb_panels import Panel, Section, View, view_of
 from normlab.sinks.mirror import words
 from normlab.sinks.wandb_start import has_key
 

@@ -6,8 +6,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from normlab.analysis.runs import Run, Runs
 from normlab.catalogue import groups, naming
+from normlab.runs.reader import Run, Runs
 
 #: Families that are told layer by layer: title, and whether its axis is logarithmic.
 _FAMILIES: Mapping[str, tuple[str, bool]] = {

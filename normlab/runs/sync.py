@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from normlab.analysis.runs import Run, find, read
 from normlab.config import TrackerConfig
 from normlab.disk.plain_data import open_file
 from normlab.disk.strict_json import document
@@ -20,6 +19,7 @@ from normlab.errors import ConfigError, UserError, shown
 from normlab.figures import pictures
 from normlab.rundir.opening import Opening
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
+from normlab.runs.reader import Run, find, read
 from normlab.sinks.mirror import note_of, read_note, server_has
 from normlab.sinks.wandb import WandbSink
 from normlab.sinks.wandb_start import Start, has_key

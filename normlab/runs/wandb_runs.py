@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from normlab.analysis.runs import find
 from normlab.disk.strict_json import document, line_of, plain
 from normlab.errors import UserError
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY
+from normlab.runs.reader import find
 
 #: Parts of the summary that wandb has flat, as `floors/unigram`.
 _NESTED = ("floors", "first_event")

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from normlab.analysis.loss_plot import Room, loss_plot
-from normlab.analysis.runs import Run, load
 from normlab.catalogue import naming
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.figures.columns import Columns, columns, series, table
 from normlab.figures.families import FAMILIES, Family
-from normlab.replay_view import event_lines
+from normlab.runs.loss_plot import Room, loss_plot
+from normlab.runs.reader import Run, load
+from normlab.runs.replay_view import event_lines
 from normlab.sweep import STYLES
 from normlab.terminal import shell, sketch
 from normlab.terminal.profile import Profile, depth_profile

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from normlab.replay import Found, Replay, replay
+from normlab.runs.replay import Found, Replay, replay
 from normlab.terminal.sketch import json_text, printable
 
 #: Letters of an event's message at most.

@@ -1,0 +1,1 @@
+"""Finished runs: read them, list, show and replay them, send them to wandb."""
