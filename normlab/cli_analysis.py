@@ -12,7 +12,7 @@ from normlab.errors import UserError, shown
 
 
 def _complete_metric() -> list[str]:
-    from normlab.analysis.quantities import QUANTITIES
+    from normlab.compare.quantities import QUANTITIES
 
     return list(QUANTITIES)
 
@@ -49,8 +49,8 @@ def compare(
         chosen = [name for name, wanted in forms.items() if wanted]
         if len(chosen) > 1:
             raise UserError(f"--{' and --'.join(chosen)}: choose one")
-        from normlab.analysis.compare import Sources, print_comparison
-        from normlab.analysis.study import Wanted
+        from normlab.compare.compare import Sources, print_comparison
+        from normlab.compare.study import Wanted
 
         wanted = Wanted(baseline=baseline or [], metric=metric, margin=margin, target=target, force=force)
         sources = Sources(paths=paths or [], addresses=wandb or [])
@@ -78,7 +78,7 @@ def report(
     with refusals():
         if not paths:
             raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
-        from normlab.analysis.page.write import Target, print_report, words
+        from normlab.report.report import Target, print_report, words
 
         target = Target(path=out, title=title, overwrite=overwrite, baseline=baseline or [], force=force)
         if not to_wandb:

@@ -45,7 +45,7 @@ def plot(
         draw(plot_page())
         return
     with refusals():
-        from normlab.analysis.compare import Sources
+        from normlab.compare.compare import Sources
         from normlab.figures import image_files
         from normlab.plot.material import Wanted
         from normlab.plot.plot import Output, split

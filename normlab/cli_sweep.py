@@ -102,7 +102,7 @@ def critical_lr(
 
         draw(critical_page())
         return
-    from normlab.analysis.critical import print_critical
+    from normlab.compare.critical import print_critical
     from normlab.launch import critical_lr as search
 
     flags = [f"--config-dir={folder}" for folder in config_dir or []]

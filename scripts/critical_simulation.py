@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from normlab.analysis.border import Border, fit_border, slope_of_borders
+from normlab.compare.border import Border, fit_border, slope_of_borders
 from normlab.sweep.bisection import CriticalConfig, Variant, next_rate
 
 #: Between seeds and within one, in octaves.

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from normlab.analysis.page.write import Target, print_report
 from normlab.catalogue import groups, naming
+from normlab.report.report import Target, print_report
 from normlab.rundir.opening import Opening
 from normlab.rundir.summary import Tally
 from normlab.rundir.writer import RunDirectory

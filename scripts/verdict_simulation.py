@@ -17,7 +17,7 @@ from rich.table import Table
 from scipy import special
 
 from normlab import statistics
-from normlab.analysis.verdict import Evidence, divergence, verdict
+from normlab.compare.verdict import Evidence, divergence, verdict
 
 #: Standard deviation of a run's loss, and the margin of parity.
 DEVIATION, MARGIN = 0.03, 0.02

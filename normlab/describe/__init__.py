@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from normlab.compose.from_words import compose
-from normlab.describe import compare, page
-from normlab.describe.compare import Side
+from normlab.describe import page, side_by_side
 from normlab.describe.facts import Description, describe
+from normlab.describe.side_by_side import Side
 from normlab.describe.words import Request, parse
 from normlab.errors import UserError
 
@@ -26,14 +26,14 @@ def print_description(words: Sequence[str]) -> None:
     this = _side(request, request.overrides)
     against = None if request.against is None else _side(request, request.against)
     if request.as_json:
-        record = this.found.record() if against is None else compare.record(this, against)
+        record = this.found.record() if against is None else side_by_side.record(this, against)
         sys.stdout.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         return
     console = page.new_console()
     if against is None:
         page.show(page.sections(this.found, console), console)
     else:
-        page.show(compare.sections(this, against, console), console)
+        page.show(side_by_side.sections(this, against, console), console)
 
 
 def _side(request: Request, overrides: Sequence[str]) -> Side:

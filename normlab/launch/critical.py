@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from normlab import sweep
-from normlab.analysis.quantities import measure
 from normlab.catalogue import naming
+from normlab.compare.quantities import measure
 from normlab.errors import ConfigError
 from normlab.launch import main, preflight
 from normlab.launch.codes import FAILED, OK

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from normlab.analysis.axes import RATE
-from normlab.analysis.matching import Group, Grouping
-from normlab.analysis.study import Study
-from normlab.analysis.study import Wanted as StudyWanted
 from normlab.catalogue.naming import spell
+from normlab.compare.axes import RATE
+from normlab.compare.matching import Group, Grouping
+from normlab.compare.study import Study
+from normlab.compare.study import Wanted as StudyWanted
 from normlab.errors import UserError, nearest
 from normlab.figures import panels
 from normlab.figures.depth import profile, profiles

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normlab.analysis.matching import Group, Grouping, Knobs, replicates
-from normlab.analysis.study import check_texts
 from normlab.catalogue.naming import spell
+from normlab.compare.matching import Group, Grouping, Knobs, replicates
+from normlab.compare.study import check_texts
 from normlab.errors import UserError, nearest
 from normlab.figures.columns import Columns, columns, families
 from normlab.figures.families import USUAL, family

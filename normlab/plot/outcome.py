@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from normlab.analysis.matching import Group, Grouping
 from normlab.catalogue.naming import spell
+from normlab.compare.matching import Group, Grouping
 from normlab.divergence.outcome import OUTCOMES
 from normlab.errors import UserError, nearest
 from normlab.figures import panels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from normlab.analysis.compare import Sources
+from normlab.compare.compare import Sources
 from normlab.errors import UserError
 from normlab.figures import image_files
 from normlab.figures.style import look

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from normlab import statistics
-from normlab.analysis import axes as along_axes
-from normlab.analysis.axes import RATE
-from normlab.analysis.study import Study
+from normlab.compare import axes as along_axes
+from normlab.compare.axes import RATE
+from normlab.compare.study import Study
 from normlab.figures.loss import BANDS
 from normlab.figures.style import COLOURS, MARKERS, draw_floors, legend_below, literal, log_axis, new_figure
 from normlab.plot.material import short_label

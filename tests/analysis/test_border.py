@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from normlab.analysis.border import Border, fit_border, slope_of_borders
+from normlab.compare.border import Border, fit_border, slope_of_borders
 from normlab.sweep.bisection import CriticalConfig, Variant, next_rate
 
 

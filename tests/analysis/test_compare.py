@@ -6,9 +6,9 @@ import math
 import pytest
 from scipy import stats
 
-from normlab.analysis.compare import compare
-from normlab.analysis.study import Study, Wanted
-from normlab.analysis.tables import learnt_nothing
+from normlab.compare.compare import compare
+from normlab.compare.study import Study, Wanted
+from normlab.compare.tables import learnt_nothing
 from normlab.errors import UserError
 from normlab.runs.reader import load
 

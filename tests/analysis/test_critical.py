@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import normlab
-from normlab.analysis.axes import at_best_rate, lr_sensitivity
-from normlab.analysis.compare import compare
-from normlab.analysis.critical import critical, scaling
-from normlab.analysis.quantities import measure
+from normlab.compare.axes import at_best_rate, lr_sensitivity
+from normlab.compare.compare import compare
+from normlab.compare.critical import critical, scaling
+from normlab.compare.quantities import measure
 from normlab.sweep.bisection import Variant
 
 DEPTHS = [4.0, 8.0, 16.0, 48.0]

@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from normlab.analysis.compare import Sources, print_comparison
-from normlab.analysis.page.write import Target, print_report
-from normlab.analysis.study import Wanted
 from normlab.catalogue import groups
+from normlab.compare.compare import Sources, print_comparison
+from normlab.compare.study import Wanted
 from normlab.compose.saved_config import as_plain, from_plain, load_config
 from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
+from normlab.report.report import Target, print_report
 from normlab.rundir import reading, resuming
 from normlab.rundir.reading import readable_events, readable_rows
 from normlab.rundir.settings import read_settings

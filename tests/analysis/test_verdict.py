@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from normlab import statistics
-from normlab.analysis.compare import compare
-from normlab.analysis.study import Wanted
-from normlab.analysis.verdict import Evidence, correct, divergence, verdict
 from normlab.catalogue import groups
+from normlab.compare.compare import compare
+from normlab.compare.study import Wanted
+from normlab.compare.verdict import Evidence, correct, divergence, verdict
 from normlab.runs.reader import Run, load
 
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}

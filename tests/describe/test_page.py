@@ -7,7 +7,7 @@ from rich.console import Console
 
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
-from normlab.describe import compare, page, saved
+from normlab.describe import page, saved, side_by_side
 from normlab.describe.facts import describe
 
 VOCAB = 11
@@ -35,12 +35,12 @@ def shown(config, **more):
 
 
 def side(title, config):
-    return compare.Side(title=title, config=config, found=describe(config, VOCAB))
+    return side_by_side.Side(title=title, config=config, found=describe(config, VOCAB))
 
 
 def compared(this, against, **more):
     sides = side("this one", this), side("the other", against)
-    return printed(lambda console: compare.sections(*sides, console), **more)
+    return printed(lambda console: side_by_side.sections(*sides, console), **more)
 
 
 def section(text, title):
@@ -152,7 +152,7 @@ def test_comparisons_fit_80_columns(norm, small):
 
 def test_the_record_of_two_has_ratios(small):
     this, against = small({"depth": 4}, placement="post"), small({"depth": 2}, placement="pre")
-    record = compare.record(side("a", this), side("b", against))
+    record = side_by_side.record(side("a", this), side("b", against))
     settings = {pair["name"]: (pair["this"], pair["against"]) for pair in record["differs"]["settings"]}
     assert settings["depth"] == (4, 2) and settings["placement"] == ("post", "pre")
     numbers = {pair["name"]: pair for pair in record["differs"]["numbers"]}
@@ -169,4 +169,4 @@ def test_the_record_of_two_has_ratios(small):
 def test_a_tracker_is_no_difference(small):
     config = small({})
     other = dataclasses.replace(config, tracker=dataclasses.replace(config.tracker, project="else"))
-    assert compare.settings(config, other) == []
+    assert side_by_side.settings(config, other) == []

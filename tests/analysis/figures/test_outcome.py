@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from normlab.analysis.matching import replicates
+from normlab.compare.matching import replicates
 from normlab.errors import UserError
 from normlab.figures import image
 from normlab.plot.material import UnfitError

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from normlab.analysis.axes import sensitivity
-from normlab.analysis.study import Study, Wanted
+from normlab.compare.axes import sensitivity
+from normlab.compare.study import Study, Wanted
 from normlab.figures import image
 from normlab.plot.sensitivity import sensitivities, sensitivity_curves
 from normlab.runs.reader import load

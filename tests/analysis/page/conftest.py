@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normlab.analysis.page.render import render
-from normlab.analysis.page.write import Target, make
 from normlab.disk.strict_json import line_of
+from normlab.report.render import render
+from normlab.report.report import Target, make
 from normlab.runs.reader import load
 
 VOID = {"meta", "br", "input", "link", "img", "hr"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from normlab.analysis.page.write import Target, make
+from normlab.report.report import Target, make
 from normlab.runs.reader import load
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normlab.analysis.page.write import Target, print_report
 from normlab.disk.strict_json import line_of
+from normlab.report.report import Target, print_report
 from normlab.runs.reader import load
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'normlab[browser]'")

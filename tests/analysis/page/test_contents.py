@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from normlab.analysis.page import contents
-from normlab.analysis.page.runs import read
+from normlab.report import contents
+from normlab.report.cards import read
 from normlab.runs.reader import load
 
 

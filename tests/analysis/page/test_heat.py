@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from normlab.analysis.page.heat import COLUMNS, heat, thin
-from normlab.analysis.page.metrics import ordered, place, series
+from normlab.report.heat_table import COLUMNS, heat, thin
+from normlab.report.metrics import ordered, place, series
 
 
 def test_a_spike_of_one_step_in_five_thousand_is_in_the_map():

@@ -4,7 +4,7 @@ import zlib
 import numpy as np
 import pytest
 
-from normlab.analysis.page.pack import Pack, packed
+from normlab.report.pack import Pack, packed
 
 
 def unpacked(parsed, text):

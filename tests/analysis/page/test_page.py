@@ -13,12 +13,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from normlab.analysis.compare import compare
-from normlab.analysis.page import render
 from normlab.catalogue import naming
 from normlab.cli import app
+from normlab.compare.compare import compare
 from normlab.compose.from_words import compose
 from normlab.disk.strict_json import line_of
+from normlab.report import render
 from normlab.runs.reader import load
 
 #: What must not get out of the text that it stands in.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normlab.analysis.page import metrics
-from normlab.analysis.page.metrics import Series
+from normlab.report import metrics
+from normlab.report.metrics import Series
 
 #: Columns of a heat map at most.
 COLUMNS = 200

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from normlab import statistics
-from normlab.analysis.matching import label
-from normlab.analysis.sheet import Column, Sheet, Starred, interval, number, p_value
-from normlab.analysis.study import Against, Study, evidence
-from normlab.analysis.verdict import SELECTED, Divergence, Evidence, correct, rate_p, rate_words, verdict
+from normlab.compare.matching import label
+from normlab.compare.sheet import Column, Sheet, Starred, interval, number, p_value
+from normlab.compare.study import Against, Study, evidence
+from normlab.compare.verdict import SELECTED, Divergence, Evidence, correct, rate_p, rate_words, verdict
 from normlab.statistics import ALPHA, FLIPS, LEAST, POWER
 
 

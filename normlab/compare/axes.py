@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normlab import statistics
-from normlab.analysis.border import fit_border
-from normlab.analysis.critical import DEPTH, border_interval, bounded, scaling
-from normlab.analysis.matching import Group, label
-from normlab.analysis.sheet import Column, Marked, Sheet, number
-from normlab.analysis.study import Study
+from normlab.compare.border import fit_border
+from normlab.compare.critical import DEPTH, border_interval, bounded, scaling
+from normlab.compare.matching import Group, label
+from normlab.compare.sheet import Column, Marked, Sheet, number
+from normlab.compare.study import Study
 from normlab.statistics import Estimate
 from normlab.sweep.bisection import Variant
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normlab.analysis.page import metrics
-from normlab.analysis.page.pack import Pack
-from normlab.analysis.page.runs import Card, Curve, Map
+from normlab.report import metrics
+from normlab.report.cards import Card, Curve, Map
+from normlab.report.pack import Pack
 
 #: Characters of packed numbers; a page of this size opens in about a second.
 LIMIT = 7_000_000

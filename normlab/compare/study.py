@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from normlab.analysis.matching import (
+from normlab.compare.matching import (
     Group,
     Grouping,
     Knobs,
@@ -17,9 +17,9 @@ from normlab.analysis.matching import (
     text_of,
     wanted_knobs,
 )
-from normlab.analysis.quantities import QUANTITIES, Figures, Quantity, check_metric, measure
-from normlab.analysis.sheet import Column, Marked, knob_columns
-from normlab.analysis.verdict import Divergence, Evidence, divergence
+from normlab.compare.quantities import QUANTITIES, Figures, Quantity, check_metric, measure
+from normlab.compare.sheet import Column, Marked, knob_columns
+from normlab.compare.verdict import Divergence, Evidence, divergence
 from normlab.errors import UserError, require
 from normlab.runs.reader import Run
 from normlab.statistics import Difference, Time, difference, difference_of_times, mean

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from normlab.analysis.compare import Comparison
-from normlab.analysis.matching import Group, label
-from normlab.analysis.page.question import Question, question
-from normlab.analysis.page.runs import Card
-from normlab.analysis.sheet import Marked, interval, number, spread
-from normlab.analysis.study import Study, evidence
-from normlab.analysis.tables import first_event, first_words, learnt_nothing
-from normlab.analysis.verdict import verdict
+from normlab.compare.compare import Comparison
+from normlab.compare.matching import Group, label
+from normlab.compare.sheet import Marked, interval, number, spread
+from normlab.compare.study import Study, evidence
+from normlab.compare.tables import first_event, first_words, learnt_nothing
+from normlab.compare.verdict import verdict
+from normlab.report.cards import Card
+from normlab.report.question import Question, question
 from normlab.statistics import LEAST, Estimate, mean
 
 #: Variants that are named before the others are counted.

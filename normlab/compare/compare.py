@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from normlab.analysis import axes, differences, formats, settings, tables
-from normlab.analysis.quantities import CAP
-from normlab.analysis.sheet import Sheet
-from normlab.analysis.study import Study, Wanted
+from normlab.compare import axes, differences, formats, settings, tables
+from normlab.compare.quantities import CAP
+from normlab.compare.sheet import Sheet
+from normlab.compare.study import Study, Wanted
 from normlab.errors import UserError
 from normlab.runs import wandb_runs
 from normlab.runs.reader import Run, load

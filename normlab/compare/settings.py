@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from normlab.analysis.matching import REPLICATES, Group
-from normlab.analysis.sheet import Column, Sheet
-from normlab.analysis.study import Study
 from normlab.catalogue import groups, naming
 from normlab.catalogue.naming import spell
+from normlab.compare.matching import REPLICATES, Group
+from normlab.compare.sheet import Column, Sheet
+from normlab.compare.study import Study
 
 
 def settings(study: Study) -> Sheet:

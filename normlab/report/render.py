@@ -11,13 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from normlab.analysis.compare import Comparison
-from normlab.analysis.page import metrics
-from normlab.analysis.page.answer import Answer
-from normlab.analysis.page.contents import Contents
-from normlab.analysis.page.runs import Card
+from normlab.compare.compare import Comparison
 from normlab.disk.strict_json import plain
 from normlab.explain.page import STRENGTHS, heading
+from normlab.report import metrics
+from normlab.report.answer import Answer
+from normlab.report.cards import Card
+from normlab.report.contents import Contents
 from normlab.terminal.sketch import printable
 
 _HERE = Path(__file__).parent

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from normlab.analysis.page.runs import Card
 from normlab.catalogue import groups, naming
 from normlab.catalogue.naming import spell
 from normlab.disk.plain_data import PlainDataError, read_yaml
+from normlab.report.cards import Card
 
 #: Settings that are named where all runs share them.
 _SHARED = (

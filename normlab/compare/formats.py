@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from normlab.analysis.sheet import Column, Sheet
+from normlab.compare.sheet import Column, Sheet
 from normlab.disk.strict_json import plain
 from normlab.terminal.sketch import json_text
 

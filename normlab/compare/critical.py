@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from normlab.analysis import formats
-from normlab.analysis.border import Border, Slope, fit_border, slope_of_borders
-from normlab.analysis.matching import label
-from normlab.analysis.sheet import Column, Sheet, knob_columns, number
+from normlab.compare import formats
+from normlab.compare.border import Border, Slope, fit_border, slope_of_borders
+from normlab.compare.matching import label
+from normlab.compare.sheet import Column, Sheet, knob_columns, number
 from normlab.disk.whole_files import replace_file
 from normlab.sweep.bisection import Variant
 

@@ -5,11 +5,11 @@ from statistics import median
 from typing import Any
 
 from normlab import statistics
-from normlab.analysis.matching import Group
-from normlab.analysis.quantities import QUANTITIES, Quantity
-from normlab.analysis.sheet import Column, Sheet, interval, number, p_value, spread
-from normlab.analysis.study import Study
-from normlab.analysis.verdict import rate_p
+from normlab.compare.matching import Group
+from normlab.compare.quantities import QUANTITIES, Quantity
+from normlab.compare.sheet import Column, Sheet, interval, number, p_value, spread
+from normlab.compare.study import Study
+from normlab.compare.verdict import rate_p
 from normlab.divergence.outcome import OUTCOMES, UNTRAINED
 from normlab.statistics import ALPHA
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from normlab.analysis.page.heat import heat
-from normlab.analysis.page.metrics import families, series
-from normlab.analysis.page.pack import packed
 from normlab.catalogue import naming
 from normlab.catalogue.naming import spell
 from normlab.disk.plain_data import read_json
 from normlab.errors import UserError
 from normlab.explain.explanation import Explanation, explained
+from normlab.report.heat_table import heat
+from normlab.report.metrics import families, series
+from normlab.report.pack import packed
 from normlab.rundir.writer import ENVIRONMENT
 from normlab.runs.reader import Run, Runs
 from normlab.runs.recorded import read_recorded

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from normlab.analysis.compare import Comparison, Sources, compare
-from normlab.analysis.page import runs as cards
-from normlab.analysis.page.answer import answer
-from normlab.analysis.page.contents import choose
-from normlab.analysis.page.render import Report, render
-from normlab.analysis.study import Wanted, check_texts
+from normlab.compare.compare import Comparison, Sources, compare
+from normlab.compare.study import Wanted, check_texts
 from normlab.disk.whole_files import replace_file
 from normlab.errors import UserError
+from normlab.report import cards
+from normlab.report.answer import answer
+from normlab.report.contents import choose
+from normlab.report.render import Report, render
 from normlab.runs.reader import Runs, load
 
 
