@@ -11,8 +11,8 @@ from normlab.divergence import Event, outcome
 from normlab.rundir.opening import Opening
 from normlab.rundir.summary import Tally, event_figures
 from normlab.rundir.writer import CHECKPOINTS, RunDirectory, read_rows
-from normlab.sinks.console import ConsoleSink
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.console.console_sink import ConsoleSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 from normlab.training import checkpoint, restart
 from normlab.training.job import Job
 

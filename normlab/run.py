@@ -22,8 +22,8 @@ from normlab.rundir import environment
 from normlab.rundir.opening import Opening
 from normlab.rundir.resuming import check_same, located, moved
 from normlab.rundir.writer import RunDirectory, check_free, hold, tidy
-from normlab.sinks.console import ConsoleSink
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.console.console_sink import ConsoleSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 from normlab.terminal.screen import mirrored
 from normlab.training import restart
 from normlab.training.build import build, pick_device

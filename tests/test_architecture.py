@@ -57,7 +57,6 @@ LEFT: tuple[str, ...] = (
     "listing",
     "pages",
     "pages_runs",
-    "sinks",
 )
 #: Outside packages that only some rooms, or modules, may import.
 OWNERS = {

@@ -17,7 +17,7 @@ from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
 from normlab.run import check, resume, run
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 from normlab.training import loop
 from normlab.training.build import build
 

@@ -10,7 +10,7 @@ from normlab.cli import app
 from normlab.run import resume, run
 from normlab.rundir.writer import hold, read_rows, read_summary
 from normlab.runs import wandb_runs
-from normlab.sinks.wandb_start import Start
+from normlab.sinks.wandb.start import Start
 
 
 class Server:

@@ -24,7 +24,7 @@ from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_b
 from normlab.probe.settings import Plan, ProbeConfig, name
 from normlab.probe.statistics import Slope, slope
 from normlab.rundir.opening import Opening
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 from normlab.training.build import pick_device
 from normlab.training.checks import check_model
 from normlab.training.interrupt import Interrupt

@@ -20,9 +20,9 @@ from normlab.figures import pictures
 from normlab.rundir.opening import Opening
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
 from normlab.runs.reader import Run, find, read
-from normlab.sinks.mirror import note_of, read_note, server_has
-from normlab.sinks.wandb import WandbSink
-from normlab.sinks.wandb_start import Start, has_key
+from normlab.sinks.wandb.mirror import note_of, read_note, server_has
+from normlab.sinks.wandb.start import Start, has_key
+from normlab.sinks.wandb.wandb_sink import WandbSink
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any
 from normlab.errors import UserError
 from normlab.runs.reader import Runs
 from normlab.runs.wandb_panels import Panel, Section, View, view_of
-from normlab.sinks.mirror import words
-from normlab.sinks.wandb_start import has_key
+from normlab.sinks.wandb.mirror import words
+from normlab.sinks.wandb.start import has_key
 
 #: What to install, as `normlab[...]`.
 EXTRA = "wandb-workspace"

@@ -30,7 +30,7 @@ from normlab.runs.show import print_run
 from normlab.runs.sync import Target as SyncTarget
 from normlab.runs.sync import _content as content_of
 from normlab.runs.sync import sync
-from normlab.sinks.mirror import note_of, read_note
+from normlab.sinks.wandb.mirror import note_of, read_note
 from normlab.sweep.jobs import read_jobs
 from normlab.sweep.record import recorded_command
 from normlab.sweep.status import print_status

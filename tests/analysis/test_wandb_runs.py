@@ -14,7 +14,7 @@ from normlab.config import TrackerConfig
 from normlab.errors import UserError
 from normlab.run import run
 from normlab.runs import wandb_runs
-from normlab.sinks.budget import coarse
+from normlab.sinks.wandb.budget import coarse
 
 
 @pytest.fixture

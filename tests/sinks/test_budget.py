@@ -8,7 +8,7 @@ import pytest
 from normlab.catalogue import groups, naming
 from normlab.compose.from_words import compose
 from normlab.data import load_corpus
-from normlab.sinks.budget import A_LAYER, BESIDES, coarse
+from normlab.sinks.wandb.budget import A_LAYER, BESIDES, coarse
 from normlab.training.build import build
 from normlab.training.loop import take_step
 

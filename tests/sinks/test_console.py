@@ -10,9 +10,9 @@ from rich.console import Console
 
 from normlab.divergence import KINDS, OUTCOMES, outcome
 from normlab.rundir.writer import RunDirectory
-from normlab.sinks.console import TELLING, ConsoleSink
-from normlab.sinks.console_view import View
-from normlab.sinks.progress import Progress
+from normlab.sinks.console.console_sink import TELLING, ConsoleSink
+from normlab.sinks.console.progress import Progress
+from normlab.sinks.console.view import View
 
 
 class Clock:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from normlab.sinks.findings import findings
+from normlab.sinks.console.findings import findings
 
 CONFIG = {"model": {"context": 64}, "train": {"batch_size": 16}}
 

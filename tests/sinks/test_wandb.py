@@ -21,9 +21,9 @@ from PIL import Image
 from normlab.config import TrackerConfig
 from normlab.run import run
 from normlab.rundir.writer import RunDirectory, read_rows, truncate
-from normlab.sinks import wandb_start
-from normlab.sinks.budget import coarse
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.wandb import start
+from normlab.sinks.wandb.budget import coarse
+from normlab.sinks.wandb.wandb_sink import WandbSink
 
 STEPS = 12
 ORDER = [
@@ -38,7 +38,7 @@ def be_nobody(monkeypatch, folder):
         monkeypatch.delenv(name)
     for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(folder / "nobody" / name))
-    monkeypatch.setattr(wandb_start.Start, "unreachable", False)
+    monkeypatch.setattr(start.Start, "unreachable", False)
 
 
 @pytest.fixture(autouse=True)
@@ -264,7 +264,7 @@ import sys
 from pathlib import Path
 from normlab.config import TrackerConfig
 from normlab.rundir.opening import Opening
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 sink = WandbSink(TrackerConfig(mode={mode!r}))
 sink.open(Opening(directory=Path({str(tmp_path)!r}), config={{}}, name="", sweep=None, floors={{}},
     parameters=1, first_step=0))
@@ -286,7 +286,7 @@ def test_auto_without_a_key_is_offline_and_silent_even_on_a_terminal(tmp_path):
 from pathlib import Path
 from normlab.config import TrackerConfig
 from normlab.rundir.opening import Opening
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 sink = WandbSink(TrackerConfig())
 sink.open(Opening(directory=Path({str(tmp_path)!r}), config={{}}, name="", sweep=None, floors={{}},
     parameters=1, first_step=0))
@@ -322,7 +322,7 @@ def test_a_mute_server_costs_one_warning_and_a_short_wait(opening_of, made, monk
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        monkeypatch.setattr(wandb_start, "INIT_TIMEOUT", 1.0)
+        monkeypatch.setattr(start, "INIT_TIMEOUT", 1.0)
         sink = WandbSink(TrackerConfig(), warn=warnings.append)
         record = mirror(sink, opening_of(), made, [made.row(step) for step in range(3)])
         second = WandbSink(TrackerConfig(), warn=warnings.append)
@@ -341,7 +341,7 @@ import os, signal, sys, time
 from pathlib import Path
 from normlab.config import TrackerConfig
 from normlab.rundir.opening import Opening
-from normlab.sinks.wandb import WandbSink
+from normlab.sinks.wandb.wandb_sink import WandbSink
 
 def start(name):
     sink = WandbSink(TrackerConfig(mode="offline"))
@@ -447,22 +447,22 @@ def test_without_a_home_folder_wandb_has_folders_of_ours(home, tmp_path, monkeyp
         monkeypatch.delenv(name)
     if home is not None:
         monkeypatch.setenv("HOME", home)
-    monkeypatch.setattr(wandb_start.Path, "home", nowhere if home is None else lambda: Path(home))
+    monkeypatch.setattr(start.Path, "home", nowhere if home is None else lambda: Path(home))
     monkeypatch.setattr(os, "access", lambda place, mode: False)
     for name in ("first", "second"):
-        wandb_start.find_room(tmp_path / name)
+        start.find_room(tmp_path / name)
         assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / name / "wandb" / "data")
     assert Path(os.environ["WANDB_CACHE_DIR"]).is_dir()
     assert os.environ["HOME"] == (home or os.environ["WANDB_CACHE_DIR"])
     monkeypatch.setenv("WANDB_DATA_DIR", "/mine")
-    wandb_start.find_room(tmp_path)
+    start.find_room(tmp_path)
     assert os.environ["WANDB_DATA_DIR"] == "/mine"
 
 
 def test_with_a_home_folder_wandb_keeps_its_own(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_CACHE_DIR")
-    monkeypatch.setattr(wandb_start.Path, "home", lambda: tmp_path)
-    wandb_start.find_room(tmp_path)
+    monkeypatch.setattr(start.Path, "home", lambda: tmp_path)
+    start.find_room(tmp_path)
     assert "WANDB_CACHE_DIR" not in os.environ
 
 
@@ -543,7 +543,7 @@ def test_a_finish_that_hangs_is_given_up(opening_of, made, monkeypatch):
     opening, warnings = opening_of(), []
     fake = stand_in(monkeypatch, opening)
     fake.run.finish = lambda exit_code: time.sleep(30)
-    monkeypatch.setattr(wandb_start, "FINISH_TIMEOUT", -4.9)
+    monkeypatch.setattr(start, "FINISH_TIMEOUT", -4.9)
     sink = WandbSink(TrackerConfig(), warn=warnings.append)
     began = time.monotonic()
     record = mirror(sink, opening, made, [made.row(0)])

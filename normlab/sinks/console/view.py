@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from normlab.sinks.progress import Progress
+from normlab.sinks.console.progress import Progress
 from normlab.terminal import sketch
 from normlab.terminal.profile import Profile, depth_profile
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from normlab.config import TrackerConfig
 from normlab.machine.deadline import within
 from normlab.rundir.opening import Opening
-from normlab.sinks.mirror import words
+from normlab.sinks.wandb.mirror import words
 
 #: Seconds to reach the server at the start, and to finish the upload at the end.
 #: (With an alert on the way to a server that is gone, wandb 0.31 heeds no `finish_timeout`.) The first is

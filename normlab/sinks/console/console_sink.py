@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.rundir.opening import Opening, Row, event_key
-from normlab.sinks.console_view import View, event_words, title
-from normlab.sinks.findings import findings
-from normlab.sinks.progress import Progress
+from normlab.sinks.console.findings import findings
+from normlab.sinks.console.progress import Progress
+from normlab.sinks.console.view import View, event_words, title
 from normlab.terminal import shell, sketch
 
 #: Times a second the live view is drawn; a row only leaves its numbers for the next time.

@@ -1,0 +1,1 @@
+"""The console sink: a live view on a terminal, plain lines elsewhere."""

@@ -1,0 +1,1 @@
+"""The wandb sink: a mirror of the run directory."""
