@@ -1,6 +1,6 @@
 """`python -m normlab`."""
 
-from normlab.cli import main
+from normlab.cli.app import main
 
 if __name__ == "__main__":
     main()

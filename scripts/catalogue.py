@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from normlab import listing
+from normlab.cli import listing
 
 TARGET = Path(__file__).resolve().parent.parent / "normlab" / "catalogue" / "CATALOGUE.md"
 #: The tables of the model and its training; datasets and studies are the user's own.

@@ -6,9 +6,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from normlab import __version__, pages
+from normlab import __version__
 from normlab.catalogue import groups
-from normlab.cli import app
+from normlab.cli import pages
+from normlab.cli.app import app
 
 _HEAVY = ("torch", "wandb", "datasets", "tokenizers", "matplotlib")
 
@@ -148,7 +149,7 @@ def loaded_after(*words):
     """The modules that a command has loaded, in a process of its own."""
     code = f"""
 import json, sys
-from normlab.cli import app
+from normlab.cli.app import app
 try:
     app({list(words)!r}, prog_name="normlab")
 except SystemExit as stop:
@@ -173,7 +174,7 @@ def test_showing_a_config_loads_no_torch():
 
 def test_completion_loads_no_torch():
     code = (
-        "import sys; from normlab.complete import complete;"
+        "import sys; from normlab.cli.complete import complete;"
         "complete([], 'norm='); complete([], 'hydra/launcher=');"
         f"assert not set(sys.modules) & {set(_HEAVY)!r}"
     )

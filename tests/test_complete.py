@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from normlab.catalogue import groups
-from normlab.complete import complete, complete_thresholds, critical_words
+from normlab.cli.complete import complete, complete_thresholds, critical_words
 from normlab.config import SpikeConfig
 from normlab.divergence import DETECTORS
 

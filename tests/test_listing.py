@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from normlab import config, listing
+from normlab import config
 from normlab.catalogue import groups
 from normlab.catalogue.norms import NORMS
+from normlab.cli import listing
 from normlab.errors import UserError
 
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from normlab.catalogue import groups
-from normlab.cli import app
+from normlab.cli.app import app
 
 README = (groups.conf_dir().parent / "README.md").read_text(encoding="utf-8")
 SHRINK = (

@@ -11,7 +11,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from normlab.catalogue.optimizers import OPTIMIZERS
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.compose.saved_config import load_config
 from normlab.config import (
     DivergenceConfig,

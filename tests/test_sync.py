@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.run import resume, run
 from normlab.rundir.writer import hold, read_rows, read_summary
 from normlab.runs import wandb_runs

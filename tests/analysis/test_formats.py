@@ -8,7 +8,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 
 HOSTILE = "a|b_$%&#{x}~^<i>*`\x1b[31m\\[q]\nz"
 

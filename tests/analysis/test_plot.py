@@ -6,7 +6,7 @@ import math
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.figures.families import FAMILIES
 from normlab.plot.kinds import KINDS
 

@@ -4,7 +4,7 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.figures.columns import Series
 from normlab.runs.loss_plot import Room, loss_plot, stretches
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import normlab
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.errors import UserError
 from normlab.runs import wandb_workspace
 from normlab.runs.wandb_panels import view_of

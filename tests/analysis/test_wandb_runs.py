@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import normlab
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.config import TrackerConfig
 from normlab.errors import UserError
 from normlab.run import run

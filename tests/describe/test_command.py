@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from normlab import __version__
 from normlab.catalogue import groups
-from normlab.cli import app
-from normlab.complete import complete
-from normlab.pages import describe_page
+from normlab.cli.app import app
+from normlab.cli.complete import complete
+from normlab.cli.pages import describe_page
 
 SMALL = ["model.width=16", "model.heads=2", "depth=2"]
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.compose.from_words import compose
 from normlab.divergence.table import DETECTORS
 from normlab.errors import RunDirectoryError

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.plugins import Plugins
 from typer.testing import CliRunner
 
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.launch import critical_lr
 from normlab.launch.main import FAILED, OK, REFUSED
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from normlab import pages
-from normlab.cli import app
-from normlab.complete import probe_words
+from normlab.cli import pages
+from normlab.cli.app import app
+from normlab.cli.complete import probe_words
 from normlab.probe.settings import WORDS
 
 QUICK = ["depth=5,6", "seeds=2", "model.width=16", "model.heads=2", "model.context=8", "train.batch_size=2"]

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from normlab.catalogue import naming
-from normlab.cli import app
+from normlab.cli.app import app
 from normlab.compare.compare import compare
 from normlab.compose.from_words import compose
 from normlab.disk.strict_json import line_of

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from normlab.pages import Page
+    from normlab.cli.pages import Page
 
 #: Widest help page: longer lines are hard to read.
 _WIDEST = 100

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from normlab.cli_page import draw
+from normlab.cli.page import draw
 from normlab.errors import UserError, shown
 
 app = typer.Typer(rich_markup_mode="rich")
@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode="rich")
 
 def _show_help(wanted: bool) -> None:
     if wanted:
-        from normlab.pages_runs import sweep_page
+        from normlab.cli.pages_runs import sweep_page
 
         draw(sweep_page())
         raise typer.Exit
@@ -34,14 +34,14 @@ def _sweep(
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
-    from normlab.complete import complete
+    from normlab.cli.complete import complete
 
     folders = [f"--config-dir={folder}" for folder in context.params.get("config_dir") or []]
     return complete([*folders, *(context.params.get("words") or [])], incomplete)
 
 
 def _complete_critical(context: typer.Context, incomplete: str) -> list[str]:
-    from normlab.complete import critical_words
+    from normlab.cli.complete import critical_words
 
     return [*critical_words(incomplete), *_complete(context, incomplete)]
 
@@ -98,7 +98,7 @@ def critical_lr(
 ) -> None:
     """The largest learning rate at which each variant trains, by bisection."""
     if help_:
-        from normlab.pages import critical_page
+        from normlab.cli.pages import critical_page
 
         draw(critical_page())
         return

@@ -1,6 +1,6 @@
 """The words of the help of the commands that read runs, as data; see `pages`."""
 
-from normlab.pages import Page, Panel
+from normlab.cli.pages import Page, Panel
 
 
 def compare_page() -> Page:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from normlab.cli_analysis import refusals
-from normlab.cli_page import draw
+from normlab.cli.page import draw
+from normlab.cli.reading import refusals
 from normlab.errors import UserError
 
 
@@ -40,7 +40,7 @@ def plot(
 ) -> None:
     """Draw runs, sweeps and probes as figures for print: PNG, SVG and PDF."""
     if help_:
-        from normlab.pages_runs import plot_page
+        from normlab.cli.pages_runs import plot_page
 
         draw(plot_page())
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from normlab.cli_page import draw
+from normlab.cli.page import draw
 from normlab.errors import UserError, shown
 
 
@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Compare finished runs: losses, outcomes, gradients, and what of it is more than chance."""
     if help_:
-        from normlab.pages_runs import compare_page
+        from normlab.cli.pages_runs import compare_page
 
         draw(compare_page())
         return
@@ -71,7 +71,7 @@ def report(
 ) -> None:
     """Write one HTML page of runs: what came out, curves, heat maps, events, how to make each again."""
     if help_:
-        from normlab.pages_runs import report_page
+        from normlab.cli.pages_runs import report_page
 
         draw(report_page())
         return

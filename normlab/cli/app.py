@@ -8,9 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from normlab import cli_analysis, cli_figures, cli_sweep
-from normlab.cli_analysis import refusals
-from normlab.cli_page import draw
+from normlab.cli import figures, reading, sweep
+from normlab.cli.page import draw
+from normlab.cli.reading import refusals
 from normlab.errors import UserError
 from normlab.machine import ranks
 from normlab.terminal.screen import open_missing
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.add_typer(cli_sweep.app, name="sweep", help="Plan a sweep, or see how far one has come.")
+app.add_typer(sweep.app, name="sweep", help="Plan a sweep, or see how far one has come.")
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def _unwritable(error: OSError) -> NoReturn:
 
 def _show_main_help(wanted: bool) -> None:
     if wanted:
-        from normlab.pages import main_page
+        from normlab.cli.pages import main_page
 
         draw(main_page())
         raise typer.Exit
@@ -106,7 +106,7 @@ def _normlab(
 
 
 def _complete_train(context: typer.Context, incomplete: str) -> list[str]:
-    from normlab.complete import complete
+    from normlab.cli.complete import complete
 
     folders = [f"--config-dir={folder}" for folder in context.params.get("config_dir") or []]
     return complete([*folders, *(context.params.get("words") or [])], incomplete)
@@ -133,7 +133,7 @@ def train(
     flags += [f"--config-dir={folder}" for folder in config_dir or []]
     typed = [*flags, *(words or []), *context.args]
     if help_ or "-h" in typed:
-        from normlab.pages import train_page
+        from normlab.cli.pages import train_page
 
         draw(train_page())
         return
@@ -167,7 +167,7 @@ def describe(
     """Tell what a config is and costs, without training it; or what differs between two."""
     typed = [*(words or []), *context.args]
     if help_ or {"--help", "-h"} & set(typed):
-        from normlab.pages import describe_page
+        from normlab.cli.pages import describe_page
 
         draw(describe_page())
         return
@@ -187,7 +187,7 @@ def describe(
 
 
 def _complete_probe(context: typer.Context, incomplete: str) -> list[str]:
-    from normlab.complete import probe_words
+    from normlab.cli.complete import probe_words
 
     return [*probe_words(incomplete), *_complete_train(context, incomplete)]
 
@@ -204,7 +204,7 @@ def probe(
 ) -> None:
     """Measure how models behave with depth before any training."""
     if help_:
-        from normlab.pages import probe_page
+        from normlab.cli.pages import probe_page
 
         draw(probe_page())
         return
@@ -216,7 +216,7 @@ def probe(
 
 def _show_resume_help(wanted: bool) -> None:
     if wanted:
-        from normlab.pages_runs import resume_page
+        from normlab.cli.pages_runs import resume_page
 
         draw(resume_page())
         raise typer.Exit
@@ -242,7 +242,7 @@ def resume(
 
 
 def _complete_thresholds(context: typer.Context, incomplete: str) -> list[str]:
-    from normlab.complete import complete_thresholds
+    from normlab.cli.complete import complete_thresholds
 
     return complete_thresholds(context.params.get("overrides") or [], incomplete)
 
@@ -286,12 +286,12 @@ def explain(
         print_explanation(run_dir, as_json=as_json)
 
 
-cli_analysis.register(app)
-cli_figures.register(app)
+reading.register(app)
+figures.register(app)
 
 
 def _complete_list() -> list[str]:
-    from normlab.listing import TABLES
+    from normlab.cli.listing import TABLES
 
     return list(TABLES)
 
@@ -309,7 +309,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list and nothing else.")] = False,
 ) -> None:
     """Print what can be chosen: names, meanings, equations, sources."""
-    from normlab.listing import print_list
+    from normlab.cli.listing import print_list
 
     try:
         print_list(what, as_json)
