@@ -4,7 +4,7 @@
 
 Losses are in nats; the floors are ln V 5.545, unigram 3.2, bigram 2.42; noise is normal with a standard
 deviation of 0.12 a step unless said; gradient norms are healthy. Six seeds take about half a minute. The
-cases are a table here, and `tests/divergence/test_curves.py` asks each of them.
+cases are a table here, and `tests/scripts/test_detector_curves.py` asks each of them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is refused under `train.parallel=fsdp`, and what is left out; tests/launch/test_ranks.py trains it."""
+"""What is refused under `train.parallel=fsdp`, and what is left out; test_ranks.py trains it."""
 
 import subprocess
 import sys

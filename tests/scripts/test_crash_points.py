@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 #: As the run of the script, but shorter.
 CHANGES = {
     "depth": 1,

@@ -16,7 +16,7 @@ from normlab.runs.reader import load
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'normlab[browser]'")
 
 pytestmark = pytest.mark.browser
-BENCH = runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "report_bench.py"))
+BENCH = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "report_bench.py"))
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-FILE = Path(__file__).parents[1] / "scripts" / "norm_bench.py"
+FILE = Path(__file__).parents[2] / "scripts" / "norm_bench.py"
 if not FILE.exists():
     pytest.skip("scripts/ is not installed", allow_module_level=True)
 spec = importlib.util.spec_from_file_location("norm_bench", FILE)

@@ -4,7 +4,7 @@ from pathlib import Path
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placements import PLACEMENTS
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "catalogue.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "catalogue.py"
 
 
 def test_the_catalogue_for_people_is_current_and_whole():

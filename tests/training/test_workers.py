@@ -82,7 +82,7 @@ def once_it_trains(run, command):
 
 
 def test_two_processes_train_as_one_with_two_micro_batches(tmp_path, monkeypatch):
-    """Under ddp; tests/launch/test_ranks.py has fsdp, by torchrun."""
+    """Under ddp; tests/training/test_ranks.py has fsdp, by torchrun."""
     monkeypatch.chdir(tmp_path)
     words = [*SMALL, "train.threads=1"]
     assert normlab(tmp_path, "train", *words, "train.processes=2", "hydra.run.dir=two").wait(100) == 0

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from written_runs import losses as losses
+from written_runs import sweep as sweep
+from written_runs import write as write
 
 from normlab.figures.style import look
 

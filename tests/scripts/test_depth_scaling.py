@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "depth_scaling.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "depth_scaling.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,3 @@
+"""Fixtures: a stand-in for training."""
+
+from fake_run import fake as fake
