@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from normlab.config import DataConfig
-from normlab.config.ranges import at_least
 from normlab.config.row import Row, table
-from normlab.errors import require, require_one_of
+from normlab.errors import at_least, require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,8 +24,9 @@ from normlab.catalogue.norms import NORMS
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.catalogue.schedules import SCHEDULES
+from normlab.config import RunConfig
 from normlab.config.row import Row
-from normlab.errors import ConfigError, nearest
+from normlab.errors import ConfigError, nearest, require_one_of
 
 #: Groups of whole runs: a file of these sets anything.
 RECIPES = ("preset", "experiment")
@@ -287,3 +288,16 @@ def config_class(group: str, content: Mapping[str, Any]) -> type:
         if set(content) == {field.name for field in dataclasses.fields(kind)}
     )
     return next(fitting, GROUPS[group].base)
+
+
+def check_names(config: RunConfig) -> None:
+    """Raise a ConfigError, with the nearest name, for a variant that no table has.
+
+    A placement can have any name: it is all in its settings.
+    """
+    require_one_of(config.norm.name, NORMS, "norm")
+    require_one_of(config.activation.name, ACTIVATIONS, "activation")
+    require_one_of(config.init.name, INITS, "init")
+    require_one_of(config.init.gains, ("placement", "none", *GAINS), "init.gains")
+    require_one_of(config.optimizer.name, OPTIMIZERS, "optimizer")
+    require_one_of(config.schedule.name, SCHEDULES, "schedule")

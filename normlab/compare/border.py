@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from normlab.divergence.stability import DIVERGED, STUCK, trained
+from normlab.divergence.outcome import DIVERGED, STUCK, trained
 from normlab.statistics import CONFIDENCE
 
 #: Outcomes by the value tried, each by its seed.

@@ -8,8 +8,7 @@ from statistics import median
 from typing import Any
 
 from normlab.catalogue import naming
-from normlab.divergence.outcome import TOLERANCE, recorded_outcome
-from normlab.divergence.stability import DIVERGED, UNTRAINED, trained
+from normlab.divergence.outcome import DIVERGED, TOLERANCE, UNTRAINED, recorded_outcome, trained
 from normlab.errors import UserError, nearest
 from normlab.rundir.summary import SPAN
 from normlab.runs.reader import Run

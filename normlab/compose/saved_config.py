@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from normlab.catalogue import groups
-from normlab.catalogue.known import check_names
+from normlab.catalogue.groups import check_names
 from normlab.compose import messages
 from normlab.compose.schema import open_node, open_run, to_run_config
 from normlab.compose.typed import check_words

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from normlab.config.ranges import at_least, positive
-from normlab.errors import require_one_of
+from normlab.errors import at_least, positive, require_one_of
 
 #: What `measure` has a cadence for.
 MEASURED = (

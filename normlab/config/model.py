@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from normlab.config import laws
-from normlab.config.ranges import at_least, not_negative, positive
-from normlab.errors import ConfigError, require, require_one_of
+from normlab.errors import ConfigError, at_least, not_negative, positive, require, require_one_of
 
 POSITIONS = ("learned", "rope", "sinusoidal", "alibi", "none")
 

@@ -6,10 +6,9 @@ from typing import Any
 from normlab.config.measuring import FaultConfig, MeasureConfig, TrackerConfig
 from normlab.config.model import ActivationConfig, InitConfig, ModelConfig, NormConfig
 from normlab.config.placement import PlacementConfig
-from normlab.config.ranges import at_least
 from normlab.config.thresholds import DivergenceConfig
 from normlab.config.training import DataConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from normlab.errors import require, require_one_of
+from normlab.errors import at_least, require, require_one_of
 
 #: What `sweep.retry` may be.
 RETRIES = ("none", "failed")

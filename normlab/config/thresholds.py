@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from normlab.config.ranges import at_least, fraction, not_negative, positive
-from normlab.errors import require, require_one_of
+from normlab.errors import at_least, fraction, not_negative, positive, require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)

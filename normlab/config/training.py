@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from normlab.config.ranges import at_least, fraction, not_negative, positive
-from normlab.errors import require, require_one_of
+from normlab.errors import at_least, fraction, not_negative, positive, require, require_one_of
 
 PRECISIONS = ("fp32", "bf16", "fp64")
 PARALLELS = ("ddp", "fsdp")

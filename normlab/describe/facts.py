@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normlab.catalogue import naming
-from normlab.catalogue.known import check_names
+from normlab.catalogue.groups import check_names
 from normlab.catalogue.norms import NORMS, leak
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.config import RunConfig

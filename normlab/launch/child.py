@@ -19,9 +19,17 @@ from normlab.compose import messages
 from normlab.config import RunConfig
 from normlab.errors import HeldError, UserError
 from normlab.launch import stopping
-from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
 from normlab.launch.run_log import logged, tell
-from normlab.launch.signals import Interrupted, handled, import_run, terminable
+from normlab.launch.signals import (
+    FAILED,
+    OK,
+    REFUSED,
+    SIGNALLED,
+    Interrupted,
+    handled,
+    import_run,
+    terminable,
+)
 from normlab.launch.state import standing
 from normlab.machine import processes
 from normlab.rundir.writer import clear, has_begun, hold

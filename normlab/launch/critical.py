@@ -16,7 +16,7 @@ from normlab.catalogue import naming
 from normlab.compare.quantities import measure
 from normlab.errors import ConfigError
 from normlab.launch import main, preflight
-from normlab.launch.codes import FAILED, OK
+from normlab.launch.signals import FAILED, OK
 from normlab.runs.reader import load
 from normlab.sweep import Planned
 from normlab.sweep.bisection import WORDS, CriticalConfig, Variant, next_rate

@@ -21,8 +21,8 @@ from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, quoted
 from normlab.launch import state
-from normlab.launch.folders import check_parent
 from normlab.launch.signals import import_run
+from normlab.rundir.folders import check_parent
 from normlab.sweep import Planned
 
 #: Jobs of a sweep.

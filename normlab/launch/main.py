@@ -22,19 +22,22 @@ from normlab.config import RunConfig
 from normlab.disk.whole_files import is_full
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.launch import preflight, probe_plan, stopping
-from normlab.launch.codes import FAILED, OK, REFUSED, SIGNALLED
-from normlab.launch.folders import check_directory
 from normlab.launch.run_log import logged, tell
 from normlab.launch.signals import (
+    FAILED,
+    OK,
+    REFUSED,
+    SIGNALLED,
     Interrupted,
-    import_follower,
     import_pace,
     import_probe,
     import_run,
+    import_workers,
     terminable,
 )
 from normlab.launch.task import train
 from normlab.machine import ranks
+from normlab.rundir.folders import check_directory
 from normlab.sweep import plan as plan_view
 from normlab.terminal.screen import mirrored
 
@@ -140,12 +143,12 @@ def resume(directory: Path, overrides: Sequence[str]) -> int:
 
 def _help() -> int:
     """Train what rank 0 trains, if it comes to that."""
-    follower = import_follower()
-    task = follower.wait_for_task()
+    workers = import_workers()
+    task = workers.wait_for_task()
     if task is None:
         return OK
     checkpoint = task["checkpoint"]
-    stopped_by = follower.help_train(from_plain(task["config"]), Path(checkpoint) if checkpoint else None)
+    stopped_by = workers.help_train(from_plain(task["config"]), Path(checkpoint) if checkpoint else None)
     return OK if stopped_by is None else SIGNALLED + int(stopped_by)
 
 
@@ -156,7 +159,7 @@ def _leading() -> Iterator[None]:
         yield
     finally:
         if ranks.size() > 1 and (ranks.has_agent() or "normlab.training.world" in sys.modules):
-            import_follower().dismiss()
+            import_workers().dismiss()
 
 
 def _check_ranks(words: flags.Words) -> None:

@@ -16,9 +16,9 @@ from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import require
 from normlab.launch import engines, state, stopping
-from normlab.launch.folders import check_directory, check_parent, remove, remove_unstarted
 from normlab.launch.jobs import check_jobs, check_whole, hydra_config
 from normlab.launch.signals import import_run
+from normlab.rundir.folders import check_directory, check_parent, remove, remove_unstarted
 from normlab.sweep import FILE, TO_TRAIN, Planned
 
 

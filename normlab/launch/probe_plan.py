@@ -21,8 +21,7 @@ from normlab.compose import messages
 from normlab.compose.saved_config import as_plain
 from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
-from normlab.config.ranges import at_least
-from normlab.errors import ConfigError, UserError
+from normlab.errors import ConfigError, UserError, at_least
 from normlab.probe.settings import WORDS, Cell, Plan, ProbeConfig, name
 
 CONFIG = "probe"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM outside the training itself, and the import of torch, which no signal may cut."""
+"""Signals outside the training itself, exit codes, and the import of torch, which no signal may cut."""
 
 import signal
 import threading
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from normlab.errors import Interrupted as Interrupted
+
+#: Done (diverged or not), a job failed, not a usable command, and 128 plus the signal.
+OK, FAILED, REFUSED, SIGNALLED = 0, 1, 2, 128
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -43,11 +46,11 @@ def import_run() -> ModuleType:
     return run
 
 
-def import_follower() -> ModuleType:
-    """`normlab.training.follower`, in the same way."""
+def import_workers() -> ModuleType:
+    """`normlab.training.workers`, in the same way."""
     with deferred():
-        from normlab.training import follower
-    return follower
+        from normlab.training import workers
+    return workers
 
 
 def import_probe() -> ModuleType:

@@ -17,10 +17,9 @@ from normlab.config import RunConfig
 from normlab.disk.whole_files import is_full
 from normlab.errors import HeldError, RunDirectoryError, UserError
 from normlab.launch import child, preflight, state
-from normlab.launch.codes import OK
-from normlab.launch.folders import remove_unstarted
 from normlab.launch.run_log import tell
-from normlab.launch.signals import Interrupted, import_run
+from normlab.launch.signals import OK, Interrupted, import_run
+from normlab.rundir.folders import remove_unstarted
 from normlab.rundir.resuming import located
 from normlab.rundir.writer import hold, read_summary, tidy
 from normlab.sweep import TO_TRAIN

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from normlab.divergence.stability import trained
+from normlab.divergence.outcome import trained
 from normlab.errors import require
 
 #: More rates than that are a mistake.

@@ -10,7 +10,7 @@ import torch
 
 from normlab.catalogue import inits
 from normlab.catalogue.activations import ACTIVATIONS
-from normlab.catalogue.known import check_names
+from normlab.catalogue.groups import check_names
 from normlab.catalogue.moments import FORMULAS
 from normlab.catalogue.norms import NORMS, leak
 from normlab.config import RunConfig, SublayerConfig, laws

@@ -1,6 +1,6 @@
 import pytest
 
-from normlab.divergence.stability import trained
+from normlab.divergence.outcome import trained
 
 
 @pytest.mark.parametrize(

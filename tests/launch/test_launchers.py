@@ -19,7 +19,7 @@ from normlab.catalogue import groups
 from normlab.compose import plugins
 from normlab.errors import ConfigError
 from normlab.launch import engines, launch
-from normlab.launch.codes import FAILED, REFUSED
+from normlab.launch.signals import FAILED, REFUSED
 from normlab.machine import threads
 from normlab.rundir.writer import read_rows, read_summary
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from normlab.launch import launch
-from normlab.launch.codes import FAILED, REFUSED
+from normlab.launch.signals import FAILED, REFUSED
 from normlab.rundir.writer import read_rows, read_summary
 
 SMALL = [

@@ -5,13 +5,13 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from normlab.config import TrackerConfig
-from normlab.machine.deadline import within
 from normlab.rundir.opening import Opening
 from normlab.sinks.wandb.mirror import words
 
@@ -199,3 +199,25 @@ def teardown() -> None:
     if wandb is not None:
         with suppress(Exception):
             within(GRACE, wandb.teardown)
+
+
+def within(seconds: float, action: Callable[[], object]) -> None:
+    """Do what may hang, for so long at most. Raises what it raises, or `TimeoutError`.
+
+    An action that is too late goes on in its thread, which does not keep the process from ending.
+    """
+    failures: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            action()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer for {seconds:g} s")
+    if failures:
+        raise failures[0]

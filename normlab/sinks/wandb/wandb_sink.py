@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normlab.config import TrackerConfig
-from normlab.machine.deadline import within
 from normlab.rundir.opening import Opening, Row, event_key
 from normlab.rundir.writer import read_rows
 from normlab.sinks.wandb.budget import coarse
 from normlab.sinks.wandb.mirror import cell, flat, note_of, read_note, remove_replaced, words
-from normlab.sinks.wandb.start import GRACE, Start, teardown
+from normlab.sinks.wandb.start import GRACE, Start, teardown, within
 from normlab.terminal import shell
 
 if TYPE_CHECKING:
