@@ -1,5 +1,6 @@
-"""Errors that normlab raises on purpose, which the command line turns into one message and an exit code; checks
-of a setting's range, which raise them.
+"""Errors that normlab raises on purpose, and checks of a setting's range, which raise them.
+
+The command line turns an error into one message and an exit code.
 """
 
 import difflib

@@ -18,7 +18,7 @@ def _complete_kind(incomplete: str) -> list[str]:
 
 
 def _complete_metric() -> list[str]:
-    from normlab.figures.families import FAMILIES
+    from normlab.measure.families import FAMILIES
 
     return list(FAMILIES)
 

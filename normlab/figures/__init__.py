@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normlab.figures.columns import columns
-from normlab.figures.families import FAMILIES, USUAL
 from normlab.figures.heat import heat, heat_maps
 from normlab.figures.loss import Bundle, Facet, curve, loss_curves
-from normlab.figures.style import look, sentence
+from normlab.figures.style import look
+from normlab.measure.families import FAMILIES, USUAL
 from normlab.rundir.writer import read_events, read_rows, read_summary
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def pictures(directory: Path) -> dict[str, "Image"]:
         for family in (FAMILIES[key] for key in USUAL):
             each = heat(name, found, family, events)
             if each.values.places:
-                title = f"{sentence(family.title)} by layer  {name}"
+                title = f"{family.heading} by layer  {name}"
                 made[f"figures/{family.key.replace('/', '_')}"] = image(heat_maps([each], family, title))
     return made
 

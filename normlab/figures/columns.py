@@ -1,18 +1,18 @@
 """The rows of a run as arrays: what figures are drawn from, with every logged value in it."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normlab.measure.families import depth, place
+
 Array = NDArray[np.float64]
 Rows = Iterable[Mapping[str, Any]]
 
 #: What is kept besides numbers by layer.
 _CURVES = ("loss", "val/loss")
-_KEY = re.compile(r"(.+)/(embedding|layer_(\d+)|final_norm|head)")
 
 
 class Series(NamedTuple):
@@ -45,8 +45,8 @@ def columns(rows: Rows, families: Iterable[str] = ()) -> Columns:
         found["step"][1].append(step)
         for key, value in row.items():
             if key not in kept:
-                match = _KEY.fullmatch(key)
-                kept[key] = key in _CURVES or (match is not None and match[1] in wanted)
+                where = place(key)
+                kept[key] = key in _CURVES or (where is not None and where.family in wanted)
             if kept[key]:
                 steps, values = found.setdefault(key, ([], []))
                 steps.append(step)
@@ -61,11 +61,11 @@ def series(columns: Columns, key: str) -> Series:
 
 def table(columns: Columns, family: str) -> Table:
     """`family` from the input to the output; no places if it has none, or not of layers."""
-    matches = [match for key in columns if (match := _KEY.fullmatch(key)) and match[1] == family]
-    places = sorted((match[2] for match in matches), key=_order)
-    if not any(place.startswith("layer") for place in places):
+    found = [where.name for key in columns if (where := place(key)) and where.family == family]
+    places = sorted(found, key=depth)
+    if not any(name.startswith("layer") for name in places):
         return Table([], np.empty(0), np.empty((0, 0)))
-    parts = [columns[f"{family}/{place}"] for place in places]
+    parts = [columns[f"{family}/{name}"] for name in places]
     steps = parts[0].steps
     for part in parts[1:]:
         steps = steps if np.array_equal(steps, part.steps) else np.intersect1d(steps, part.steps)
@@ -73,15 +73,10 @@ def table(columns: Columns, family: str) -> Table:
     return Table(places, steps, values)
 
 
-def _order(place: str) -> tuple[int, int]:
-    ends = {"embedding": (0, 0), "final_norm": (2, 0), "head": (3, 0)}
-    return ends.get(place) or (1, int(place.removeprefix("layer_")))
-
-
 def families(keys: Iterable[str]) -> list[str]:
     """The families by layer among the metrics of a row."""
-    matches = (_KEY.fullmatch(key) for key in keys)
-    return list(dict.fromkeys(match[1] for match in matches if match and match[3]))
+    found = (place(key) for key in keys)
+    return list(dict.fromkeys(where.family for where in found if where and where.name.startswith("layer_")))
 
 
 def common(parts: Sequence[Series]) -> tuple[Array, Array]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from normlab.figures import panels
 from normlab.figures.columns import Array, Table
-from normlab.figures.families import Family
 from normlab.figures.heat import place_name
 from normlab.figures.style import BAD, MARKERS, legend_below, log_heights, stride
+from normlab.measure.families import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

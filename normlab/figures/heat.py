@@ -12,8 +12,8 @@ import numpy as np
 
 from normlab.figures import panels
 from normlab.figures.columns import Array, Columns, Table, table
-from normlab.figures.families import Family
 from normlab.figures.style import BAD, EVENT, log_axis, mark_events, stride, whole_steps
+from normlab.measure.families import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

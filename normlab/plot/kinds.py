@@ -13,11 +13,10 @@ from normlab.compare.study import Wanted as StudyWanted
 from normlab.errors import UserError, nearest
 from normlab.figures import panels
 from normlab.figures.depth import profile, profiles
-from normlab.figures.families import FAMILIES, USUAL, Family, family, missing
 from normlab.figures.heat import Heat, heat, heat_maps
 from normlab.figures.loss import Bundle, Facet, curve, loss_curves
 from normlab.figures.probe import groups_of, probe_figure, slopes_figure, slopes_of
-from normlab.figures.style import sentence
+from normlab.measure.families import FAMILIES, USUAL, Family, family, missing
 from normlab.plot.material import Drawn, Material, UnfitError, short_label
 from normlab.plot.outcome import knobs, maps, outcome_maps
 from normlab.plot.sensitivity import sensitivities, sensitivity_curves
@@ -100,7 +99,7 @@ def _by_layer(name: str, usual: str) -> Callable[[Material], Drawn]:
             )
             raise UserError(f"--steps {wanted}: the last step is {last}")
         figures = {
-            f"{name}{more}": profiles(page, shown, material.title(f"{sentence(shown.title)} by layer"))
+            f"{name}{more}": profiles(page, shown, material.title(f"{shown.heading} by layer"))
             for more, page in panels.pages(some)
         }
         return Drawn(figures=figures, notes=_notes(material, shown, list(found)))
@@ -120,7 +119,7 @@ def _heat(material: Material) -> Drawn:
             continue
         _check(material, shown, there)
         notes += _notes(material, shown, there)[len(material.grouping.notes) :]
-        title = material.title(f"{sentence(shown.title)} by layer and step")
+        title = material.title(f"{shown.heading} by layer and step")
         for more, page in panels.pages(there):
             figures[f"heat-{shown.key.replace('/', '_')}{more}"] = heat_maps(page, shown, title)
     if not figures:

@@ -11,8 +11,8 @@ from normlab.compare.matching import Group, Grouping, Knobs, replicates
 from normlab.compare.study import check_texts
 from normlab.errors import UserError, nearest
 from normlab.figures.columns import Columns, columns, families
-from normlab.figures.families import USUAL, family
 from normlab.figures.loss import BANDS
+from normlab.measure.families import USUAL, family
 from normlab.runs.reader import Run
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from normlab.measure.families import place
 from normlab.report import metrics
 from normlab.report.cards import Card, Curve, Map
 from normlab.report.pack import Pack
@@ -53,10 +54,10 @@ def choose(cards: Sequence[Card], limit: int = LIMIT) -> Contents:
     pack, size = Pack(), 0
     taken: dict[str, list[str]] = {"curves": [], "maps": []}
     left: dict[str, list[str]] = {"curves": [], "maps": []}
-    for place, (kind, name) in enumerate(_by_weight(cards)):
+    for number, (kind, name) in enumerate(_by_weight(cards)):
         texts = _texts(cards, kind, name)
         more = sum(len(text) for text in texts if text not in pack)
-        if place >= _ALWAYS and size + more > limit:
+        if number >= _ALWAYS and size + more > limit:
             left[kind].append(name)
             continue
         size += more
@@ -72,12 +73,12 @@ def _by_weight(cards: Sequence[Card]) -> Iterator[tuple[str, str]]:
     """Losses and gradient, the first heat maps, other curves of the model, heat maps, curves of places."""
     curves = metrics.ordered(name for card in cards for name in card.curves)
     maps = metrics.families(f"{name}/head" for card in cards for name in card.maps)
-    whole = [name for name in curves if metrics.place(name) is None]
+    whole = [name for name in curves if place(name) is None]
     yield from (("curves", name) for name in whole[:_ALWAYS])
     yield from (("maps", name) for name in maps[:_MAPS_FIRST])
     yield from (("curves", name) for name in whole[_ALWAYS:])
     yield from (("maps", name) for name in maps[_MAPS_FIRST:])
-    yield from (("curves", name) for name in curves if metrics.place(name) is not None)
+    yield from (("curves", name) for name in curves if place(name) is not None)
 
 
 def _texts(cards: Sequence[Card], kind: str, name: str) -> set[str]:
@@ -89,6 +90,6 @@ def _texts(cards: Sequence[Card], kind: str, name: str) -> set[str]:
 
 def _lacks(curves: Sequence[str], maps: Sequence[str]) -> str:
     """`curves of lr; curves of single layers of grad_norm, stream/rms; heat maps of stream/max`."""
-    whole, layered = [name for name in curves if metrics.place(name) is None], metrics.families(curves)
+    whole, layered = [name for name in curves if place(name) is None], metrics.families(curves)
     parts = {"curves of": whole, "curves of single layers of": layered, "heat maps of": maps}
     return "; ".join(f"{words} {', '.join(names)}" for words, names in parts.items() if names)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from normlab.measure.families import any_family
 from normlab.report import metrics
 from normlab.report.metrics import Series
 
@@ -36,7 +37,7 @@ def heat(found: Mapping[str, Series], family: str) -> Heat | None:
     steps = np.array(sorted(shared), dtype=float)
     values = np.array([_at(found[name], shared) for name in names], dtype=float)
     end = steps[-1] + (np.median(np.diff(steps)) if len(steps) > 1 else 1.0)
-    edges, values, each = thin(steps, values, falls=metrics.family(family).falls)
+    edges, values, each = thin(steps, values, falls=any_family(family).falls)
     places = [name.removeprefix(f"{family}/") for name in names]
     return Heat(places=places, edges=np.append(edges, end), values=values, each=each)
 

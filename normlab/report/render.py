@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from normlab.compare.compare import Comparison
 from normlab.disk.strict_json import plain
 from normlab.explain.page import STRENGTHS, heading
+from normlab.measure.families import FAMILIES, any_family, place
 from normlab.report import metrics
 from normlab.report.answer import Answer
 from normlab.report.cards import Card
@@ -127,16 +128,22 @@ def _drawn(report: Report) -> dict[str, Any]:
     drawn = {
         "knobs": list(report.cards[0].knobs),
         "curves": [{"name": name, "unit": _unit(name)} for name in report.contents.curves],
-        "families": [asdict(metrics.family(name)) for name in report.contents.maps],
+        "families": [_family(name) for name in report.contents.maps],
         "runs": [_run(report, card) | report.contents.of(card) for card in report.cards],
     }
     result: dict[str, Any] = _clean(plain(drawn))
     return result
 
 
+def _family(key: str) -> dict[str, Any]:
+    known = any_family(key)
+    title = known.heading if key in FAMILIES else key
+    return {"name": key, "title": title, "unit": known.unit, "falls": known.falls}
+
+
 def _unit(metric: str) -> str:
-    where = metrics.place(metric)
-    return metrics.family(where.family).unit if where else metrics.UNITS.get(metric, "")
+    where = place(metric)
+    return any_family(where.family).unit if where else metrics.UNITS.get(metric, "")
 
 
 def _run(report: Report, card: Card) -> dict[str, Any]:

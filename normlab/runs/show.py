@@ -12,7 +12,7 @@ from rich.text import Text
 from normlab.catalogue import naming
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.figures.columns import Columns, columns, series, table
-from normlab.figures.families import FAMILIES, Family
+from normlab.measure.families import FAMILIES, Family
 from normlab.runs.loss_plot import Room, loss_plot
 from normlab.runs.reader import Run, load
 from normlab.runs.replay_view import event_lines

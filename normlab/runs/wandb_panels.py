@@ -7,17 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from normlab.catalogue import groups, naming
+from normlab.measure.families import FAMILIES
 from normlab.runs.reader import Run, Runs
 
-#: Families that are told layer by layer: title, and whether its axis is logarithmic.
-_FAMILIES: Mapping[str, tuple[str, bool]] = {
-    "grad_norm": ("Gradient norm", True),
-    "grad_stream": ("Gradient in the residual stream", True),
-    "stream/rms": ("RMS of the residual stream", True),
-    "update/ratio": ("Update over weights", True),
-    "attention/entropy_share": ("Attention entropy, of the most there can be", False),
-    "attention/max_logit": ("Largest attention logit", True),
-}
 _FLOORS = {"uniform": "ln V", "unigram": "unigram entropy", "bigram": "bigram entropy"}
 #: What the table of runs shows first, behind the knobs.
 _COLUMNS = (
@@ -122,9 +114,14 @@ def _outcomes(knobs: Sequence[str]) -> Section:
 
 def _layers(measured: set[str]) -> list[Section]:
     panels = [
-        Panel(kind="lines", title=f"{title}, by layer", pattern=rf"^{family}/layer_\d+$", log=log)
-        for family, (title, log) in _FAMILIES.items()
-        if f"{family}/layer_00" in measured
+        Panel(
+            kind="lines",
+            title=f"{family.heading} ({family.unit}), by layer",
+            pattern=rf"^{family.key}/layer_\d+$",
+            log=family.logarithmic,
+        )
+        for family in FAMILIES.values()
+        if family.panel and f"{family.key}/layer_00" in measured
     ]
     ratio = Panel(
         kind="lines",

@@ -8,7 +8,7 @@ import pytest
 from normlab.figures import image
 from normlab.figures.columns import columns, table
 from normlab.figures.depth import nearest_steps, profile, profiles, usual_steps
-from normlab.figures.families import FAMILIES
+from normlab.measure.families import FAMILIES
 
 FAMILY = FAMILIES["grad_norm"]
 

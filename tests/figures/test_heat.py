@@ -7,9 +7,9 @@ import pytest
 
 from normlab.figures import image, pictures
 from normlab.figures.columns import columns
-from normlab.figures.families import FAMILIES, USUAL
 from normlab.figures.heat import heat, heat_maps
 from normlab.figures.style import WIDTH
+from normlab.measure.families import FAMILIES, USUAL
 from normlab.rundir.opening import Opening
 from normlab.rundir.writer import RunDirectory
 

@@ -13,9 +13,9 @@ from PIL import Image
 from normlab.errors import UserError
 from normlab.figures import image_files
 from normlab.figures.columns import columns
-from normlab.figures.families import FAMILIES
 from normlab.figures.heat import heat, heat_maps
 from normlab.figures.loss import Bundle, Facet, curve, loss_curves
+from normlab.measure.families import FAMILIES
 
 
 def figures(rows):

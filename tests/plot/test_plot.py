@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from normlab.cli.app import app
-from normlab.figures.families import FAMILIES
+from normlab.measure.families import FAMILIES
 from normlab.plot.kinds import KINDS
 
 PLACES = ("embedding", "layer_00", "layer_01", "final_norm", "head")
