@@ -41,7 +41,7 @@ def step_times(arms: dict[str, list[str]], cycles: int) -> dict[str, float]:
     from normlab.compose.from_words import compose
     from normlab.data import load_corpus
     from normlab.training.build import build
-    from normlab.training.loop import take_step
+    from normlab.training.step import take_step
 
     jobs = {}
     for name, overrides in arms.items():

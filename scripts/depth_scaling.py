@@ -40,7 +40,7 @@ def measure(words: list[str], steps: int) -> dict[str, float]:
     from normlab.compose.from_words import compose
     from normlab.data import load_corpus
     from normlab.training.build import build
-    from normlab.training.loop import take_step
+    from normlab.training.step import take_step
 
     config = compose(words)
     job = build(config, load_corpus(config.data, config.model.context))

@@ -22,7 +22,7 @@ from normlab.data import load_corpus
 from normlab.divergence import Event
 from normlab.training.build import build as build_job
 from normlab.training.job import Job
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 STEPS = (20, 107, 200)
 #: Steps that a run goes on with a fault; for one that shows only where updates are measured, every 20th.

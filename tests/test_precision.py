@@ -10,7 +10,7 @@ from normlab.data import load_corpus
 from normlab.run import check
 from normlab.training.batch import evaluate
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 CHANGES = {"norm.allow_leaky": True, "train.steps": 2}
 

@@ -13,7 +13,7 @@ from normlab.data import load_corpus
 from normlab.model.gpt import GPT
 from normlab.training.build import build, pick_device
 from normlab.training.job import Job
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 #: Steps that are taken, and how many of the first are not timed.
 _STEPS, _COLD = 5, 2

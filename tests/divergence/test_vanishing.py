@@ -12,8 +12,8 @@ from normlab.catalogue.optimizers import MUON_EPS, OPTIMIZERS, Least
 from normlab.data import load_corpus
 from normlab.divergence import Event
 from normlab.training.build import build
-from normlab.training.loop import take_step
 from normlab.training.optimizers import build_optimizer
+from normlab.training.step import take_step
 
 Fold = Callable[..., list[Event]]
 #: Of the conftest's places.

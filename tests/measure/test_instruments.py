@@ -16,7 +16,7 @@ from normlab.measure.stream import moments
 from normlab.model.norms import Curve, build_norm
 from normlab.training.batch import predict
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
 

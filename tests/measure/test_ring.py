@@ -11,7 +11,7 @@ from normlab.errors import ConfigError
 from normlab.measure.ring import BYTES_A_NUMBER, Ring, ring_bytes
 from normlab.run import check, run
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 
 def test_a_ring_keeps_the_latest_rows():

@@ -7,7 +7,7 @@ import torch
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.data import load_corpus
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 TWO = [name for name, row in PLACEMENTS.items() if row.config.second_stream]
 LOOK = {"measure.stream": 1, "measure.grad_stream": 1, "train.precision": "fp64"}

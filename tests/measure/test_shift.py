@@ -5,7 +5,7 @@ import torch
 
 from normlab.data import load_corpus
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 LOOK = {"measure.covariate_shift": 1}
 FP64 = {"train.precision": "fp64"}

@@ -16,7 +16,7 @@ from normlab.model.gpt import GPT
 from normlab.run import check
 from normlab.training.batch import predict
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 PRESETS = groups.options("preset")
 PROMISED = """

@@ -13,7 +13,7 @@ from normlab.rundir.writer import read_events
 from normlab.training.build import build
 from normlab.training.fault import FAULTS
 from normlab.training.first_nonfinite import called
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 EVERY = {f"measure.{kind}": 1 for kind in MEASURED}
 

@@ -14,7 +14,8 @@ from normlab.errors import ConfigError
 from normlab.training import batch, loop
 from normlab.training.batch import backward
 from normlab.training.build import build
-from normlab.training.loop import take_step, train
+from normlab.training.loop import train
+from normlab.training.step import take_step
 
 
 class Listener:

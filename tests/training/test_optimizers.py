@@ -11,8 +11,8 @@ from normlab.data import load_corpus
 from normlab.errors import ConfigError
 from normlab.model.gpt import GPT, fused
 from normlab.training.build import build
-from normlab.training.loop import take_step
 from normlab.training.optimizers import SPARED, Lion, build_optimizer, kind_of
+from normlab.training.step import take_step
 
 #: A model with parameters of every kind: biases, norms, positions, learned scales and a learned slope.
 RICH = {

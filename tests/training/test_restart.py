@@ -14,6 +14,7 @@ import yaml
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
 from normlab.run import resume, run
 from normlab.training import checkpoint, loop, restart
+from normlab.training import step as one_step
 
 #: Validation at steps 2, 4 and 6, checkpoints at 2, 4, 6 and 7.
 CHANGES = {"train.steps": 7, "train.eval_every": 2, "train.checkpoint.every": 2, "model.dropout": 0.1}
@@ -341,16 +342,15 @@ def test_a_run_that_stopped_on_divergence_is_finished_and_says_how_to_go_on(smal
 
 def test_a_run_whose_parameters_are_not_finite_trains_no_further_step(small, tmp_path, monkeypatch):
     config, directory = small({"train.checkpoint.every": 1}), tmp_path / "run"
-    update = loop.update
+    whole = one_step.step
 
-    def broken(job, rate, norm):
-        row = update(job, rate, norm)
+    def broken(job, rate):
+        whole(job, rate)
         with torch.no_grad():
             next(job.model.parameters()).fill_(torch.nan)
-        return row
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "update", broken)
+        patch.setattr(one_step, "step", broken)
         steps = run(config, directory, plain=True)["steps"]
     assert steps < 6
     before = rows(directory)

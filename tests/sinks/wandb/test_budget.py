@@ -10,7 +10,7 @@ from normlab.compose.from_words import compose
 from normlab.data import load_corpus
 from normlab.sinks.wandb.budget import A_LAYER, BESIDES, coarse
 from normlab.training.build import build
-from normlab.training.loop import take_step
+from normlab.training.step import take_step
 
 #: Families with a series a layer that not every model or run has; and numbers of the whole, as many.
 RARE = (
