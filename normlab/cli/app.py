@@ -2,16 +2,17 @@
 
 import atexit
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from normlab.cli import figures, reading, sweep
 from normlab.cli.page import draw
 from normlab.cli.reading import refusals
-from normlab.errors import UserError
+from normlab.errors import UserError, nearest, quoted, shown
 from normlab.machine import ranks
 from normlab.terminal.screen import open_missing
 
@@ -20,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+#: What Typer raises for words that no command takes.
+_UsageError = typer.BadParameter.__bases__[0]
+
 app.add_typer(sweep.app, name="sweep", help="Plan a sweep, or see how far one has come.")
 
 
@@ -48,13 +52,31 @@ def _leave(code: int) -> None:
 
 def _main() -> None:
     try:
-        app(prog_name="normlab")
+        code = app(prog_name="normlab", standalone_mode=False)
+    except _UsageError as error:
+        print(f"error: {shown(_explained(error))}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         if error.filename is not None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         _unwritable(error)
     finally:
         _flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explained(error: Any) -> str:
+    """What is wrong with the words after `normlab`, on one line, with the nearest that would do."""
+    context, message = error.ctx, error.format_message()
+    path = context.command_path if context else "normlab"
+    if hasattr(error, "possibilities"):
+        options = [option for each in context.command.params for option in each.opts]
+        message = f"there is no option {quoted(error.option_name)}.{nearest(error.option_name, options)}"
+    elif found := re.match(r"No such command '(.*?)'", message, re.DOTALL):
+        commands = context.command.list_commands(context)
+        message = f"there is no command {quoted(found[1])}.{nearest(found[1], commands)}"
+    end = "" if message.endswith("?") else "."
+    return f"{message.rstrip('.')}{end} See {path} --help"
 
 
 def _flush() -> None:

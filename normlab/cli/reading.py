@@ -1,5 +1,6 @@
 """The commands that read runs: `normlab compare`, `report`, `runs`, `sync` and `workspace`."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,11 @@ def _complete_metric() -> list[str]:
 
 
 _Words = list[str] | None
+#: What is wrong with a path that was given, not with the disk.
+_PATHS = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 
 
 def compare(
@@ -172,7 +178,7 @@ def create(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Bad input as one message and exit code 2, files that cannot be read or written as 1."""
+    """Bad input as one message and exit code 2, a disk that fails as 1."""
     try:
         yield
     except UserError as error:
@@ -182,7 +188,7 @@ def refusals() -> Iterator[None]:
         if error.filename is None:
             raise
         typer.echo(f"error: {shown(error.filename)}: {error.strerror}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if error.errno in _PATHS else 1) from None
 
 
 def register(app: typer.Typer) -> None:

@@ -47,6 +47,9 @@ class Wanted:
         check_metric(self.metric)
         usual = f"must be a finite number above 0, not {self.margin:g}; 0.02 is usual"
         require(0 < self.margin < math.inf, "--margin", usual)
+        if self.metric == "tokens_to_target":
+            example = "it needs a training loss to reach; give one, as in --target 2.5"
+            require(self.target is not None, "--metric tokens_to_target", example)
         if self.target is not None:
             reached = f"must be a finite loss, not {self.target:g}; a mean training loss, such as 2.5"
             require(math.isfinite(self.target), "--target", reached)

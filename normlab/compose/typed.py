@@ -20,6 +20,8 @@ MOST_KEY = 200
 #: Characters of a folder's name, and of a path: what Linux takes.
 MOST_NAME, MOST_PATH = 255, 4095
 _TARGET = re.compile(r"(?:^|[.{,\s'\"])_target_['\"]?\s*[:=]")
+#: A number in quotes with space around it, which reads as the number.
+_SPACED = re.compile(r"(['\"])(?:\s+[-+]?[\d.][\w.+-]*\s*|[-+]?[\d.][\w.+-]*\s+)\1")
 #: What logging builds by a name of ours.
 _FACTORY = re.compile(r"\(\)|\bclass\b|\bext://")
 #: What reorders the text around it on a screen.
@@ -78,6 +80,8 @@ def _depth(word: str) -> int:
 
 
 def _check_number(name: str, value: str) -> None:
+    if spaced := _SPACED.search(value):
+        raise ConfigError(name, f"{quoted(spaced[0])} holds a space beside the number; leave it out")
     longest = max(map(len, re.findall(r"\d+", value)), default=0)
     whole = re.fullmatch(r"[-+]?[\d_.]+", value) is not None
     if longest > (MOST_DIGITS if whole else 10 * MOST_DIGITS):

@@ -68,7 +68,8 @@ def find(pattern: str) -> list[LocalFile]:
         if not matches:
             raise ConfigError("data.path", f"nothing matches {pattern}")
     else:
-        raise ConfigError("data.path", f"{path} does not exist")
+        odd = "is a device, a pipe or a socket; give a file or a folder"
+        raise ConfigError("data.path", f"{path} {odd if path.exists() else 'does not exist'}")
     files = _readable(matches)
     if not files:
         raise ConfigError("data.path", f"{pattern}: can only read files that end in {ENDINGS}")

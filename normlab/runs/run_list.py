@@ -51,6 +51,8 @@ def _chooses(word: str, run: Run, runs: Sequence[Run]) -> bool:
     key, equals, values = word.partition("=")
     if not equals or not key:
         raise UserError(f"{word}: is not KEY=VALUE, as in outcome=stuck or placement=post")
+    if "" in values.split(","):
+        raise UserError(f"{word}: has an empty value; give one, as in {key}=VALUE, or leave the word out")
     if key in FIELDS:
         value = FIELDS[key](run)
     else:

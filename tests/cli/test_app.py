@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from normlab import __version__
 from normlab.catalogue import groups
 from normlab.cli import pages
-from normlab.cli.app import app
+from normlab.cli.app import app, main
 
 _HEAVY = ("torch", "wandb", "datasets", "tokenizers", "matplotlib")
 
@@ -149,7 +149,7 @@ def loaded_after(*words):
     """The modules that a command has loaded, in a process of its own."""
     code = f"""
 import json, sys
-from normlab.cli.app import app
+from normlab.cli.app import app, main
 try:
     app({list(words)!r}, prog_name="normlab")
 except SystemExit as stop:
@@ -237,3 +237,23 @@ def test_replay_refuses_in_one_line(run, stuck, tmp_path):
         done = run("replay", *words)
         assert done.exit_code == 2 and done.stdout == ""
         assert done.stderr.startswith("error: ") and text in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compar", "x"], "there is no command compar. Did you mean 'compare'? See normlab --help"),
+        (["sweep", "statu"], "there is no command statu. Did you mean 'status'? See normlab sweep --help"),
+        (["compare", "--margn", "1"], "there is no option --margn. Did you mean '--margin'"),
+        (["train", "--config_dir", "x"], "there is no option --config_dir. Did you mean '--config-dir' or"),
+        (["compare", "--margin"], "Option '--margin' requires an argument"),
+        (["show"], "Missing argument 'RUN_DIR'"),
+    ],
+)
+def test_words_that_no_command_takes_are_answered_in_one_line(monkeypatch, capsys, words, said):
+    monkeypatch.setattr(sys, "argv", ["normlab", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    assert end.value.code == 2 and out == ""
+    assert err.startswith(f"error: {said}") and len(err.splitlines()) == 1 and "--help" in err

@@ -63,6 +63,11 @@ def test_the_margin_decides_on_parity(sweep, compared):
         Wanted(margin=0)
 
 
+def test_the_tokens_to_a_loss_need_that_loss():
+    with pytest.raises(UserError, match=r"--metric tokens_to_target: it needs .* --target 2\.5"):
+        Wanted(metric="tokens_to_target")
+
+
 def test_a_baseline_of_one_knob_is_taken_at_the_same_values_of_the_others(tmp_path, write, compared):
     for warmup, gap in ((0, 0.3), (100, 0.1)):
         for seed in range(3):

@@ -327,11 +327,13 @@ def test_a_home_folder_that_is_not_known() -> None:
         ("read.me", r"read\.me: can only read files that end in \.txt, \.jsonl, \.parquet, \.csv"),
         ("*.me", r"\*\.me: can only read files that end in"),
         ("folder", r"the folder .*folder holds no file that ends in"),
+        ("pipe", r"pipe is a device, a pipe or a socket"),
     ],
 )
 def test_a_path_with_nothing_to_read(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "read.me").write_text("text")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError, match=rf"^data\.path: .*{message}"):
         load(tmp_path / name)
 

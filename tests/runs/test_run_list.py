@@ -65,6 +65,12 @@ def test_none_is_said(folder):
     assert (done.exit_code, done.stdout) == (0, "none of 3 runs is placement=deepnorm\n")
 
 
+@pytest.mark.parametrize("word", ["outcome=", "placement=pre,", "=pre", "pre=,"])
+def test_a_word_without_a_value_is_refused(folder, word):
+    done = CliRunner().invoke(app, ["runs", str(folder), word], prog_name="normlab")
+    assert done.exit_code == 2 and done.stdout == "" and done.stderr.startswith(f"error: {word}: ")
+
+
 def test_outputs_is_where_they_are_looked_for(folder, listed, monkeypatch, tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "outputs").symlink_to(folder)
