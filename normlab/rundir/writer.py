@@ -34,6 +34,8 @@ _FIRST = (CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY)
 #: How many events of a run have the steps before them written.
 SNAPSHOTS = 20
 LOCK = ".lock"
+#: What a run goes on writing, or removes files in: a link there would lead out of its folder.
+_OWN = (LOCK, ROWS, EVENTS, "train.log", CHECKPOINTS, SNAPSHOT_FOLDER, "wandb")
 #: Seconds that `hold` waits for one who only looks whether the lock is held.
 _PATIENCE = 1.0
 
@@ -70,7 +72,7 @@ def tidy(directory: Path) -> None:
 
 def is_held(directory: Path) -> bool:
     """Whether a process trains here now."""
-    if not (directory / LOCK).exists():
+    if not (directory / LOCK).exists() or (directory / LOCK).is_symlink():
         return False
     try:
         with FileLock(directory / LOCK, timeout=0):
@@ -87,8 +89,14 @@ def hold(directory: Path) -> Iterator[None]:
 
     Raises:
         HeldError: another process trains there.
+        RunDirectoryError: a file or folder of the run's own is a link, which could lead anywhere.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    if linked := [name for name in _OWN if (directory / name).is_symlink()]:
+        raise RunDirectoryError(
+            f"{directory / linked[0]} is a link, and a run writes and removes files there: "
+            "put what it leads to in its place"
+        )
     lock = FileLock((directory / LOCK).absolute(), timeout=_PATIENCE, is_singleton=True)
     try:
         lock.acquire()

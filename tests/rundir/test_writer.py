@@ -166,6 +166,19 @@ def test_what_an_attempt_left_that_did_not_begin_is_cleared_and_what_began_is_no
     check_free(run)
 
 
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "train.log", "checkpoints", "events", "wandb"])
+def test_a_link_among_the_files_that_a_run_writes_is_not_followed(tmp_path, name):
+    """It could lead anywhere; a run would write and remove there."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.part").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(outside if "." not in name else outside / "x.part")
+    with pytest.raises(RunDirectoryError, match=rf"run/{name} is a link"), hold(tmp_path / "run"):
+        pass
+    assert not is_held(tmp_path / "run") and (outside / "x.part").read_text() == "kept"
+
+
 def test_whether_a_folder_is_held_can_be_asked(tmp_path):
     assert not is_held(tmp_path) and list(tmp_path.iterdir()) == []
     with hold(tmp_path):
