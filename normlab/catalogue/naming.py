@@ -259,6 +259,12 @@ def spell(value: Any) -> str:
     return str(value)
 
 
+def spell_short(value: Any) -> str:
+    """A setting for a table: of a long one the beginning."""
+    text = spell(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
 def check_sweep_name(name: str | None) -> None:
     """Raise a ConfigError unless `name` can be one folder's name on any system, or is None."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}", name):

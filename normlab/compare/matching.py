@@ -7,7 +7,7 @@ from typing import Any
 
 from normlab.catalogue import naming
 from normlab.catalogue.groups import defaults
-from normlab.catalogue.naming import same, spell
+from normlab.catalogue.naming import same, spell, spell_short
 from normlab.errors import UserError, nearest
 from normlab.runs.reader import Run
 
@@ -219,4 +219,4 @@ def wanted_knobs(this: Group, knobs: Knobs) -> Knobs:
 
 def label(knobs: Knobs) -> str:
     """`placement=post warmup=0`; `all runs` where nothing differs."""
-    return " ".join(f"{key}={spell(value)}" for key, value in knobs.items()) or "all runs"
+    return " ".join(f"{key}={spell_short(value)}" for key, value in knobs.items()) or "all runs"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from normlab.catalogue import groups, naming
-from normlab.catalogue.naming import spell
+from normlab.catalogue.naming import spell, spell_short
 from normlab.compare.matching import REPLICATES, Group
 from normlab.compare.sheet import Column, Sheet
 from normlab.compare.study import Study
@@ -47,5 +47,5 @@ def _where(values: list[dict[str, Any]]) -> str:
     parts = []
     for each in values:
         of = f" ({', '.join(each['of'])})" if each["of"] and each["of"] != [each["value"]] else ""
-        parts.append(f"{each['value'] or '(empty)'}{of}")
+        parts.append(f"{spell_short(each['value']) or '(empty)'}{of}")
     return "; ".join(parts)

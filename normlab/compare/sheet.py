@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.catalogue.naming import spell
+from normlab.catalogue.naming import spell_short
 from normlab.statistics import Estimate
 from normlab.terminal.sketch import printable
 
@@ -19,7 +19,7 @@ class Column:
 
     name: str
     title: str
-    text: Callable[[Any], str] = spell
+    text: Callable[[Any], str] = spell_short
     right: bool = True
     #: 0 is always shown; where the page is too narrow, the highest go first.
     rank: int = 0

@@ -161,3 +161,10 @@ def test_the_pages_teach(run):
     ):
         assert flag in done.stdout
     assert "outcome=stuck" in run("runs", "--help").stdout
+
+
+def test_a_setting_of_many_entries_is_shown_by_its_beginning(write, tmp_path):
+    write(tmp_path / "a", model__positions="x," * 15_000)
+    write(tmp_path / "b")
+    done = CliRunner().invoke(app, ["compare", str(tmp_path), "--all"], prog_name="normlab")
+    assert done.exit_code == 0 and "x,x,x" in done.stdout and len(done.stdout) < 15_000
