@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 #: What Typer raises for words that no command takes.
-_UsageError = typer.BadParameter.__bases__[0]
+_UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 
 app.add_typer(sweep.app, name="sweep", help="Plan a sweep, or see how far one has come.")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from normlab.config import PASSES
+from normlab.divergence.nonfinite import TEXTS
 
 #: Steps are below, so that a float holds each.
 STEPS = 2**53
@@ -69,9 +70,9 @@ def is_step(value: Any) -> bool:
 
 
 def is_row(record: Mapping[str, Any]) -> bool:
-    """Whether it has a step, and numbers and words for the rest."""
+    """Whether it has a step, and numbers for the rest, or words where a row has those."""
     return is_step(record.get("step")) and all(
-        is_number(value) or isinstance(value, str) for value in record.values()
+        is_number(value) or (key in TEXTS and isinstance(value, str)) for key, value in record.items()
     )
 
 

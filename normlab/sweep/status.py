@@ -58,6 +58,10 @@ def _print_advice(console: Console, directory: Path, jobs: Sequence[Job]) -> Non
         console.print(line, soft_wrap=True)
 
 
+#: Columns and rows of the grid at most.
+_ACROSS, _DOWN = 12, 40
+
+
 def _jobs(directory: Path) -> list[Job]:
     jobs = read_jobs(directory) if directory.is_dir() else []
     if not jobs:
@@ -117,21 +121,30 @@ def eta(jobs: Sequence[Job]) -> float | None:
 
 
 def grid(jobs: Sequence[Job]) -> Table:
-    """Outcomes over the two knobs with the most values; a cell counts where other knobs vary in it."""
+    """Outcomes over the two knobs with the most values; a cell counts where other knobs vary in it.
+
+    Knobs of more than `_ACROSS` values do not go across; of more than `_DOWN`, the last row has the rest.
+    """
     names = swept(jobs)
-    options = {name: list(dict.fromkeys(_value(job, name) for job in jobs)) for name in names}
-    down, across = [*sorted(names, key=lambda name: -len(options[name])), None, None][:2]
+    found = [{name: _value(job, name) for name in names} for job in jobs]
+    options = {name: list(dict.fromkeys(each[name] for each in found)) for name in names}
+    by_size = sorted(names, key=lambda name: -len(options[name]))
+    down = by_size[0] if by_size else None
+    across = next((name for name in by_size[1:] if len(options[name]) <= _ACROSS), None)
+    rows, columns = (options[down] if down else [""]), (options[across] if across else [""])
+    cells: dict[tuple[str, str], list[Job]] = {}
+    for job, each in zip(jobs, found, strict=True):
+        cells.setdefault((each[down] if down else "", each[across] if across else ""), []).append(job)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(Text(printable(down or "job")), style="bold")
-    columns = options[across] if across else [""]
     for value in columns:
         table.add_column(Text(printable(f"{across}={value}") if across else "outcome"))
-    for row in options[down] if down else [""]:
-        here = [job for job in jobs if down is None or _value(job, down) == row]
-        cells = [
-            [job for job in here if across is None or _value(job, across) == column] for column in columns
-        ]
-        table.add_row(Text(row), *map(_outcomes, cells))
+    whole, rest = (rows, []) if len(rows) <= _DOWN else (rows[: _DOWN - 1], rows[_DOWN - 1 :])
+    for row in whole:
+        table.add_row(Text(row), *(_outcomes(cells.get((row, column), [])) for column in columns))
+    if rest:
+        left = [[job for row in rest for job in cells.get((row, column), [])] for column in columns]
+        table.add_row(Text(f"{len(rest)} more"), *map(_outcomes, left))
     return table
 
 

@@ -162,7 +162,7 @@ def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[s
     unlogged = found.state.get("ring", []) if found else []
     latest = {row["step"]: row for row in [*unlogged, *rows]}
     job.ring.fill(latest[step] for step in sorted(latest))
-    job.seconds = rows[-1]["time/seconds"] if rows else 0.0
+    job.seconds = rows[-1].get("time/seconds", 0.0) if rows else 0.0
     again = f"{lost} step{'s' if lost != 1 else ''} trained again"
     warnings = [gone] if gone else []
     warnings += _losses(directory, found.state.get("kept", []), job.device) if found else []

@@ -20,7 +20,7 @@ from normlab.training.footprint import check_memory, least_bytes, machine_bytes
 REFUSED_AT_ONCE = [
     ("depth=12 ", "depth=12: begins or ends with a space"),
     ("depth='2 '", "depth: '2 ' holds a space beside the number"),
-    ('depth=3,"\t12"', "depth: \"?12\" holds a space beside the number"),
+    ('depth=3,"\t12"', 'depth: "?12" holds a space beside the number'),
     ("optimizer.lr='1e-3 ','1e-2'", "optimizer.lr: '1e-3 ' holds a space"),
     ("~train", "train: cannot be removed"),
     ("~norm.eps", "norm.eps: cannot be removed"),

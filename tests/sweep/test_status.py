@@ -64,6 +64,16 @@ def test_outcomes_stand_over_the_two_knobs_with_the_most_values(jobs, tmp_path):
     assert ["8", "exploded", "running", "stable"] in shown and ["12", "lost", "-", "-"] in shown
 
 
+def test_a_grid_of_many_jobs_has_few_rows_and_says_how_many_more_there_are(tmp_path):
+    many = [
+        job(tmp_path, f"{n}", "finished", "stable" if n else "stuck", 300, 3.0, depth=n // 15, seed=n)
+        for n in range(900)
+    ]
+    shown = [line.split() for line in lines(grid(many)) if line.strip()]
+    assert len(shown) < 45 and shown[0] == ["seed", "outcome"] and shown[2] == ["0", "stuck"]
+    assert shown[-1] == ["861", "more", "861", "stable"]
+
+
 def test_the_view_says_what_runs_and_how_long(jobs, tmp_path):
     text = "\n".join(lines(view(tmp_path / "mine", jobs)))
     assert "sweep mine: 5 finished, 1 running; about 40.0 s left" in text
