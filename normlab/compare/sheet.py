@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normlab.catalogue.naming import spell_short
+from normlab.catalogue.naming import spell, spell_short
 from normlab.statistics import Estimate
 from normlab.terminal.sketch import printable
 
@@ -19,7 +19,7 @@ class Column:
 
     name: str
     title: str
-    text: Callable[[Any], str] = spell_short
+    text: Callable[[Any], str] = spell
     right: bool = True
     #: 0 is always shown; where the page is too narrow, the highest go first.
     rank: int = 0
@@ -113,7 +113,13 @@ def knob_columns(keys: Sequence[str]) -> list[Column]:
     """The columns that say what a row is about; the last words of the keys where those suffice."""
     leaves = [key.rpartition(".")[2] for key in keys]
     return [
-        Column(name=key, title=leaf if leaves.count(leaf) == 1 else key, right=False, least=4)
+        Column(
+            name=key,
+            title=leaf if leaves.count(leaf) == 1 else key,
+            text=spell_short,
+            right=False,
+            least=4,
+        )
         for key, leaf in zip(keys, leaves, strict=True)
     ]
 

@@ -168,3 +168,9 @@ def test_a_setting_of_many_entries_is_shown_by_its_beginning(write, tmp_path):
     write(tmp_path / "b")
     done = CliRunner().invoke(app, ["compare", str(tmp_path), "--all"], prog_name="normlab")
     assert done.exit_code == 0 and "x,x,x" in done.stdout and len(done.stdout) < 15_000
+
+
+def test_the_folder_of_a_run_is_shown_whole_however_long(write, tmp_path):
+    path = write(tmp_path / ("x" * 120))
+    done = CliRunner().invoke(app, ["compare", str(path), "--all"], prog_name="normlab")
+    assert str(path) in done.stdout
