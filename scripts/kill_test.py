@@ -34,18 +34,22 @@ from rich.console import Console
 from rich.table import Table
 from same_run import differences
 
-import normlab.run
+import normlab.run  # noqa: F401
+from normlab.data import cache
+from normlab.disk import whole_files
 from normlab.launch import launch, resume
+from normlab.rundir import writer
+from normlab.sinks.wandb import wandb_sink
+from normlab.training import checkpoint, loop, step
 
-SOURCES = Path(normlab.__file__).parent
-#: Where a run is killed: the lines of a file, or any time.
+#: Where a run is killed: the lines of some modules, or any time.
 PLACES = {
-    "step": "training/loop.py",
-    "checkpoint": "training/checkpoint.py",
-    "rows": "sinks/run_directory.py",
-    "write": "disk.py",
-    "cache": "data/cache.py",
-    "wandb": "sinks/wandb.py",
+    "step": (loop, step),
+    "checkpoint": (checkpoint,),
+    "rows": (writer,),
+    "write": (whole_files,),
+    "cache": (cache,),
+    "wandb": (wandb_sink,),
 }
 ANY_TIME = "any time"
 #: Kills of one run; then it may end.
@@ -66,7 +70,7 @@ class Trace:
 
     def __init__(self, place: str | None = None, line: int = 0) -> None:
         self.place, self.line = place, line
-        self.places = {str(SOURCES / path): name for name, path in PLACES.items()}
+        self.places = {module.__file__: name for name, modules in PLACES.items() for module in modules}
         self.lines: Counter[str] = Counter()
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:

@@ -1,4 +1,4 @@
-"""The words of `normlab --help` and `normlab train --help`, as data; `cli.py` draws them."""
+"""The words of `normlab --help` and `normlab train --help`, as data; `page.py` draws them."""
 
 from dataclasses import dataclass
 

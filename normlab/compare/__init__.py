@@ -1,1 +1,1 @@
-"""Run directories -> tables, statistics and figures. Reads only what the sinks wrote."""
+"""`normlab compare`: finished runs in groups: losses, outcomes, and what of it is more than chance."""

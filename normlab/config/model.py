@@ -142,7 +142,7 @@ class InitConfig:
     name: str
     #: Multiplies the standard deviation of every matrix in the blocks.
     gain: float = 1.0
-    #: `placement` for the placement's own gains, `none`, or a row of `tables/inits.py:GAINS`.
+    #: `placement` for the placement's own gains, `none`, or a row of `catalogue/inits.py:GAINS`.
     gains: str = "placement"
     #: Standard deviation of the token embedding; null for the distribution's own.
     embedding_std: float | None = None

@@ -1,6 +1,6 @@
-"""Figures of runs: one kind a file, each with the data that it shows apart from how it is drawn.
+"""Figures from arrays: one kind a file, each with the data that it shows apart from how it is drawn.
 
-`KINDS` in `kinds.py` is their table. `pictures` are those that wandb gets at the end of a run.
+`plot/kinds.py` is the table of those of `normlab plot`. `pictures` are what wandb gets at the end of a run.
 """
 
 from pathlib import Path

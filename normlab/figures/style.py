@@ -71,11 +71,6 @@ def new_figure(title: str = "", height: float = HEIGHT) -> "Figure":
     return figure
 
 
-def sentence(words: str) -> str:
-    """With a capital at the start."""
-    return words[:1].upper() + words[1:]
-
-
 def literal(text: str, longest: int = _LONGEST) -> str:
     """`text` as matplotlib is to draw it: a dollar sign would start a formula, a newline another line."""
     text = printable(text)

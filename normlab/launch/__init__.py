@@ -1,4 +1,4 @@
-"""Hydra and nothing else of normlab: words on the command line become one frozen RunConfig."""
+"""Start runs, sweeps, searches and probes from the words of a command."""
 
 from normlab.launch.critical import critical_lr
 from normlab.launch.main import launch, plan, probe, resume

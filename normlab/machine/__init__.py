@@ -1,1 +1,1 @@
-"""The machine that normlab runs on: processes, threads, deadlines."""
+"""The machine that normlab runs on: ranks, processes, threads."""

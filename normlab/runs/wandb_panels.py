@@ -1,6 +1,6 @@
 """What to look at when runs are compared: sections of panels, as data.
 
-`wandb_view` makes a saved view and a report of wandb of it.
+`wandb_workspace` makes a saved view and a report of wandb of it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Where a run's rows and events go: the run directory, wandb, the console. Sinks never compute."""
+"""Where a run's rows and events go: the console and wandb (files: `rundir/`). Sinks never compute."""
