@@ -51,8 +51,8 @@ OWNERS = {
     "hydra": {"compose", "launch"},
     "omegaconf": {"compose", "launch"},
     "typer": {"cli"},
-    "wandb": {"sinks.wandb", "runs"},
-    "wandb_workspaces": {"runs"},
+    "wandb": {"sinks.wandb", "runs.wandb_runs", "runs.wandb_workspace"},
+    "wandb_workspaces": {"runs.wandb_workspace"},
     "datasets": {"data"},
     "huggingface_hub": {"data"},
     "tokenizers": {"data"},
@@ -63,31 +63,40 @@ OWNERS = {
     "pandas": {"runs", "compare", "data.readers"},
     "jinja2": {"report"},
     "rich": {
-        "terminal",
+        "terminal.profile",
         "sinks.console",
         "sweep",
         "runs",
-        "probe",
-        "describe",
+        "probe.page",
+        "probe.session",
+        "describe.page",
+        "describe.side_by_side",
         "compare",
-        "explain",
+        "explain.page",
         "plot",
         "cli",
     },
     "torch": {
-        "machine",
         "measure",
         "model",
         "rundir.environment",
         "training",
-        "probe",
+        "probe.quantities",
+        "probe.session",
         "describe.counts",
         "describe.saved",
         "run",
     },
 }
 #: Rooms whose import is quick: help, lists and completion need them.
-LIGHT = ("normlab", "normlab.catalogue.norms", "normlab.cli", "normlab.divergence", "normlab.explain.page")
+LIGHT = (
+    "normlab",
+    "normlab.config",
+    "normlab.catalogue.norms",
+    "normlab.cli",
+    "normlab.divergence",
+    "normlab.explain.page",
+)
 
 
 def imports(path):
