@@ -12,7 +12,7 @@ from typing import Any
 
 from normlab.catalogue.norms import leak_in_evaluation
 from normlab.catalogue.placement_row import norms
-from normlab.config import RunConfig
+from normlab.config import DataConfig, RunConfig
 from normlab.data import Corpus, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.figures import pictures
@@ -36,19 +36,30 @@ from normlab.training.workers import gathered
 from normlab.training.world import Alone, lead
 
 
-def check(config: RunConfig) -> None:
-    """Refuse what cannot be trained, before anything is written.
+def check(config: RunConfig, texts: dict[tuple[DataConfig, int], Corpus] | None = None) -> Corpus:
+    """Refuse what cannot be trained, before anything is written; returns the text that it is trained on.
 
+    Args:
+        texts: those loaded so far, each of which is enough for many runs; this one is added.
     Raises:
         UserError: what `check_model` raises, a text that cannot be read or is too short.
     """
     check_model(config)
-    load_corpus(config.data, config.model.context)
+    texts = {} if texts is None else texts
+    key = config.data, config.model.context
+    if key not in texts:
+        texts[key] = load_corpus(*key)
+    return texts[key]
 
 
 @mirrored()
 def run(
-    config: RunConfig, directory: Path, *, sweep: str | None = None, plain: bool = False
+    config: RunConfig,
+    directory: Path,
+    *,
+    sweep: str | None = None,
+    plain: bool = False,
+    corpus: Corpus | None = None,
 ) -> dict[str, Any]:
     """Train `config` from its first step and leave everything in `directory`; returns the summary.
 
@@ -58,17 +69,17 @@ def run(
     Args:
         sweep: the sweep that this run belongs to.
         plain: no live view, even on a terminal.
+        corpus: what `check` gave for this config, which is then not checked again.
     Raises:
         UserError: the config cannot be trained, or the directory holds a run.
     """
     config = located(config, Path.cwd())
-    check(config)
+    corpus = corpus or check(config)
     with hold(directory), Interrupt() as interrupt:
         check_free(directory)
-        corpus = load_corpus(config.data, config.model.context)
-        session = Session(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
+        attempt = Attempt(directory=directory, sweep=sweep, plain=plain, interrupt=interrupt)
         with _world(config, interrupt) as world:
-            return _train(build(config, corpus, world), corpus, session)
+            return _train(build(config, corpus, world), corpus, attempt)
 
 
 @contextmanager
@@ -112,13 +123,12 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
         # A run that was stopped between its last step and its last word has only that left to do.
         if found and (why := restart.is_done(config, found, summary)):
             raise RunDirectoryError(f"{directory} {why}")
-        check(config)
-        corpus = load_corpus(config.data, config.model.context)
+        corpus = check(config)
         with _world(config, interrupt, found.path.absolute() if found else None) as world:
             job = build(config, corpus, world)
             _check_text(job, summary, directory, elsewhere)
             warnings += restart.restore(job, found, directory)
-            session = Session(
+            attempt = Attempt(
                 directory=directory,
                 sweep=summary.get("sweep"),
                 plain=plain,
@@ -126,7 +136,7 @@ def resume(config: RunConfig, directory: Path, *, plain: bool = False) -> dict[s
                 resumed=True,
                 warnings=tuple(warnings),
             )
-            return _train(job, corpus, session)
+            return _train(job, corpus, attempt)
 
 
 def _check_text(job: Job, summary: Mapping[str, Any], directory: Path, elsewhere: str) -> None:
@@ -139,7 +149,7 @@ def _check_text(job: Job, summary: Mapping[str, Any], directory: Path, elsewhere
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Session:
+class Attempt:
     """One attempt at a run: where, in whose name and how it is shown."""
 
     directory: Path
@@ -151,9 +161,9 @@ class Session:
     warnings: tuple[str, ...] = ()
 
 
-def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
+def _train(job: Job, corpus: Corpus, attempt: Attempt) -> dict[str, Any]:
     """Open the sinks, train and close them, whatever happens; returns the summary."""
-    config, directory, sweep = job.config, session.directory, session.sweep
+    config, directory, sweep = job.config, attempt.directory, attempt.sweep
     facts: dict[str, Any] = {
         "name": _name(directory),
         "sweep": sweep,
@@ -171,12 +181,12 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         floors=facts["floors"],
         parameters=facts["parameters"],
         first_step=job.step,
-        resumed=session.resumed,
+        resumed=attempt.resumed,
         events=[event.record() for event in job.watch.events],
         # The sweep tells it for all its jobs.
         resume="" if sweep else f"{ranks.command()} resume",
     )
-    console = ConsoleSink(plain=session.plain)
+    console = ConsoleSink(plain=attempt.plain)
     files = RunDirectory(environment.describe(config, job.device))
     wandb = WandbSink(config.tracker, pictures, console.warn)
     report = Report(job, files, wandb, console, facts, corpus.decode)
@@ -184,7 +194,7 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
     more: dict[str, Any] = {}
     try:
         report.open(opening)
-        for warning in session.warnings:
+        for warning in attempt.warnings:
             console.warn(warning)
         if blind := environment.blind():
             console.warn(blind)
@@ -195,8 +205,8 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
         if config.train.parallel == "fsdp" and job.world.size == 1:
             console.warn("train.parallel=fsdp: one process shares nothing; train.processes=2 trains on two")
         with job.world.train():
-            train(job, report, lambda: session.interrupt.signal is not None)
-        signal = session.interrupt.signal
+            train(job, report, lambda: attempt.interrupt.signal is not None)
+        signal = attempt.interrupt.signal
         stopped = signal is not None and job.step < config.train.steps
         status, more = ("interrupted", {"signal": signal}) if stopped else ("finished", {})
     except BaseException as error:
@@ -205,7 +215,7 @@ def _train(job: Job, corpus: Corpus, session: Session) -> dict[str, Any]:
     finally:
         summary = report.close(status, **more)
     # A signal that came too late for this run still ends the sweep around it.
-    return summary | {"signal": session.interrupt.signal}
+    return summary | {"signal": attempt.interrupt.signal}
 
 
 def _caveat(config: RunConfig) -> dict[str, str]:

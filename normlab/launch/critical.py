@@ -47,7 +47,8 @@ def critical_lr(argv: Sequence[str]) -> Found:
     """Find the critical rate of each variant that `normlab sweep critical-lr ARGV` means."""
     typed = [word for word in argv if not word.startswith(_RETRY)]
     found = Found(again=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
-    found.code = main.guarded(lambda: _search(argv, found), argv)
+    session = preflight.Session(again=lambda _: found.again)
+    found.code = main.guarded(lambda: _search(argv, found, session), argv, session)
     for place in dict(next(_rounds(found), {})):
         found.variants[place].stopped = "interrupted"
     if found.directory is not None and found.directory.is_dir():
@@ -60,13 +61,13 @@ def critical_lr(argv: Sequence[str]) -> Found:
     return found
 
 
-def _search(argv: Sequence[str], found: Found) -> int:
+def _search(argv: Sequence[str], found: Found, session: preflight.Session) -> int:
     found.settings, words = _own(argv)
     jobs = _by_variant(main.planned(words).planned)
     found.variants = [Variant(knobs=knobs) for knobs in _knobs([members[0] for members in jobs])]
     for number, rates in enumerate(_rounds(found), 1):
         _tell(number, rates, sum(len(jobs[place]) for place in rates))
-        _try(words, jobs, rates, found)
+        _try(words, jobs, rates, found, session)
     return FAILED if any(variant.stopped for variant in found.variants) else OK
 
 
@@ -83,14 +84,20 @@ def _rounds(found: Found) -> Iterator[dict[int, float]]:
 
 
 def _try(
-    words: Sequence[str], jobs: Sequence[Sequence[Planned]], rates: dict[int, float], found: Found
+    words: Sequence[str],
+    jobs: Sequence[Sequence[Planned]],
+    rates: dict[int, float],
+    found: Found,
+    session: preflight.Session,
 ) -> None:
     """Train every seed of some variants, each at its rate, and note the outcomes."""
-    trials = [[*job.overrides, f"{RATE}={rate!r}"] for place, rate in rates.items() for job in jobs[place]]
+    session.trials = [
+        [*job.overrides, f"{RATE}={rate!r}"] for place, rate in rates.items() for job in jobs[place]
+    ]
     try:
-        session = main.attempt(words, trials, found.again)
+        main.attempt(words, session)
     finally:
-        found.directory = preflight.session.sweep
+        found.directory = session.sweep
     if before := session.standings.count("finished"):
         print(f"  {before} finished before", flush=True)
     done = iter(session.planned)

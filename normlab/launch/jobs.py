@@ -75,9 +75,10 @@ def check_jobs(
                 raise
             problems.setdefault(messages.explain(error, spelt), []).append(words)
     pairs = list(zip(built, planned, strict=True)) if not problems else []
+    texts: dict[Any, Any] = {}
     for (run_config, words), job in _telling("checking", pairs):
         try:
-            import_run().check(run_config)
+            import_run().check(run_config, texts)
             standings.append(state.check(run_config, job.directory))
         except UserError as error:
             problems.setdefault(messages.explain(error, words.split()), []).append(words)

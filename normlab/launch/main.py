@@ -41,7 +41,6 @@ from normlab.rundir.folders import check_directory
 from normlab.sweep import plan as plan_view
 from normlab.terminal.screen import mirrored
 
-_RAW = "HYDRA_FULL_ERROR"
 #: What is wrong with a folder's path, rather than with the disk.
 _NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 #: Flags with which `normlab train` trains nothing.
@@ -51,7 +50,6 @@ _SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 @mirrored()
 def launch(argv: Sequence[str]) -> int:
     """Run what `normlab train ARGV` means; returns the exit code."""
-    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
     return _ranked(lambda: _launch(argv), shows=not _SHOWING.isdisjoint(argv))
 
 
@@ -62,7 +60,7 @@ def _ranked(action: Callable[[], int], *, shows: bool = False) -> int:
     except UserError as error:
         return _refuse(str(error))
     if ranks.rank():
-        return OK if shows else _guarded(_help, ())
+        return OK if shows else guarded(_help, ())
     with _leading():
         return action()
 
@@ -75,12 +73,15 @@ def _launch(argv: Sequence[str]) -> int:
         _check_ranks(words)
     except UserError as error:
         return _refuse(str(error))
-    session = preflight.session
-    session.again = lambda directory: _again(words, directory)
-    code = _guarded(lambda: _hydra(words), words.overrides)
+
+    def again(directory: Path) -> str:
+        return _again(words, directory)
+
+    session = preflight.Session(again=again)
+    code = _guarded(lambda: _hydra(words, session), words.overrides, session)
     if session.sweep is not None and code != REFUSED:
         errors = {directory: messages.describe(error) for directory, error in session.failures.items()}
-        bad = sweep.finish(session.sweep, session.planned, errors, session.again(session.sweep))
+        bad = sweep.finish(session.sweep, session.planned, errors, again(session.sweep))
         return code or (FAILED if bad else OK)
     if session.failures and code == OK:
         return REFUSED if all(isinstance(error, UserError) for error in session.failures.values()) else FAILED
@@ -104,28 +105,24 @@ def planned(argv: Sequence[str]) -> preflight.Session:
     Raises:
         UserError: words that cannot be used, or of a sweep that does not know its jobs beforehand.
     """
-    preflight.session = preflight.Session(raw=preflight.session.raw, dry=True)
+    session = preflight.Session(dry=True)
     with suppress(preflight.Dry):
-        _hydra(_of_sweep(argv))
-    if not preflight.session.planned:
+        _hydra(_of_sweep(argv), session)
+    if not session.planned:
         raise UserError(
             "only sweeps of Hydra's own sweeper can be planned: it alone knows its jobs beforehand"
         )
-    return preflight.session
+    return session
 
 
-def attempt(argv: Sequence[str], jobs: list[list[str]], again: str) -> preflight.Session:
-    """Run these jobs, each given by all its words, as those of the sweep `normlab train -m ARGV`.
+def attempt(argv: Sequence[str], session: preflight.Session) -> None:
+    """Run the trials of `session` as the jobs of the sweep `normlab train -m ARGV`.
 
-    Args:
-        again: the command that goes on with the sweep.
     Raises:
         Interrupted: a signal ended one of them.
     """
-    preflight.session = preflight.Session(raw=preflight.session.raw, trials=jobs, again=lambda _: again)
     with suppress(preflight.Dry):  # all are finished
-        _hydra(_of_sweep(argv))
-    return preflight.session
+        _hydra(_of_sweep(argv), session)
 
 
 def _of_sweep(argv: Sequence[str]) -> flags.Words:
@@ -137,8 +134,7 @@ def _of_sweep(argv: Sequence[str]) -> flags.Words:
 @mirrored()
 def resume(directory: Path, overrides: Sequence[str]) -> int:
     """Continue the run in `directory` from its last checkpoint; returns the exit code."""
-    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
-    return _ranked(lambda: _guarded(lambda: _resume(directory, overrides), overrides))
+    return _ranked(lambda: guarded(lambda: _resume(directory, overrides), overrides))
 
 
 def _help() -> int:
@@ -200,7 +196,7 @@ def _resume_logged(config: RunConfig, directory: Path) -> int:
     except UserError:
         raise
     except Exception as error:
-        if preflight.session.raw:
+        if preflight.Session().raw:
             raise
         tell(error, directory)
         return FAILED
@@ -217,16 +213,16 @@ def _config_file(directory: Path) -> Path:
     return path
 
 
-def _hydra(words: flags.Words) -> int:
+def _hydra(words: flags.Words, session: preflight.Session) -> int:
     folder = words.value("--config-dir")
     user_files.check(words.overrides, Path(folder) if folder else None)
     task = hydra.main(version_base="1.3", config_path=str(groups.conf_dir()), config_name="config")(train)
-    with _hydra_globals(["normlab train", *words.argv()]):
+    with _hydra_globals(["normlab train", *words.argv()]), preflight.known_to_hydra(session):
         try:
-            with stopping.patient(preflight.session.elsewhere):
+            with stopping.patient(session.elsewhere):
                 task()
         except Exception as error:
-            if preflight.session.raw or preflight.session.sweep is None:
+            if session.raw or session.sweep is None:
                 raise
             print(f"error: the launcher stopped: {messages.describe(error)}", file=sys.stderr)
             return FAILED
@@ -244,20 +240,21 @@ def _again(words: flags.Words, directory: Path) -> str:
 
 
 @mirrored()
-def guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
+def guarded(
+    action: Callable[[], int], overrides: Sequence[str], session: preflight.Session | None = None
+) -> int:
     """The exit code of a command's `action`, its errors told in one message."""
-    preflight.session = preflight.Session(raw=os.environ.get(_RAW) == "1")
-    return _guarded(action, overrides)
+    return _guarded(action, overrides, session or preflight.Session())
 
 
-def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
+def _guarded(action: Callable[[], int], overrides: Sequence[str], session: preflight.Session) -> int:
     """The exit code of `action`, its errors told in one message."""
-    raw = preflight.session.raw
+    raw = session.raw
     try:
         with terminable():
             return action()
     except (Interrupted, KeyboardInterrupt) as stop:
-        if not preflight.session.take_back():
+        if not session.take_back():
             print("interrupted before the first step", file=sys.stderr)
         return SIGNALLED + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
     except preflight.Refused as refusal:
@@ -277,7 +274,7 @@ def _guarded(action: Callable[[], int], overrides: Sequence[str]) -> int:
     except OSError as error:  # from the folders and files that Hydra makes
         if raw:
             raise
-        preflight.session.take_back()
+        session.take_back()
         return _refuse(messages.of_disk(error))
 
 
@@ -299,14 +296,14 @@ def _hydra_globals(argv: list[str]) -> Iterator[None]:
     Its switch for raising errors instead of printing them is set meanwhile.
     """
     root = logging.getLogger()
-    handlers, level, old_argv, old_raw = root.handlers[:], root.level, sys.argv, os.environ.get(_RAW)
+    handlers, level, old_argv, old_raw = root.handlers[:], root.level, sys.argv, os.environ.get(preflight.RAW)
     GlobalHydra.instance().clear()
-    sys.argv, os.environ[_RAW] = argv, "1"
+    sys.argv, os.environ[preflight.RAW] = argv, "1"
     try:
         yield
     finally:
         sys.argv = old_argv
-        os.environ.pop(_RAW) if old_raw is None else os.environ.update({_RAW: old_raw})
+        os.environ.pop(preflight.RAW) if old_raw is None else os.environ.update({preflight.RAW: old_raw})
         for handler in set(root.handlers) - set(handlers):
             handler.close()
         root.handlers[:] = handlers

@@ -1,7 +1,9 @@
 """Checks before the first step: every job's config is built and looked at before Hydra makes a folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from normlab.launch.signals import import_run
 from normlab.rundir.folders import check_directory, check_parent, remove, remove_unstarted
 from normlab.sweep import FILE, TO_TRAIN, Planned
 
+#: The variable with which Hydra is told to show exceptions as they are.
+RAW = "HYDRA_FULL_ERROR"
+
 
 class Refused(BaseException):
     """Nothing was started; the text says why, or its cause is the error to raise.
@@ -33,7 +38,7 @@ class Dry(BaseException):
     """There is nothing to do once the sweep is planned; no Exception, as `Refused`."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Session:
     """What this process learns of the command that it runs."""
 
@@ -59,7 +64,11 @@ class Session:
     #: What later jobs of the sweep find in their environment.
     environment: dict[str, str] = field(default_factory=dict)
     #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
-    raw: bool = False
+    raw: bool = field(default_factory=lambda: os.environ.get(RAW) == "1")
+    #: The text of a single run, once it is checked.
+    corpus: Any = None
+    #: The config of each run by its folder, once it is checked.
+    checked: dict[Path, RunConfig] = field(default_factory=dict)
 
     def watch(self, directory: Path) -> None:
         """Note what is in `directory`, so that `take_back` leaves it there."""
@@ -84,23 +93,43 @@ class Session:
         return began
 
 
-session = Session()
+#: The way from a command to the callback and to the task, which Hydra calls without it.
+_SESSION: ContextVar[Session] = ContextVar("session")
+
+
+@contextmanager
+def known_to_hydra(session: Session) -> Iterator[None]:
+    """What Hydra calls meanwhile is part of this session."""
+    token = _SESSION.set(session)
+    try:
+        yield
+    finally:
+        _SESSION.reset(token)
+
+
+def current() -> Session:
+    """The session in which Hydra was called; one of its own in a process that a launcher made."""
+    return _SESSION.get(None) or Session(raw=False)
 
 
 class Preflight(Callback):
     """Hydra calls it before a run or a sweep, and before it makes a folder."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        with _refusing(config), hydra_config(config):
+        session = current()
+        with _refusing(config, session), hydra_config(config):
             naming.check_sweep_name(config.sweep.name)
             run_config = to_run_config(config)
             _check_single(run_config)
-            check_directory(Path(str(config.hydra.run.dir)))
-            import_run().check(run_config)
-            session.watch(Path(str(config.hydra.run.dir)))
+            directory = Path(str(config.hydra.run.dir))
+            check_directory(directory)
+            session.corpus = import_run().check(run_config)
+            session.checked[directory.absolute()] = run_config
+            session.watch(directory)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        with _refusing(config), hydra_config(config):
+        session = current()
+        with _refusing(config, session), hydra_config(config):
             engines.check(config)
             check_whole(config)
             directory = Path(str(config.hydra.sweep.dir))
@@ -109,6 +138,9 @@ class Preflight(Callback):
                 trials = session.trials
                 session.rows = rows.replace(config, trials) if trials else rows.lay_out(config)
                 session.planned, session.standings = check_jobs(config, directory, session.rows)
+                session.checked |= {
+                    job.directory.absolute(): job.settings for job in session.planned if job.settings
+                }
             if session.trials and set(session.standings) == {"finished"}:
                 session.sweep = directory
                 raise Dry
@@ -117,10 +149,10 @@ class Preflight(Callback):
             engines.start(config)
             if set(session.standings) - {"new"} and not session.trials:
                 print(f"sweep {directory.name}: {state.words(session.standings)}", flush=True)
-            _begin(config, directory)
+            _begin(config, directory, session)
 
 
-def _begin(config: DictConfig, directory: Path) -> None:
+def _begin(config: DictConfig, directory: Path, session: Session) -> None:
     """The sweep's folder, as Hydra and the jobs find it."""
     session.sweep = directory
     session.spread = config.hydra.runtime.choices["hydra/launcher"] != "basic"
@@ -136,7 +168,7 @@ def _begin(config: DictConfig, directory: Path) -> None:
 
 
 @contextmanager
-def _refusing(config: DictConfig) -> Iterator[None]:
+def _refusing(config: DictConfig, session: Session) -> Iterator[None]:
     try:
         yield
     except Exception as error:

@@ -41,27 +41,29 @@ def train(config: DictConfig) -> float:
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     in_turn = hydra.runtime.choices.get("hydra/launcher") == "basic"
+    session = preflight.current()
     try:
+        settings = session.checked.get(directory.absolute()) or to_run_config(config)
         # Paths as they were typed: with hydra.job.chdir=true this is the job's folder already.
-        settings = located(to_run_config(config), Path(hydra.runtime.cwd))
+        settings = located(settings, Path(hydra.runtime.cwd))
         if hydra.mode == RunMode.MULTIRUN:
-            return _train_apart(settings, directory, plain=not in_turn)
-        summary = import_run().run(settings, directory, sweep=settings.sweep.name)
+            return _train_apart(settings, directory, session, plain=not in_turn)
+        summary = import_run().run(settings, directory, sweep=settings.sweep.name, corpus=session.corpus)
     except Interrupted:
         if in_turn or hydra.mode != RunMode.MULTIRUN:
             raise
         return math.inf  # what started this process waits for the other jobs too
     except Exception as error:
-        if preflight.session.raw:
+        if session.raw:
             raise
-        _note(error, directory)
+        _note(error, directory, session)
         return math.inf
     if summary["status"] == "interrupted":
         raise Interrupted(summary["signal"])
     return _loss(summary)
 
 
-def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
+def _train_apart(config: RunConfig, directory: Path, session: preflight.Session, *, plain: bool) -> float:
     """A sweep's job, unless it was done before, is being done or is not to be."""
     found = state.standing(config, directory)
     if found in TO_TRAIN and not state.is_stopped(config, directory.parent):
@@ -70,7 +72,7 @@ def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
             directory=directory,
             sweep=config.sweep.name or directory.parent.name,
             plain=plain,
-            environment={**os.environ, **preflight.session.environment},
+            environment={**os.environ, **session.environment},
         )
         child.settle(directory, child.apart(job))
     elif found == "running":
@@ -83,7 +85,7 @@ def _train_apart(config: RunConfig, directory: Path, *, plain: bool) -> float:
     except RunDirectoryError:
         return math.inf
     if (summary.get("wandb") or {}).get("unreachable"):
-        preflight.session.environment["WANDB_MODE"] = "offline"  # the next jobs need not wait for it again
+        session.environment["WANDB_MODE"] = "offline"  # the next jobs need not wait for it again
     return _loss(summary)
 
 
@@ -92,10 +94,10 @@ def _loss(summary: Mapping[str, Any]) -> float:
     return loss if isinstance(loss, float) and math.isfinite(loss) else math.inf
 
 
-def _note(error: Exception, directory: Path) -> None:
+def _note(error: Exception, directory: Path, session: preflight.Session) -> None:
     """Say what went wrong, once."""
-    preflight.session.failures[directory] = error
-    before = preflight.session.before.get(directory, frozenset())
+    session.failures[directory] = error
+    before = session.before.get(directory, frozenset())
     tell(error, directory)
     if isinstance(error, UserError) or is_full(error):
         remove_unstarted(directory, before)

@@ -124,14 +124,13 @@ class RunDirectory:
         self._events: dict[tuple[int, str, str], Mapping[str, Any]] = {}
 
     def open(self, opening: Opening) -> None:
-        """Make the directory and its files, or go on with them. Raises `RunDirectoryError` if it is taken."""
+        """Make the directory's files, or go on with them; for one who holds it and knows that it is free."""
         directory = opening.directory
         if opening.resumed:
             self._events = {event_key(event): event for event in opening.events}
             replace_file(directory / EVENTS, b"".join(map(line_of, self._events.values())))
             self._write_attempt(opening)
         else:
-            check_free(directory)
             self._write_new(opening)
         # Unbuffered: each row is with the system at once, and after a full disk none is left over to flush.
         self._rows = (directory / ROWS).open("ab", buffering=0)

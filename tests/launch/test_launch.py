@@ -174,7 +174,7 @@ def test_a_full_disk_is_told_in_one_line_without_a_trace(fake, capsys, monkeypat
 
 
 def test_an_error_of_the_disk_before_a_run_is_one_line(fake, capsys, monkeypatch):
-    def broken(config):
+    def broken(config, texts=None):
         raise OSError(errno.EIO, os.strerror(errno.EIO), "cache/x")
 
     monkeypatch.setattr(fake, "check", broken)
@@ -302,7 +302,7 @@ def test_full_errors_are_let_through_where_wanted(fake, monkeypatch):
 
 
 def test_a_fault_of_ours_in_a_check_is_not_hidden(fake):
-    def broken(config):
+    def broken(config, texts=None):
         raise ZeroDivisionError("ours")
 
     fake.check = broken

@@ -149,7 +149,7 @@ def test_a_directory_that_holds_a_run_is_refused(run, name, opening_of):
     with pytest.raises(RunDirectoryError, match=rf"normlab resume .*{run.name}"):
         check_free(run)
     sink = RunDirectory({})
-    with pytest.raises(RunDirectoryError):
+    with pytest.raises(RunDirectoryError):  # its config is there
         sink.open(opening_of())
     sink.close({"status": "failed"})  # what its owner does after an error must not touch the other run
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before

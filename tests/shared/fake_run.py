@@ -22,12 +22,12 @@ class FakeRun(types.ModuleType):
         super().__init__("normlab.run")
         self.checked, self.ran, self.resumed = [], [], []
 
-    def check(self, config):
+    def check(self, config, texts=None):
         self.checked.append(config)
         if config.seed == self.SHORT:
             raise DataError("the text is too short: 3 tokens, 65 are needed")
 
-    def run(self, config, directory, *, sweep=None, plain=False):
+    def run(self, config, directory, *, sweep=None, plain=False, corpus=None):
         self.ran.append((config, directory, sweep, plain))
         if config.seed == self.REFUSED:
             raise DataError("the text went away")
