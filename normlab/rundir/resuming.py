@@ -109,7 +109,7 @@ def _changed(config: RunConfig, before: Mapping[str, Any]) -> list[tuple[str, An
 
 
 #: Stands for a law that is not there.
-_NOTHING = "not there"
+_NOTHING = "nothing"
 _NAMED = ("placement.gains.", "placement.parameters.")
 
 

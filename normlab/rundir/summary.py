@@ -29,10 +29,10 @@ class Tally:
 
     def row(self, row: Mapping[str, Any]) -> None:
         self.steps = row["step"] + 1
-        self._recent.append(row["loss"])
+        self._recent.append(row.get("loss", math.nan))
         if len(self._recent) == SPAN:
             self._best = _lower(self._best, self._mean())
-        self._spikes.take(row["loss"], row.get("grad_norm/global", math.nan))
+        self._spikes.take(row.get("loss", math.nan), row.get("grad_norm/global", math.nan))
         slope = row.get("grad_norm/first_to_last", math.nan)
         if math.isfinite(slope):
             self._slope = slope, row["step"]

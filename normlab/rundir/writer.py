@@ -34,8 +34,11 @@ _FIRST = (CONFIG, ENVIRONMENT, EVENTS, ROWS, SUMMARY)
 #: How many events of a run have the steps before them written.
 SNAPSHOTS = 20
 LOCK = ".lock"
-#: What a run goes on writing, or removes files in: a link there would lead out of its folder.
-_OWN = (LOCK, ROWS, EVENTS, "train.log", CHECKPOINTS, SNAPSHOT_FOLDER, "wandb")
+#: The folders in which a run writes and removes files, and the files that it writes.
+_OWN_FOLDERS = (CHECKPOINTS, SNAPSHOT_FOLDER, "wandb")
+_OWN_FILES = (LOCK, ROWS, EVENTS, SUMMARY, CONFIG, ENVIRONMENT, "train.log", f"{CHECKPOINTS}/best.pt")
+#: A run goes on writing there: a link would lead out of its folder.
+_NO_LINKS = (LOCK, ROWS, EVENTS, "train.log", *_OWN_FOLDERS)
 #: Seconds that `hold` waits for one who only looks whether the lock is held.
 _PATIENCE = 1.0
 
@@ -89,14 +92,10 @@ def hold(directory: Path) -> Iterator[None]:
 
     Raises:
         HeldError: another process trains there.
-        RunDirectoryError: a file or folder of the run's own is a link, which could lead anywhere.
+        RunDirectoryError: a file of the run's own is a link, which could lead anywhere, or is no file.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if linked := [name for name in _OWN if (directory / name).is_symlink()]:
-        raise RunDirectoryError(
-            f"{directory / linked[0]} is a link, and a run writes and removes files there: "
-            "put what it leads to in its place"
-        )
+    _check_own(directory)
     lock = FileLock((directory / LOCK).absolute(), timeout=_PATIENCE, is_singleton=True)
     try:
         lock.acquire()
@@ -106,6 +105,19 @@ def hold(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _check_own(directory: Path) -> None:
+    for name in _NO_LINKS:
+        if (directory / name).is_symlink():
+            raise RunDirectoryError(
+                f"{directory / name} is a link, and a run writes and removes files there: "
+                "put what it leads to in its place"
+            )
+    for names, is_right, what in ((_OWN_FILES, Path.is_file, "file"), (_OWN_FOLDERS, Path.is_dir, "folder")):
+        for path in (directory / name for name in names):
+            if path.exists() and not is_right(path):
+                raise RunDirectoryError(f"{path} is not a {what}, as that of a run is: move it away")
 
 
 class RunDirectory:

@@ -19,13 +19,15 @@ from normlab.terminal.sketch import printable
 
 #: Letters of a value in a table at most.
 _LONGEST = 200
-#: The columns from the fullest table to the barest.
-_LAYOUTS = (
-    ("outcome", "best", "final", "first event", "time"),
-    ("outcome", "best", "final", "first event"),
-    ("outcome", "final", "first event"),
-    ("outcome", "final"),
+#: The columns from the fullest table to the barest; `val`, which `runs` and `compare` show, stays longest.
+_LAYOUTS: tuple[tuple[str, ...], ...] = (
+    ("outcome", "val", "loss", "first event", "time"),
+    ("outcome", "val", "loss", "first event"),
+    ("outcome", "val", "first event"),
+    ("outcome", "val"),
 )
+#: Means of a run's last values: of the validation, of the training.
+_LOSSES = {"val": "val/final", "loss": "loss/final"}
 STYLES = {
     "stable": "green",
     "spiked": "yellow",
@@ -42,13 +44,21 @@ STYLES = {
 def table(jobs: Sequence[Job], width: int = 80) -> Table:
     """One row a job: swept knobs, outcome, losses, first event, time; as many columns as fit."""
     ruler = Console(width=10_000)
-    for columns in _LAYOUTS:
+    layouts = _LAYOUTS
+    if all(job.summary.get("val/final") is None for job in jobs):  # train.eval_every=0
+        layouts = tuple(_without_validation(columns) for columns in _LAYOUTS)
+    for columns in layouts:
         result = _table(jobs, columns)
         if ruler.measure(result).maximum <= width:
             break
-    if left_out := [column for column in _LAYOUTS[0] if column not in columns]:
+    if left_out := [column for column in layouts[0] if column not in columns]:
         result.caption, result.caption_justify = f"no room for: {', '.join(left_out)}", "left"
     return result
+
+
+def _without_validation(columns: Sequence[str]) -> tuple[str, ...]:
+    rest = tuple(column for column in columns if column != "val")
+    return rest if "loss" in rest else (rest[0], "loss", *rest[1:])
 
 
 def _table(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
@@ -79,9 +89,8 @@ def outcome(job: Job) -> str:
 def _cells(job: Job) -> dict[str, str | Text]:
     word = outcome(job)
     return {
+        **{name: _loss(job.summary.get(key)) for name, key in _LOSSES.items()},
         "outcome": Text(word, style=STYLES.get(word, "bold red")),
-        "best": _loss(job.summary.get("loss/best")),
-        "final": _loss(job.summary.get("loss/final")),
         "first event": Text(first_event(job.summary.get("first_event"))),
         "time": duration(job.summary.get("seconds")),
     }

@@ -30,6 +30,8 @@ from normlab.training.job import Job
 
 #: What a state must have to be gone on from.
 _PARTS = ("step", "best", "config", "model", "optimizer", "watch", "rng")
+#: Those of them that hold no tensor.
+_PLAIN = ("step", "best", "config", "watch")
 #: Bytes in the archive of an event, unpacked: far more than its rows take.
 _LARGEST = 256 << 20
 
@@ -80,12 +82,24 @@ def find(config: RunConfig, directory: Path, device: torch.device, *, ended: boo
         )
     if found and (lost := [name for name in _PARTS if name not in found.state]):
         raise CheckpointError(f"{found.path} is not the state of a run: it has no {', '.join(lost)}")
+    if found and (odd := [name for name in _PLAIN if not _is_plain(found.state[name])]):
+        raise CheckpointError(
+            f"{found.path} is not the state of a run: there is a tensor in its {', '.join(odd)}"
+        )
     different = differences(config, dict(flat(found.state["config"]))) if found else []
     if found and different:
         told = "; ".join(f"{key} is {old} there and {new} here" for key, old, new in different[:5])
         more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
         raise CheckpointError(f"{found.path} is not a checkpoint of the run in config.yaml: {told}{more}")
     return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def is_done(config: RunConfig, found: checkpoint.Found, summary: Mapping[str, Any]) -> str:

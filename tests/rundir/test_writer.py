@@ -179,6 +179,20 @@ def test_a_link_among_the_files_that_a_run_writes_is_not_followed(tmp_path, name
     assert not is_held(tmp_path / "run") and (outside / "x.part").read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    "name", ["summary.json", "events.jsonl", "config.yaml", "checkpoints/best.pt", "events"]
+)
+def test_what_is_no_file_where_a_run_writes_one_is_told_before_it_writes(tmp_path, name):
+    path = tmp_path / name
+    path.mkdir(parents=True) if "." in name else path.touch()
+    with (
+        pytest.raises(RunDirectoryError, match=rf"{name} is not a f\w+, as that of a run is"),
+        hold(tmp_path),
+    ):
+        pass
+    assert not (tmp_path / ".lock").exists()
+
+
 def test_whether_a_folder_is_held_can_be_asked(tmp_path):
     assert not is_held(tmp_path) and list(tmp_path.iterdir()) == []
     with hold(tmp_path):

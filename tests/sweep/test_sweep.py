@@ -29,6 +29,7 @@ def finished(outcome, loss, event=None, seconds=27.44):
         "steps": 300,
         "loss/final": loss,
         "loss/best": 2.251,
+        "val/final": 2.375,
         "first_event": event,
         "seconds": seconds,
     }
@@ -188,19 +189,28 @@ def test_the_table_has_a_row_a_job(folder):
     jobs = sweep.read_jobs(folder, planned(folder))
     text = render(jobs, 120)
     rows = [re.split(r"  +", line.strip()) for line in text.splitlines()]
-    assert rows[1] == ["placement", "warmup", "outcome", "best", "final", "first event", "time"]
-    assert ["post", "0", "stuck", "2.251", "3.149", "plateau @ 171", "27.4 s"] in rows
-    assert ["pre", "10", "nonfinite", "2.251", "NaN", "-", "11 m 40 s"] in rows
+    assert rows[1] == ["placement", "warmup", "outcome", "val", "loss", "first event", "time"]
+    assert ["post", "0", "stuck", "2.375", "3.149", "plateau @ 171", "27.4 s"] in rows
+    assert ["pre", "10", "nonfinite", "2.375", "NaN", "-", "11 m 40 s"] in rows
     assert ["pre", "20", "lost", "-", "-", "-", "1.5 s"] in rows
     assert ["-", "0", "not started", "-", "-", "-", "-"] in rows
-    assert ["pre", "40", "exploded", "2.251", "3.7972e+07", "-", "27.4 s"] in rows
+    assert ["pre", "40", "exploded", "2.375", "3.7972e+07", "-", "27.4 s"] in rows
     assert render(jobs, 80) == text
 
 
 def test_the_table_says_what_it_has_no_room_for(folder):
     text = render(sweep.read_jobs(folder, planned(folder)), 66)
-    assert "no room for: time" in text and " best " in text.splitlines()[1]
+    assert "no room for: time" in text and " val " in text.splitlines()[1]
     assert "no room" not in render(sweep.read_jobs(folder), 80)
+
+
+@pytest.mark.parametrize(
+    ("width", "header"), [(120, "seed outcome loss first event time"), (28, "seed outcome loss")]
+)
+def test_a_sweep_without_validation_shows_the_training_loss(tmp_path, width, header):
+    for n in range(2):
+        write_job(tmp_path / f"x{n}", finished("stable", 2.5) | {"val/final": None}, seed=n)
+    assert " ".join(render(sweep.read_jobs(tmp_path), width).splitlines()[1].split()) == header
 
 
 @pytest.mark.parametrize("knobs", range(1, 8))
@@ -223,7 +233,7 @@ def test_the_table_fits_80_columns_however_many_knobs(tmp_path, knobs):
     text = render(sweep.read_jobs(tmp_path), 80)
     assert max(map(len, text.splitlines())) <= 80
     lines = [line for line in text.splitlines() if "nonfinite" in line]
-    assert len(lines) == 3 and "2.500" in lines[0]
+    assert len(lines) == 3 and "2.375" in lines[0]
     assert knobs == 7 or "leaky_relu" in lines[0]
     assert knobs > 4 or "nonfinite @ 1171" in lines[0]
     assert knobs > 2 or "27.4 s" in lines[0]

@@ -158,14 +158,15 @@ def test_a_state_that_lacks_a_part_or_holds_another_in_it_is_named(small, tmp_pa
     folder, again = tmp_path / "run" / "checkpoints", small({"train.steps": 4})
     run(small({"train.steps": 2}), tmp_path / "run", plain=True)
     state = torch.load(folder / "step_00000002.pt", weights_only=True)
-    for part in ("best", "optimizer", "watch", "rng"):
+    for part in ("best", "optimizer", "watch", "rng", "config"):
         lacking = {key: value for key, value in state.items() if key != part}
         for changed in (
             lacking,
             state | {part: {"bands": "x", "events": [1], "state": "x", "param_groups": 3}},
+            state | {part: torch.ones(2)},
         ):
             checkpoint.save(folder, 2, changed, keep=2)
-            with pytest.raises(CheckpointError, match=r"step_00000002\.pt (is not the state|does not fit)"):
+            with pytest.raises(CheckpointError, match=r"step_00000002\.pt (is not|does not fit)"):
                 resume(again, tmp_path / "run", plain=True)
 
 

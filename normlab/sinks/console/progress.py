@@ -43,7 +43,7 @@ class Progress:
             self.done, self._paced = opening.first_step, None
 
     def take(self, row: Row) -> None:
-        step, loss = row["step"], row["loss"]
+        step, loss = row["step"], row.get("loss", math.nan)
         assert isinstance(step, int) and not isinstance(loss, str)
         if not self.row:
             self.first_loss = loss
