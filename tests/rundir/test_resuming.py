@@ -35,8 +35,8 @@ def test_a_setting_that_came_later_was_at_its_default(small):
 def test_gains_and_constants_that_a_placement_got_or_lost_are_differences(small):
     bare, scaled = small(placement="post"), small({"placement.gains": {"attn.v": "0.5"}}, placement="post")
     key = "placement.gains.attn.v"
-    assert differences(scaled, recorded(bare)) == [(key, "not there", "0.5")]
-    assert differences(bare, recorded(scaled)) == [(key, "0.5", "not there")]
+    assert differences(scaled, recorded(bare)) == [(key, "nothing", "0.5")]
+    assert differences(bare, recorded(scaled)) == [(key, "0.5", "nothing")]
 
 
 def of_text(config, **settings):
