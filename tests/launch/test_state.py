@@ -1,9 +1,11 @@
 """A sweep that is run again, enlarged, stopped or shared: what was done stays, the rest is trained."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,15 @@ def test_a_tracker_that_was_out_of_reach_is_not_waited_for_again(fake, monkeypat
     assert launch(["-m", "seed=1,2"]) == OK
     assert seen == [None, "offline"]
     assert launch(["-m", "seed=3"]) == OK and seen[2] is None  # another command tries again
+
+
+def test_a_clock_that_goes_back_makes_no_job_run_twice(fake):
+    assert launch(["-m", "sweep.name=s", "seed=0,1"]) == OK
+    tomorrow = time.time() + 86400
+    for path in Path().rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    assert launch(["-m", "sweep.name=s", "seed=0,1,2"]) == OK
+    assert [config.seed for config, *_ in fake.ran] == [0, 1, 2] and fake.resumed == []
 
 
 def test_fail_fast_starts_no_further_job(fake, capsys):

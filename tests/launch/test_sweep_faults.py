@@ -1,11 +1,9 @@
-"""Sweeps that meet another one, a full disk and a clock that goes back; with real processes."""
+"""Sweeps that meet another one and a full disk; with real processes."""
 
 import json
 import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -29,11 +27,11 @@ def jobs(cwd):
 
 
 def test_two_at_once_in_one_folder_share_the_jobs(tmp_path):
-    two = [train("seed=range(4)", "train.steps=20", cwd=tmp_path) for _ in range(2)]
+    two = [train("seed=range(3)", "train.steps=20", cwd=tmp_path) for _ in range(2)]
     told = [process.communicate(timeout=120)[0] for process in two]
     assert [process.returncode for process in two] == [0, 0], told
     found = jobs(tmp_path)
-    assert len(found) == 4 and {job["status"] for job in found.values()} == {"finished"}
+    assert len(found) == 3 and {job["status"] for job in found.values()} == {"finished"}
     for name in found:
         folder = tmp_path / "outputs" / "sweeps" / "s" / name
         steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -44,11 +42,11 @@ def test_two_at_once_in_one_folder_share_the_jobs(tmp_path):
 def test_a_disk_that_fills_fails_jobs_which_go_on_once_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
     if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no file system of a chosen size can be mounted here")
     cache = os.environ | {"NORMLAB_CACHE": str(tmp_path / "cache")}
-    words = ["seed=range(4)", "model.width=32", "train.checkpoint.every=2"]
+    words = ["seed=range(2)", "model.width=32", "train.checkpoint.every=2"]
     try:
         process = train(*words, cwd=disk, env=cache)
         told = process.communicate(timeout=120)[0]
@@ -63,17 +61,3 @@ def test_a_disk_that_fills_fails_jobs_which_go_on_once_there_is_room(tmp_path):
         assert {job["status"] for job in jobs(disk).values()} == {"finished"}
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_clock_that_goes_back_makes_no_job_run_twice(tmp_path):
-    first = train("seed=0,1", cwd=tmp_path)
-    assert first.communicate(timeout=120) and first.returncode == 0
-    rows = {path: path.read_bytes() for path in tmp_path.rglob("metrics.jsonl")}
-    tomorrow = time.time() + 86400
-    for path in tmp_path.rglob("*"):
-        os.utime(path, (tomorrow, tomorrow))
-    again = train("seed=0,1,2", cwd=tmp_path)
-    told = again.communicate(timeout=120)[0]
-    assert again.returncode == 0, told
-    assert len(jobs(tmp_path)) == 3 and {job["status"] for job in jobs(tmp_path).values()} == {"finished"}
-    assert {path: Path(path).read_bytes() for path in rows} == rows

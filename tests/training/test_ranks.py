@@ -92,15 +92,12 @@ def test_two_processes_train_as_one_with_two_micro_batches(here, parallel):
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_a_run_of_two_goes_on_as_if_it_had_never_stopped(here, parallel):
-    """With dropout, whose random numbers each process has of its own."""
-    words = ["train", *SMALL, "model.dropout=0.2", "train.checkpoint.every=2", f"train.parallel={parallel}"]
-    whole = torchrun(here, *words, "hydra.run.dir=whole")
-    code, output = done(whole)
-    assert code == 0, output
-    code, output = done(torchrun(here, *words, "hydra.run.dir=cut", "train.steps=4"))
-    assert code == 0, output
-    code, output = done(torchrun(here, "resume", "cut", "train.steps=6"))
-    assert code == 0, output
+    """With dropout, whose random numbers each process has of its own; here without torchrun."""
+    words = [*SMALL, "model.dropout=0.2", "train.checkpoint.every=2", f"train.parallel={parallel}"]
+    words.append("train.processes=2")
+    assert launch([*words, "hydra.run.dir=whole"]) == 0
+    assert launch([*words, "hydra.run.dir=cut", "train.steps=4"]) == 0
+    assert resume(here / "cut", ["train.steps=6"]) == 0
     losses = [[row["loss"] for row in read_rows(here / name)] for name in ("cut", "whole")]
     assert losses[0] == losses[1] and len(losses[0]) == 6
 
@@ -121,13 +118,17 @@ def test_a_checkpoint_is_whole_whoever_wrote_it(here):
 
 
 def test_what_cannot_be_shared_is_refused_once_and_leaves_nothing(here):
-    for words, told in (
-        (["train.batch_size=3"], "train.batch_size: 3 does not divide into 2 processes"),
-        (["-m", "seed=0,1"], "torchrun trains one run"),
-    ):
-        code, output = done(torchrun(here, "train", *SMALL, *words))
-        assert code != 0 and output.count("error: ") == 1 and told in output, output
-        assert not list(here.iterdir())
+    code, output = done(torchrun(here, "train", *SMALL, "train.batch_size=3"))
+    told = "train.batch_size: 3 does not divide into 2 processes"
+    assert code != 0 and output.count("error: ") == 1 and told in output, output
+    assert not list(here.iterdir())
+
+
+def test_a_sweep_is_not_for_torchrun(here, monkeypatch, capsys):
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    assert launch([*SMALL, "-m", "seed=0,1"]) == 2
+    assert "error: torchrun trains one run" in capsys.readouterr().err
+    assert not list(here.iterdir())
 
 
 @pytest.mark.parametrize(
