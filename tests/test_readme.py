@@ -39,6 +39,7 @@ SHORTER = {
     "0,10,100,299": ["0,1,2,3"],
     "critical-lr": ["critical-lr", "critical.factor=30"],
     "seed=0,1,2": ["seed=0"],
+    "placement=post,pre,deepnorm": ["placement=post"],
 }
 #: Shown with what to install, and run where that is.
 EXTRA = {"hydra/sweeper=optuna_tpe": "optuna"}
