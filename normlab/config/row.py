@@ -1,6 +1,7 @@
 """The shape of a table: rows by name, each a variant's default settings and what there is to know of it."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 C = TypeVar("C", bound=Any)
@@ -37,3 +38,12 @@ def table(*rows: R) -> dict[str, R]:
     """The rows by name, in the order given."""
     assert len({row.name for row in rows}) == len(rows), "a name stands twice in one table"
     return {row.name: row for row in rows}
+
+
+def implementation(room: str, name: str) -> Any:
+    """The class or function that a row names, in the module or package `room`: `token.LayerNorm`, `gelu`.
+
+    Rows hold names, so that importing a table does not import torch.
+    """
+    *files, last = name.split(".")
+    return getattr(import_module(".".join([room, *files])), last)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from normlab.catalogue.tokenizers import FILE, TOKENIZERS
 from normlab.config import DataConfig
+from normlab.config.row import implementation
 from normlab.data.documents import pieces
 from normlab.data.files import expand
 from normlab.data.split import Split
@@ -66,7 +67,7 @@ def tokenizer_class(config: DataConfig) -> type[Tokenizer]:
     """
     name = config.tokenizer
     if name in TOKENIZERS and name != FILE:
-        return globals()[TOKENIZERS[name].module]  # type: ignore[no-any-return]
+        return implementation(__name__, TOKENIZERS[name].module)  # type: ignore[no-any-return]
     if expand(name, "data.tokenizer").is_file():
         return FileTokenizer
     known = [row for row in TOKENIZERS if row != FILE]

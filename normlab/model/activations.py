@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
 from normlab.config import ActivationConfig
+from normlab.config.row import implementation
 
 
 def build_activation(config: ActivationConfig) -> Callable[[Tensor], Tensor]:
     """The function of `config`, its settings bound; a module where it can have parameters."""
-    made = globals()[ACTIVATIONS[config.name].function]
+    made = implementation(__name__, ACTIVATIONS[config.name].function)
     built: Callable[[Tensor], Tensor] = (
         made(config) if isinstance(made, type) else partial(made, config=config)
     )

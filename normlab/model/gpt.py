@@ -18,7 +18,8 @@ from normlab.config.placement import PLACES
 from normlab.model.attention import Attention, softcap
 from normlab.model.ffn import FeedForward
 from normlab.model.init import normal_
-from normlab.model.norms import BatchNorm, build_norm
+from normlab.model.norms import build_norm
+from normlab.model.norms.batch import BatchNorm
 from normlab.model.padding import PaddedTokens
 from normlab.model.positions import LearnedPositions, SinusoidalPositions
 from normlab.model.residual import (

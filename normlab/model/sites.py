@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from normlab.model.attention import Attention
 from normlab.model.ffn import FeedForward
 from normlab.model.gpt import GPT, Block, site
-from normlab.model.norms import Curve, Norm, RunningNorm
+from normlab.model.norms.base import Norm
+from normlab.model.norms.batch import RunningNorm
+from normlab.model.norms.elementwise import Curve
 from normlab.model.residual import Carry, Residual
 from normlab.model.site import Site, StreamSite
 

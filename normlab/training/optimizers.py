@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from normlab.catalogue.optimizers import OPTIMIZERS, AdamConfig, LionConfig, MuonConfig, SGDConfig
 from normlab.config import OptimizerConfig
+from normlab.config.row import implementation
 
 #: Parameters by name.
 Named = dict[str, nn.Parameter]
@@ -37,7 +38,9 @@ def build_optimizer(
     """
     if isinstance(config, MuonConfig):
         return muon(dict(named), config, fused or {})
-    function: Callable[[Named, Any], torch.optim.Optimizer] = globals()[OPTIMIZERS[config.name].function]
+    function: Callable[[Named, Any], torch.optim.Optimizer] = implementation(
+        __name__, OPTIMIZERS[config.name].function
+    )
     return function(dict(named), config)
 
 

@@ -8,12 +8,13 @@ import math
 
 from normlab.catalogue.schedules import SCHEDULES, DecayConfig, WSDConfig
 from normlab.config import RunConfig, ScheduleConfig
+from normlab.config.row import implementation
 
 
 def learning_rate(step: int, config: RunConfig) -> float:
     """The rate at `step` (from 0): lr * min(1, (step+1)/warmup) * schedule."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    schedule = globals()[SCHEDULES[config.schedule.name].function]
+    schedule = implementation(__name__, SCHEDULES[config.schedule.name].function)
     return float(
         config.optimizer.lr * warm * schedule(step, config.warmup, config.train.steps, config.schedule)
     )

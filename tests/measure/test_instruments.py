@@ -13,7 +13,8 @@ from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.measure import attention
 from normlab.measure.stream import moments
-from normlab.model.norms import Curve, build_norm
+from normlab.model.norms import build_norm
+from normlab.model.norms.elementwise import Curve
 from normlab.training.batch import predict
 from normlab.training.build import build
 from normlab.training.step import take_step

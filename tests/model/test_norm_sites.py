@@ -8,7 +8,7 @@ import torch
 
 from normlab.catalogue.norms import NORMS
 from normlab.model.gpt import GPT, site
-from normlab.model.norms import Norm
+from normlab.model.norms.base import Norm
 
 CURVES = ("dyt", "derf", "isru")
 SLOPES = {"norm.alpha_attn": 0.8, "norm.alpha_ffn": 0.2, "norm.alpha_final": 0.3}

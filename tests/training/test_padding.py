@@ -11,7 +11,7 @@ from normlab.config import PAD
 from normlab.data import load_corpus, split
 from normlab.errors import ConfigError
 from normlab.model.gpt import GPT
-from normlab.model.norms import BatchNorm
+from normlab.model.norms.batch import BatchNorm
 from normlab.training.batch import backward, evaluate
 from normlab.training.build import build
 from normlab.training.checks import check_model

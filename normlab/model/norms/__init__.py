@@ -1,4 +1,4 @@
-"""Norm modules: (..., T, width) -> the same shape and dtype. Formulas and sources: `normlab.catalogue.norms`.
+"""Build a norm: a module (..., T, width) -> the same shape and dtype, with the formula of `catalogue.norms`.
 
 Those of `token` and `elementwise` take any leading shape. For the others the last axis but one is time, and
 each entry of the axes before it a sequence: (B, T, D), or (B, H, T, K) for queries and keys.
@@ -11,66 +11,8 @@ from torch import Tensor, nn
 
 from normlab.catalogue.norms import NORMS
 from normlab.config import NormConfig
+from normlab.config.row import implementation
 from normlab.errors import require, require_one_of
-from normlab.model.norms.base import Norm
-from normlab.model.norms.batch import BatchNorm, PowerNorm, RunningNorm
-from normlab.model.norms.elementwise import ISRU, Curve, Derf, DyT, Identity
-from normlab.model.norms.sequence import (
-    CumulativeInstanceNorm,
-    GroupNormTime,
-    InstanceNormTime,
-    LayerNormTC,
-    PBRelaxLayerNorm,
-)
-from normlab.model.norms.token import (
-    AdaNorm,
-    GroupNormToken,
-    GroupWhitening,
-    L2Norm,
-    LayerNorm,
-    LayerNorm1p,
-    LayerNormAnnotated,
-    LayerNormNoBias,
-    LayerNormNonParametric,
-    PartialRMSNorm,
-    RMSNorm,
-    RMSNormOriginal,
-    RMSNormZeroCentred,
-    ScaleNorm,
-)
-
-__all__ = [
-    "ISRU",
-    "AdaNorm",
-    "BatchNorm",
-    "CumulativeInstanceNorm",
-    "Curve",
-    "Derf",
-    "DyT",
-    "GroupNormTime",
-    "GroupNormToken",
-    "GroupWhitening",
-    "Identity",
-    "InstanceNormTime",
-    "L2Norm",
-    "LayerNorm",
-    "LayerNorm1p",
-    "LayerNormAnnotated",
-    "LayerNormNoBias",
-    "LayerNormNonParametric",
-    "LayerNormTC",
-    "Norm",
-    "PBRelaxLayerNorm",
-    "PartialRMSNorm",
-    "PowerNorm",
-    "RMSNorm",
-    "RMSNormOriginal",
-    "RMSNormZeroCentred",
-    "RunningNorm",
-    "ScaleNorm",
-    "build_norm",
-    "check_norm",
-]
 
 
 def build_norm(config: NormConfig, width: int, context: int | None = None, gain: float = 1.0) -> nn.Module:
@@ -82,7 +24,7 @@ def build_norm(config: NormConfig, width: int, context: int | None = None, gain:
         ConfigError: there is no such norm, or it cannot have this width, context or gain.
     """
     require_one_of(config.name, NORMS, "norm")
-    module: nn.Module = globals()[NORMS[config.name].module](width, config, context)
+    module: nn.Module = implementation(__name__, NORMS[config.name].module)(width, config, context)
     if gain != 1:
         _start_at(module, gain, config.name)
     return module
