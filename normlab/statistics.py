@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +69,9 @@ def median(values: Sequence[float]) -> Estimate | None:
     """The median with the lowest and highest value; infinite where half of the values are."""
     if not values:
         return None
-    # Between a number and infinity lies infinity; numpy's mean of the two would be no number between two.
-    middle = float(np.quantile(values, 0.5, method="higher" if math.inf in values else "linear"))
-    return Estimate(value=middle, n=len(values), low=min(values), high=max(values))
+    # Between a number and infinity lies infinity, and the mean of two numbers may be more than a float holds.
+    middle = statistics.median_high(values) if math.inf in values else statistics.median(values)
+    return Estimate(value=float(middle), n=len(values), low=min(values), high=max(values))
 
 
 def rate(count: int, n: int) -> Estimate:

@@ -37,6 +37,8 @@ def test_one_value_has_no_interval_and_none_no_mean():
         ([1, math.inf, 2], 2),
         ([1, math.inf], math.inf),
         ([math.inf], math.inf),
+        ([-1e308, -1e308], -math.inf),  # without a warning
+        ([-1.5e308, 1.5e308], 0),
     ],
 )
 def test_the_median_is_infinite_where_half_of_the_values_are(values, middle):

@@ -11,6 +11,8 @@ from normlab.measure.families import depth, place
 Array = NDArray[np.float64]
 Rows = Iterable[Mapping[str, Any]]
 
+#: Beyond what float32 holds: no axis can be made for them, and they count as infinite.
+_FARTHEST = 1e100
 #: What is kept besides numbers by layer.
 _CURVES = ("loss", "val/loss")
 
@@ -51,7 +53,16 @@ def columns(rows: Rows, families: Iterable[str] = ()) -> Columns:
                 steps, values = found.setdefault(key, ([], []))
                 steps.append(step)
                 values.append(value)
-    return {key: Series(*(np.array(each, dtype=float) for each in both)) for key, both in found.items()}
+    return {
+        key: Series(np.array(steps, dtype=float), _drawable(values)) for key, (steps, values) in found.items()
+    }
+
+
+def _drawable(values: Sequence[float]) -> Array:
+    array = np.array(values, dtype=float)
+    far = np.abs(array) > _FARTHEST
+    array[far] = np.copysign(np.inf, array[far])
+    return array
 
 
 def series(columns: Columns, key: str) -> Series:

@@ -159,7 +159,7 @@ def test_runs_cut_short_are_drawn_as_far_as_they_go(run, measured, tmp_path):
     assert "no run has a logged step yet" in refused(run("plot", empty, "loss"))
 
 
-@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", 1e308, -1e308])
 def test_a_run_that_diverged_is_drawn(run, measured, tmp_path, bad):
     directory = measured(tmp_path / "lab" / "bad", "NaN", summary={"outcome": "nonfinite"})
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
