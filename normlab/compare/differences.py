@@ -21,8 +21,8 @@ def differences(study: Study) -> Sheet:
     return Sheet(
         name="differences",
         title=f"Against {label(study.base)}: {quantity.title} ({quantity.unit})",
-        caption=_caption(study, rows),
-        columns=[*study.knob_columns(), *_columns(study)],
+        caption="over n pairs of the same seed and batches; each kind of p Holm-corrected over this table",
+        columns=[*study.knob_columns(), *_columns(study, rows)],
         rows=rows,
         notes=[
             *_few_pairs(found),
@@ -61,21 +61,54 @@ def _row(study: Study, each: Against, corrected: Evidence, tests: int) -> dict[s
     return row
 
 
-def _columns(study: Study) -> list[Column]:
+def _columns(study: Study, rows: Sequence[dict[str, Any]]) -> list[Column]:
     form = f"+{study.quantity.form.lstrip('+')}"
+    starred = any(row["pairs"].star for row in rows)
+    kind, test = "mean", "paired t test"
+    if study.quantity.time:
+        kind = "median"
+        test = "log-rank by permutation: a run that did not get there is known to take longer"
+    parity = f"a difference of {study.wanted.margin:g} or more, two one-sided t tests"
+    seeds = f"pairs at which it finds parity in {POWER * 100:.0f} % of cases, if there is no difference"
+    fates = "did not train, this and the baseline"
     return [
-        Column(name="pairs", title="n", text=str),
-        Column(name="difference", title="diff", text=number(form)),
+        Column(
+            name="pairs", title="n", text=str, meaning="* the pairs in which both trained" if starred else ""
+        ),
+        Column(
+            name="difference", title="diff", text=number(form), meaning=f"{kind} of this less the baseline's"
+        ),
         Column(name="interval", title="95 % t", text=interval(form), rank=1, optional=True),
-        Column(name="effect", title="d_z", text=number("+.2f"), rank=5, optional=True),
-        Column(name="p_holm", title="p", text=p_value),
+        Column(
+            name="effect",
+            title="d_z",
+            text=number("+.2f"),
+            rank=5,
+            optional=True,
+            meaning="mean over standard deviation, Hedges' correction",
+        ),
+        Column(name="p_holm", title="p", text=p_value, meaning=f"no difference, {test}"),
         Column(name="p", title="p uncorrected", text=p_value, rank=7, optional=True),
-        Column(name="p_flip", title="p flip", text=p_value, rank=4, optional=True),
-        Column(name="parity_holm", title="p TOST", text=p_value, rank=3, optional=True),
+        Column(
+            name="p_flip",
+            title="p flip",
+            text=p_value,
+            rank=4,
+            optional=True,
+            meaning="by flipping signs, uncorrected",
+        ),
+        Column(name="parity_holm", title="p TOST", text=p_value, rank=3, optional=True, meaning=parity),
         Column(name="p_parity", title="p TOST uncorrected", text=p_value, rank=7, optional=True),
-        Column(name="parity_seeds", title="n equal", rank=6, optional=True),
-        Column(name="diverged", title="diverged", text=_fates, rank=2, optional=True),
-        Column(name="mcnemar_holm", title="p McNemar", text=p_value, rank=4, optional=True),
+        Column(name="parity_seeds", title="n equal", rank=6, optional=True, meaning=seeds),
+        Column(name="diverged", title="diverged", text=_fates, rank=2, optional=True, meaning=fates),
+        Column(
+            name="mcnemar_holm",
+            title="p McNemar",
+            text=p_value,
+            rank=4,
+            optional=True,
+            meaning="the same rate, exact",
+        ),
         Column(name="p_mcnemar", title="p McNemar uncorrected", text=p_value, rank=7, optional=True),
         Column(name="verdict", title="verdict", right=False, least=16),
     ]
@@ -83,29 +116,6 @@ def _columns(study: Study) -> list[Column]:
 
 def _fates(found: Divergence) -> str:
     return f"{found.this}/{found.pairs}, {found.other}/{found.pairs}"
-
-
-def _caption(study: Study, rows: Sequence[dict[str, Any]]) -> str:
-    margin, quantity = study.wanted.margin, study.quantity
-    pairs = "less the baseline's over n pairs of the same seed and batches"
-    if quantity.time:
-        parts = [
-            f"diff: median of this {pairs}. p: no difference, log-rank by permutation: a run that did not "
-            "get there is known to take longer"
-        ]
-    else:
-        parts = [
-            f"diff: mean of this {pairs}. p: no difference, paired t test; p flip: by flipping signs, "
-            "uncorrected",
-            f"p TOST: a difference of {margin:g} or more, two one-sided t tests; n equal: pairs at which it "
-            f"finds parity in {POWER * 100:.0f} % of cases, if there is no difference",
-            "d_z: mean over standard deviation, Hedges' correction",
-        ]
-    if any(row["diverged"] for row in rows):
-        parts.append("diverged: did not train, this and the baseline; p McNemar: the same rate, exact")
-    if any(row["pairs"].star for row in rows):
-        parts.append("*: the pairs in which both trained")
-    return ". ".join([*parts, "Holm-corrected over this table, each kind of p by itself"])
 
 
 def _few_pairs(found: Sequence[Against]) -> list[str]:

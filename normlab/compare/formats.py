@@ -26,8 +26,8 @@ def show(sheets: Sequence[Sheet], notes: Sequence[str], console: Console, *, eve
     for sheet in (sheet.filled() for sheet in sheets):
         columns = sheet.columns if everything else fitting(sheet, width)
         console.print(Text(f"\n{sheet.title}", style="bold"))
-        if sheet.caption:
-            console.print(Text(sheet.caption, style="dim"))
+        if legend := sheet.legend(columns):
+            console.print(Text(legend, style="dim"))
         table = rich_table(sheet, columns)
         console.width = max(width, _RULER.measure(table).maximum) if everything else width
         console.print(table)
@@ -112,8 +112,8 @@ def _markdown_sheet(sheet: Sheet) -> str:
     lines = [_markdown_row([column.title for column in sheet.columns])]
     lines.append("|" + "|".join("---:" if column.right else "---" for column in sheet.columns) + "|")
     lines += map(_markdown_row, sheet.texts())
-    caption = [_markdown(sheet.caption)] if sheet.caption else []
-    return "\n\n".join([f"### {_markdown(sheet.title)}", *caption, "\n".join(lines), *_bullets(sheet.notes)])
+    legend = [_markdown(sheet.legend())] if sheet.legend() else []
+    return "\n\n".join([f"### {_markdown(sheet.title)}", *legend, "\n".join(lines), *_bullets(sheet.notes)])
 
 
 def _bullets(notes: Sequence[str]) -> list[str]:
@@ -152,7 +152,7 @@ def as_latex(sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
 
 def _latex_sheet(sheet: Sheet) -> str:
     form = "".join("r" if column.right else "l" for column in sheet.columns)
-    caption = ". ".join(part.rstrip(".") for part in (sheet.title, sheet.caption, *sheet.notes) if part)
+    caption = ". ".join(part.rstrip(".") for part in (sheet.title, sheet.legend(), *sheet.notes) if part)
     body = [_latex_row([column.title for column in sheet.columns]), r"\midrule"]
     body += map(_latex_row, sheet.texts())
     lines = [

@@ -27,6 +27,8 @@ class Column:
     least: int | None = None
     #: Left out for people where no row has a value; machines always get it.
     optional: bool = False
+    #: What it is, for the legend of a table in which it is shown.
+    meaning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Sheet:
 
     name: str
     title: str
-    #: Units, and what the figures are.
+    #: Units, and what all figures are; `legend` goes on with what the columns are.
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Any]]
@@ -50,6 +52,12 @@ class Sheet:
             columns=[replace(column, title=printable(column.title)) for column in self.columns],
             notes=[printable(note) for note in self.notes],
         )
+
+    def legend(self, columns: Sequence[Column] | None = None) -> str:
+        """The caption, and what each of the columns that are shown means, of all where none are given."""
+        shown = self.columns if columns is None else columns
+        meanings = [f"{column.title}: {column.meaning}" for column in shown if column.meaning]
+        return ". ".join([self.caption, *meanings] if self.caption else meanings)
 
     def filled(self) -> "Sheet":
         """The same without optional columns in which no row has a value."""

@@ -57,20 +57,42 @@ def outcomes(study: Study) -> Sheet:
         row["mcnemar_holm"] = mcnemar.get(group.label)
     columns = [
         Column(name="outcomes", title="outcomes", text=_counts, right=False, least=11),
-        Column(name="diverged", title="diverged", text=number(".0%")),
-        Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=2),
-        Column(name="mcnemar_holm", title="p McNemar", text=p_value, rank=1, optional=True),
-        Column(name="p_holm", title="p Fisher", text=p_value, rank=3),
-        Column(name="p", title="p Fisher uncorrected", text=p_value, rank=4),
-        Column(name="first_event", title="first event", text=first_words, right=False, rank=2),
+        Column(
+            name="diverged",
+            title="diverged",
+            text=number(".0%"),
+            meaning="nonfinite, exploded, stuck or untrained: less than 0.1 nat below the unigram entropy",
+        ),
+        Column(name="diverged_interval", title="95 % Wilson", text=interval(".0%"), rank=3),
+        Column(
+            name="mcnemar_holm",
+            title="p McNemar",
+            text=p_value,
+            rank=2,
+            optional=True,
+            meaning="that the rate is the baseline's, exact, over pairs of one seed, Holm-corrected",
+        ),
+        Column(
+            name="p_holm",
+            title="p Fisher",
+            text=p_value,
+            rank=4,
+            meaning="the same, taking all runs for independent, Holm-corrected",
+        ),
+        Column(name="p", title="p Fisher uncorrected", text=p_value, rank=5),
+        Column(
+            name="first_event",
+            title="first event",
+            text=first_words,
+            right=False,
+            rank=1,
+            meaning="kind, median step, layer, in how many runs",
+        ),
     ]
     return Sheet(
         name="outcomes",
         title="Outcomes",
-        caption="diverged: nonfinite, exploded, stuck or untrained: less than 0.1 nat below the unigram "
-        "entropy. p McNemar: that the rate is the baseline's, exact, over pairs of one seed; p Fisher: the "
-        "same, taking all runs for independent; each Holm-corrected. first event: kind, median step, layer, "
-        "in how many runs",
+        caption="",
         columns=[*study.knob_columns(), _N, *columns],
         rows=rows,
         notes=[*_too_few_for_fisher(study), *learnt_nothing(study)],

@@ -119,6 +119,9 @@ def test_what_does_not_fit_is_named_and_all_shows_it(sweep, run):
     short, whole = run("compare", sweep).stdout, run("compare", sweep, "--all").stdout
     assert "final train" in re.search(r"not shown: (.*)", short)[1]
     assert "not shown" not in whole and "final train" in whole and str(sweep / "pre-0") in whole
+    # The legend says what the columns are that are there, and of no other.
+    assert "p Fisher" in re.search(r"Outcomes.*not shown: ([^\n]*)", short, re.DOTALL)[1]
+    assert "p Fisher: the same" not in short and "p Fisher: the same" in whole and "first event: kind" in short
 
 
 def test_a_capped_mean_is_starred(tmp_path, write, run):

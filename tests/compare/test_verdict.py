@@ -58,7 +58,7 @@ def test_losses_are_compared_where_both_trained_and_rates_by_mcnemar(pairs):
     assert row["verdict"] == "lower in 4 of 5"
     assert (str(row["pairs"]), row["p_mcnemar"]) == ("4*", 1.0)
     assert row["diverged"].record()["only_this"] == 1
-    assert "*: the pairs in which both trained" in sheet.caption
+    assert "n: * the pairs in which both trained" in sheet.legend()
     [note] = [note for note in sheet.notes if "McNemar" in note]
     assert note.startswith("5 pairs: p McNemar cannot fall below 0.062")
 
