@@ -120,8 +120,8 @@ def test_what_does_not_fit_is_named_and_all_shows_it(sweep, run):
     assert "final train" in re.search(r"not shown: (.*)", short)[1]
     assert "not shown" not in whole and "final train" in whole and str(sweep / "pre-0") in whole
     # The legend says what the columns are that are there, and of no other.
-    assert "p Fisher" in re.search(r"Outcomes.*not shown: ([^\n]*)", short, re.DOTALL)[1]
-    assert "p Fisher: the same" not in short and "p Fisher: the same" in whole and "first event: kind" in short
+    assert "not shown: d_z" in short and "d_z: mean over" not in short and "p: no difference" in short
+    assert "d_z: mean over" in whole
 
 
 def test_a_capped_mean_is_starred(tmp_path, write, run):
