@@ -1,10 +1,12 @@
 """Keep a run going when stdout or stderr cannot be written: they mirror what it records, as wandb does."""
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,10 @@ class Mirror:
 
     def __init__(self, stream: TextIO, name: str, told: list[Exception]) -> None:
         self._stream, self._name, self._told = stream, name, told
-        self._lost = False
+        #: Why it is at its end.
+        self._lost: Exception | None = None
+        if getattr(stream, "closed_before", False):
+            self._lost = OSError(errno.EBADF, "closed before the command began")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -29,30 +34,35 @@ class Mirror:
     def write(self, text: str) -> int:
         """Write what the stream's encoding has; what it lacks as an escape."""
         try:
-            if not self._lost:
+            if self._lost is None:
                 self._stream.write(text)
         except UnicodeEncodeError as error:
             self.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         except (OSError, ValueError) as error:
             self._lose(error)
+        self._tell()
         return len(text)
 
     def flush(self) -> None:
         try:
-            if not self._lost:
+            if self._lost is None:
                 self._stream.flush()
         except (OSError, ValueError) as error:
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
-        self._lost = True
+        self._lost = error
         with suppress(OSError, ValueError):  # what it still holds is flushed when the process ends
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-        if not self._told and log.hasHandlers():  # else there is no run's log
-            self._told.append(error)
-            log.warning("%s cannot be written (%s); the run goes on without it", self._name, error)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say so in the run's log, as soon as there is one."""
+        if self._lost is not None and not self._told and log.hasHandlers():
+            self._told.append(self._lost)
+            log.warning("%s cannot be written (%s); the run goes on without it", self._name, self._lost)
 
 
 @contextmanager
@@ -80,5 +90,14 @@ def open_missing() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or Missing(1)
+    sys.stderr = sys.stderr or Missing(2)
+
+
+class Missing(TextIOWrapper):
+    """Stands for a stream that the process was started without."""
+
+    closed_before = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.fdopen(number, "wb", closefd=False), encoding="utf-8")

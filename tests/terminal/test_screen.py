@@ -13,7 +13,7 @@ from normlab.launch.child import Task, attempt
 from normlab.launch.run_log import RunLog, logged
 from normlab.run import resume, run
 from normlab.rundir.writer import read_rows, read_summary
-from normlab.terminal.screen import Mirror, mirrored
+from normlab.terminal.screen import Mirror, Missing, mirrored
 
 
 def left():
@@ -45,7 +45,12 @@ def narrow():
     return io.TextIOWrapper(io.BytesIO(), encoding="ascii")
 
 
-BROKEN = [left, full, closed, gone_terminal, narrow]
+def missing():
+    """What stands for one that the command was started without (`>&-`)."""
+    return Missing(os.open(os.devnull, os.O_WRONLY))
+
+
+BROKEN = [left, full, closed, gone_terminal, narrow, missing]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
