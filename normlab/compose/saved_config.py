@@ -39,7 +39,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         RunDirectoryError: the file is not there or is not the config of a run.
         ConfigError: an override, or a value in the file, that cannot be used.
     """
-    config = _typed(path, _read(path))
+    return config_in(path, read_config(path), overrides)
+
+
+def config_in(path: Path, content: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """As `load_config`, of a file at `path` that has been read."""
+    config = _typed(path, _checked(path, content))
     check_words(overrides)
     for word in overrides:
         _apply(config, word)
@@ -48,7 +53,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         check_names(found)
     except ConfigError as error:
         if overrides:  # it is the file's where it has none of them either
-            load_config(path)
+            config_in(path, content)
         else:
             error.args = (f"{path}: {error}",)
         raise
@@ -60,8 +65,7 @@ def from_plain(content: dict[str, Any]) -> RunConfig:
     return to_run_config(_typed(Path("config"), _literal(content)))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = read_config(path)
+def _checked(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     lacking = [name for name in groups.GROUPS if not isinstance(content.get(name), Mapping)]
     if lacking:
         raise RunDirectoryError(f"{path} is not the config of a run: it has no {', '.join(lacking)}")
@@ -75,7 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
                 f"{path}: {key}: refers to a value by ${{...}}, which is not resolved in the file of a run; "
                 "put the value itself there"
             )
-    return content
+    return dict(content)
 
 
 def _count(value: Any) -> int:

@@ -16,7 +16,7 @@ from normlab.report.metrics import families, series
 from normlab.report.pack import packed
 from normlab.rundir.writer import ENVIRONMENT
 from normlab.runs.reader import Run, Runs
-from normlab.runs.recorded import read_recorded
+from normlab.runs.recorded import recorded
 
 
 class Curve(NamedTuple):
@@ -134,7 +134,7 @@ def _labels(runs: Runs) -> list[str]:
 def _card(number: int, run: Run, knobs: Sequence[str], label: str) -> Card:
     explanation, trouble = None, ""
     try:
-        known = read_recorded(run.path)
+        known = recorded(run)
         rows = known.rows
         explanation = explained(known)
     except UserError as error:

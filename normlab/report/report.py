@@ -67,8 +67,8 @@ def make(runs: Runs, target: Target) -> Report:
         UserError: the texts differ.
     """
     check_texts([run for run in runs if run.finished or run.summary.get("floors")], force=target.force)
+    found = cards.read(runs)  # all rows, of which the comparison takes the ends
     comparison, trouble = _compared(runs, target)
-    found = cards.read(runs)
     return Report(
         title=target.title or _title(runs),
         answer=answer(found, comparison, trouble),

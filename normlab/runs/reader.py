@@ -21,6 +21,8 @@ from normlab.sweep import FILE as SWEEP
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+#: Rows at the end of a run that are kept once all are read.
+ENDS = 32
 #: Folders inside a run, or of other tools, that hold no run.
 _NOT_WALKED = ("wandb", "checkpoints", "events")
 
@@ -71,15 +73,33 @@ class Run:
             if isinstance(value, int | float) and math.isfinite(value)
         }
 
+    def readable_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The rows that can be read, and what was left out, in words.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        rows, notes = readable_rows(self.path / ROWS, TEXTS)
+        self._ends.append([*rows[:1], *rows[1:][-ENDS:]])
+        return rows, notes
+
     def read_rows(self) -> list[dict[str, Any]]:
         """The rows that can be read, as in `metrics.jsonl`; a metric is only in rows that measured it."""
         try:
-            return readable_rows(self.path / ROWS, TEXTS)[0]
+            return self.readable_rows()[0]
         except OSError:
             return []
 
+    @cached_property
+    def _ends(self) -> list[list[dict[str, Any]]]:
+        """The first and last rows, kept of all that were read."""
+        return []
+
     def read_ends(self, last: int) -> list[dict[str, Any]]:
-        """The first row and the `last` last ones."""
+        """The first row and the `last` last ones, `ENDS` at most."""
+        if self._ends:
+            kept = self._ends[-1]
+            return [*kept[:1], *kept[1:][-last:]]
         try:
             return first_and_last_rows(self.path / ROWS, last)
         except OSError:

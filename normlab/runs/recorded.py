@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
-from normlab.divergence.nonfinite import TEXTS
 from normlab.errors import RunDirectoryError
-from normlab.rundir.reading import readable_events, readable_rows
-from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, read_summary
+from normlab.rundir.writer import CONFIG, EVENTS, ROWS
+from normlab.runs.reader import Run, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +66,40 @@ def read_recorded(path: Path) -> Recorded:
         RunDirectoryError: there is no run, or none of its rows can be read.
         ConfigError: a value in its config that cannot be used.
     """
-    from normlab.compose.saved_config import load_config
+    return recorded(read(run_directory(path)))
 
-    directory = run_directory(path)
-    config = load_config(directory / CONFIG)
-    rows, notes = readable_rows(directory / ROWS, texts=TEXTS)
+
+def recorded(run: Run) -> Recorded:
+    """A run that has been read, its settings checked, and its rows, which are read now.
+
+    Raises:
+        RunDirectoryError: its config or rows are not there, or none of the rows can be read.
+        ConfigError: a value in its config that cannot be used.
+    """
+    from normlab.compose.saved_config import config_in, load_config
+
+    directory = run_directory(run.path)
+    path = directory / CONFIG
+    config = config_in(path, run.config) if run.config else load_config(path)  # which says what is wrong
+    rows, notes = run.readable_rows()
     if not rows:
         empty = (directory / ROWS).stat().st_size == 0
         why = "it is empty: the run stopped before its first step" if empty else "no line of it is a row"
         raise RunDirectoryError(f"{directory / ROWS}: {why}")
     if not any("loss" in row for row in rows):
         raise RunDirectoryError(f"{directory / ROWS}: no row has a loss; it is not normlab's")
-    summary: dict[str, Any] = {}
-    try:
-        summary = read_summary(directory / SUMMARY)
-    except RunDirectoryError as error:
+    if run.status == "damaged":
         blind = "without floors of the text and sizes of layers, plateau and vanishing see nothing"
-        notes.append(f"{error}; {blind}")
-    events = None
-    if (directory / EVENTS).is_file():
-        events, left_out = readable_events(directory / EVENTS)
-        notes += left_out
+        notes.append(f"{run.notes[0]}; {blind}")
+    there = (directory / EVENTS).is_file()
+    notes += [note for note in run.notes if there and note.startswith(EVENTS)]
     return Recorded(
-        directory=directory, config=config, rows=rows, summary=summary, events=events, notes=notes
+        directory=directory,
+        config=config,
+        rows=rows,
+        summary={} if run.status == "damaged" else run.summary,
+        events=run.events if there else None,
+        notes=notes,
     )
 
 

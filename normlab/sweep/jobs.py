@@ -55,13 +55,20 @@ class Job:
 def status_of(directory: Path) -> str:
     """finished, interrupted, failed, lost, running (some process trains it now), damaged (a summary that
     cannot be read) or not started."""
+    return _status_and_summary(directory)[0]
+
+
+def _status_and_summary(directory: Path) -> tuple[str, dict[str, Any], str]:
+    """Also what is wrong with the summary, where there is one."""
     try:
-        status = str(read_summary(directory).get("status"))
-    except (RunDirectoryError, OSError):
-        return "damaged" if (directory / SUMMARY).exists() else "not started"
-    if status == "running":
-        return "running" if is_held(directory) else "lost"
-    return status
+        summary = read_summary(directory)
+    except (RunDirectoryError, OSError) as damage:
+        there = (directory / SUMMARY).exists()
+        return ("damaged", {}, str(damage)) if there else ("not started", {}, "")
+    status = str(summary.get("status"))
+    if status == "running" and not is_held(directory):
+        status = "lost"
+    return status, summary, ""
 
 
 def mark(directory: Path, status: str, error: str) -> bool:
@@ -117,12 +124,8 @@ def _is_place(name: Any) -> bool:
 
 
 def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> Job:
-    status = status_of(directory)
-    summary: dict[str, Any] = {}
-    try:
-        summary = read_summary(directory)
-    except (RunDirectoryError, OSError) as damage:
-        error = error or (str(damage) if status == "damaged" else None)
+    status, summary, damage = _status_and_summary(directory)
+    error = error or damage or None
     if status in ("lost", "running"):
         summary |= _last_words(directory)
     if error is not None and status in ("not started", "lost"):

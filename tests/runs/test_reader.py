@@ -125,4 +125,5 @@ def test_the_ends_of_a_run_are_its_rows_without_the_middle(tmp_path, write):
     assert run.read_ends(5) == [rows[0], *rows[-5:]] and run.read_ends(100) == rows
     with (path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "lo')
+    [run] = normlab.load(path)
     assert run.read_ends(5) == [rows[0], *rows[-4:]]
