@@ -8,6 +8,7 @@ from typing import Any
 from normlab.config import PAD
 from normlab.data import split
 from normlab.divergence import Event, outcome
+from normlab.divergence.nonfinite import WORDS
 from normlab.rundir.opening import Opening
 from normlab.rundir.summary import Tally, event_figures
 from normlab.rundir.writer import CHECKPOINTS, RunDirectory, read_rows
@@ -67,8 +68,9 @@ class Report:
         speed = row["time/tokens_per_second"]
         size = self.job.config.train.batch_size * self.job.config.model.context
         self._tokens, self._seconds = self._tokens + size, self._seconds + size / speed
+        numbers = {key: value for key, value in row.items() if key not in WORDS}  # words are the event's
         for sink in self.sinks:
-            sink.row(row)
+            sink.row(numbers)
 
     def events(self, events: Iterable[Event]) -> None:
         for event in events:

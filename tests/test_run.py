@@ -17,6 +17,8 @@ from normlab.config import MEASURED
 from normlab.data import load_corpus
 from normlab.errors import CheckpointError, ConfigError, RunDirectoryError
 from normlab.run import check, resume, run
+from normlab.rundir.writer import read_events
+from normlab.runs.replay import replay
 from normlab.sinks.wandb.wandb_sink import WandbSink
 from normlab.training import loop
 from normlab.training.build import build
@@ -392,3 +394,23 @@ def test_live_and_plain_console_do_not_change_the_rows(small, tmp_path, capsys):
     assert "untrained" in said and not re.search(r"\x1b\[[0-9;]*[A-HJK]", said)
     run(small(), tmp_path / "other")
     assert list(map(untimed, rows_of(tmp_path / "plain"))) == list(map(untimed, rows_of(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fault.kind": "nan_activation", "fault.step": 3}, {"direction": "forward", "parameter": None}),
+        ({"fault.kind": "nan_gradient", "fault.step": 3}, {"direction": "backward", "parameter": None}),
+        ({"optimizer.lr": 1e39}, {"metric": "nonfinite/parameter"}),
+    ],
+)
+def test_rows_hold_numbers_alone_and_a_replay_has_the_words_from_the_events(small, tmp_path, changes, words):
+    run(small(changes), tmp_path / "run", plain=True)
+    for row in rows_of(tmp_path / "run"):
+        assert not [
+            key for key, value in row.items() if isinstance(value, str) and value not in ("NaN", "Infinity")
+        ]
+    first = next(event for event in read_events(tmp_path / "run") if event["kind"] == "nonfinite")
+    assert first["site"] or first["parameter"]
+    assert {key: first[key] for key in words} == words
+    assert {found.mark for found in replay(tmp_path / "run").found} == {"same"}

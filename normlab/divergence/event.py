@@ -50,6 +50,11 @@ class Event:
     #: Of a plateau: the entropy of the text it is at (`uniform`, `unigram`, `bigram`), `below` for a little
     #: below the unigram entropy, `between` for none.
     floor: str | None = None
+    #: Of `nonfinite`: the parameter that is not finite; where it began, in the step run again under watch,
+    #: and whether going `forward` or `backward`.
+    parameter: str | None = None
+    site: str | None = None
+    direction: str | None = None
 
     @property
     def key(self) -> tuple[int, str, str]:

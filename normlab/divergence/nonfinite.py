@@ -1,6 +1,7 @@
 """Non-finite numbers, named by where the backward pass meets them first."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +20,9 @@ PARAMETER = "nonfinite/parameter"
 TRACE = "nonfinite/"
 #: 1 where the gradients' norm is not finite; below it, how many of a site's numbers are not.
 FLAG = f"{TRACE}gradient"
-#: The keys of a row that hold words.
-TEXTS = (PARAMETER, f"{TRACE}site", f"{TRACE}pass")
+#: Words that detectors are told, by their key in a row, and the event's field that keeps them: in a file,
+#: rows hold numbers alone.
+WORDS = {PARAMETER: "parameter", f"{TRACE}site": "site", f"{TRACE}pass": "direction"}
 #: Kinds of parameter in a block, from its output back to its input.
 BACKWARD = ("ffn.out", "ffn.in", "attn.out", "attn.qkv", "norm", "scale")
 #: Places in the order of the backward pass; layers, the last one first, stand at 2.
@@ -48,6 +50,8 @@ class NonFinite(Detector):
             return [event.over(row["step"])]
         if found is not None and event is None:
             event = _traced(_event(row, *found), row)
+            words: dict[str, Any] = {field: str(row[key]) for key, field in WORDS.items() if key in row}
+            event = replace(event, **words)
             self.state.event = self.bands.ranked(event, began=row["step"])
             return [self.state.event]
         return []
@@ -122,3 +126,13 @@ def _event(row: Values, metric: str, value: float, site: str) -> Event:
         layers=(site.partition("/")[0],) if site else (),
         message=told,
     )
+
+
+def told(rows: Iterable[Values], events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as the detectors saw them: with the words that the records of events have kept."""
+    words: dict[Any, dict[str, str]] = {}
+    for event in events:
+        if event["kind"] == "nonfinite":
+            kept = {key: event[field] for key, field in WORDS.items() if event.get(field)}
+            words[event["step"]] = words.get(event["step"], {}) | kept
+    return [{**row, **words.get(row["step"], {})} for row in rows]

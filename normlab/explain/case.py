@@ -16,6 +16,8 @@ from normlab.runs.replay import fold
 
 #: Logged steps that a loss is averaged over: single batches are noisy.
 SPAN = 20
+#: Letters of an event's message at most: ours have some hundred, and a foreign one may have millions.
+_LONGEST = 2_000
 #: Outcomes after which a run is as before, so that each of its events may have a cause of its own.
 RETURNS = ("spiked", "stable", UNTRAINED)
 
@@ -184,7 +186,7 @@ def _whole(event: Mapping[str, Any]) -> dict[str, Any]:
         **event,
         "value": float(value) if isinstance(value, int | float) else math.nan,
         "layers": [str(layer) for layer in layers] if isinstance(layers, list) else [],
-        "message": str(event.get("message") or event["metric"]),
+        "message": str(event.get("message") or event["metric"])[:_LONGEST],
         "end": end if isinstance(end, int) else None,
         "recovered": bool(event.get("recovered")) and isinstance(end, int),
         "recovery_steps": took if isinstance(took, int) else None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from normlab.config import PASSES
-from normlab.divergence.nonfinite import TEXTS
+from normlab.divergence.nonfinite import WORDS
 
 #: Steps are below, so that a float holds each.
 STEPS = 2**53
@@ -30,6 +30,10 @@ _EVENT = {
     "recovery_steps": "step",
     "peak": "number",
     "peak_step": "step",
+    "floor": "word",
+    "parameter": "name",
+    "site": "name",
+    "direction": "word",
 }
 _SUMMARY = {
     "outcome": "word",
@@ -72,7 +76,7 @@ def is_step(value: Any) -> bool:
 def is_row(record: Mapping[str, Any]) -> bool:
     """Whether it has a step, and numbers for the rest, or words where a row has those."""
     return is_step(record.get("step")) and all(
-        is_number(value) or (key in TEXTS and isinstance(value, str)) for key, value in record.items()
+        is_number(value) or (key in WORDS and isinstance(value, str)) for key, value in record.items()
     )
 
 

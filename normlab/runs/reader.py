@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from normlab.catalogue import naming
 from normlab.disk.plain_data import TABLE, read_json
-from normlab.divergence.nonfinite import TEXTS
+from normlab.divergence.nonfinite import WORDS
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.errors import RunDirectoryError
 from normlab.rundir.reading import first_and_last_rows, readable_events, readable_rows
@@ -79,7 +79,7 @@ class Run:
         Raises:
             OSError: the file cannot be read.
         """
-        rows, notes = readable_rows(self.path / ROWS, TEXTS)
+        rows, notes = readable_rows(self.path / ROWS, WORDS)
         self._ends.append([*rows[:1], *rows[1:][-ENDS:]])
         return rows, notes
 

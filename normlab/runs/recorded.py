@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
+from normlab.divergence.nonfinite import told
 from normlab.errors import RunDirectoryError
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS
 from normlab.runs.reader import Run, read
@@ -96,7 +97,7 @@ def recorded(run: Run) -> Recorded:
     return Recorded(
         directory=directory,
         config=config,
-        rows=rows,
+        rows=told(rows, run.events),
         summary={} if run.status == "damaged" else run.summary,
         events=run.events if there else None,
         notes=notes,
