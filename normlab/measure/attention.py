@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Site, wide
+from normlab.measure.instrument import Looking, Reading, Site, wide
 
 #: Logits that are held at once, unless one query of all heads has more. At context 1024, pieces of 2^20 take
 #: two thirds of the time that pieces of 2^22 take.
@@ -67,19 +67,22 @@ class Attention(Looking):
     ) -> None:
         super().__init__("attention", sites, partial(concentration, causal=causal))
         self.finish = [finish[layer] for layer in sites]
-        per_head = [f"attention/max_logit/{layer}/head_{head}" for layer in sites for head in range(heads)]
-        self.names = [f"attention/max_logit/{layer}" for layer in sites] + per_head
-        kinds = ("entropy", "entropy_share", "entropy_min", "entropy_share_min")
-        self.names += [f"attention/{kind}/{layer}" for kind in kinds for layer in sites]
+        self.heads = [f"{layer}/head_{head}" for layer in sites for head in range(heads)]
 
     def begin(self) -> None:
         for site, finish in zip(self.sites, self.finish, strict=True):
             site.looks[self.family] = partial(self.look, finish=finish)
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         parts = self.parts()
         logits = parts[..., 0].amax(0)
         entropy, share, queries = parts[..., 1:].sum(0).unbind(-1)
         entropy, share = entropy / queries, share / queries
-        whole = [each.mean(-1) for each in (entropy, share)] + [each.amin(-1) for each in (entropy, share)]
-        return torch.cat([logits.amax(-1), logits.flatten(), *whole])
+        return [
+            Reading("attention/max_logit", logits.amax(-1), self.places),
+            Reading("attention/max_logit", logits.flatten(), self.heads),
+            Reading("attention/entropy", entropy.mean(-1), self.places),
+            Reading("attention/entropy_share", share.mean(-1), self.places),
+            Reading("attention/entropy_min", entropy.amin(-1), self.places),
+            Reading("attention/entropy_share_min", share.amin(-1), self.places),
+        ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Site, wide
+from normlab.measure.instrument import Looking, Reading, Site, wide
 
 #: Share of the bound from which a curve counts as saturated: for DyT's tanh where |alpha x| > 2.
 SATURATED = math.tanh(2)
@@ -31,10 +31,9 @@ class SaturatedNorms(Looking):
 
         pairs = [(place, site) for place, sites in curves.items() for site in sites]
         super().__init__("curves", {f"{place}/{n}": site for n, (place, site) in enumerate(pairs)}, look)
-        self.counts = [len(sites) for sites in curves.values()]
-        self.names = [f"norm/saturated/{place}" for place in curves]
+        self.places, self.counts = list(curves), [len(sites) for sites in curves.values()]
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         places = self.parts().sum(0).split_with_sizes(self.counts)
         beyond, numbers = torch.stack([sites.sum(0) for sites in places]).unbind(-1)
-        return beyond / numbers
+        return [Reading("norm/saturated", beyond / numbers, self.places)]

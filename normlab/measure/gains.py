@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from normlab.measure.instrument import Instrument
+from normlab.measure.instrument import Instrument, Reading
 
 
 class Gains(Instrument):
@@ -15,11 +15,13 @@ class Gains(Instrument):
     """
 
     def __init__(self, gains: Mapping[str, Sequence[tuple[nn.Parameter, float]]]) -> None:
-        self.gains = list(gains.values())
-        self.names = [f"gain/{kind}/{place}" for kind in ("mean", "min", "max") for place in gains]
+        self.places, self.gains = list(gains), list(gains.values())
 
     @torch.no_grad()
-    def values(self) -> Tensor:
-        places = [torch.cat([(w + centre).flatten() for w, centre in several]) for several in self.gains]
-        kinds = ([p.mean() for p in places], [p.amin() for p in places], [p.amax() for p in places])
-        return torch.stack([value for kind in kinds for value in kind])
+    def values(self) -> list[Reading]:
+        gains = [torch.cat([(w + centre).flatten() for w, centre in several]) for several in self.gains]
+        return [
+            Reading("gain/mean", torch.stack([each.mean() for each in gains]), self.places),
+            Reading("gain/min", torch.stack([each.amin() for each in gains]), self.places),
+            Reading("gain/max", torch.stack([each.amax() for each in gains]), self.places),
+        ]

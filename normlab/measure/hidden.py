@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Site, wide
+from normlab.measure.instrument import Looking, Reading, Site, wide
 
 #: A unit is dormant below this share of the layer's mean size (Sokar et al. 2023, 2302.12902).
 DORMANT = 0.025
@@ -26,15 +26,14 @@ class Hidden(Looking):
 
     def __init__(self, sites: Mapping[str, Site]) -> None:
         super().__init__("hidden", sites, use)
-        self.names = [f"ffn/{kind}/{layer}" for kind in ("dead", "dormant") for layer in sites]
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         parts = self.parts()
         sizes, largest = parts.chunk(2, dim=-1)
         sizes, largest = sizes.mean(0), largest.amax(0)
         dead = (largest <= 0).to(sizes.dtype).mean(-1)
         dormant = (sizes <= DORMANT * sizes.mean(-1, keepdim=True)).to(sizes.dtype).mean(-1)
-        return torch.cat([dead, dormant])
+        return [Reading("ffn/dead", dead, self.places), Reading("ffn/dormant", dormant, self.places)]
 
 
 def saturation(act_BTF: Tensor, hidden_BTF: Tensor, *, low: float, high: float) -> Tensor:
@@ -51,7 +50,6 @@ class Saturation(Looking):
             return saturation(act_BTF, hidden_BTF, low=low, high=high)
 
         super().__init__("saturation", sites, look)
-        self.names = [f"ffn/saturated/{layer}" for layer in sites]
 
-    def values(self) -> Tensor:
-        return self.parts().mean(0).flatten()
+    def values(self) -> list[Reading]:
+        return [Reading("ffn/saturated", self.parts().mean(0).flatten(), self.places)]

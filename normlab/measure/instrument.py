@@ -1,7 +1,7 @@
 """What an instrument is, and all of a run's together."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,16 +33,29 @@ def over(x: Tensor, y: Tensor) -> Tensor:
     return x / y.clamp(min=torch.finfo(y.dtype).tiny)
 
 
+class Reading(NamedTuple):
+    """The numbers of one family of metrics: `stream/rms` at `layer_00`, `layer_01`, ... A metric of the whole
+    model is a family by itself, at no place.
+    """
+
+    family: str
+    #: (len(places),), float64 or float32, on the model's device.
+    values: Tensor
+    places: Sequence[str] = ("",)
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics, one for each of the values."""
+        return [f"{self.family}/{place}" if place else self.family for place in self.places]
+
+
 class Instrument:
-    """Measures at some steps. Its `names` and `values` are metrics and their numbers, in one order.
+    """Measures at some steps.
 
     In such a step the loop calls `begin`, then `micro` after the backward pass of each micro-batch, then
     once `again`, then `values`; and after the optimizer's step, if it is taken, `updated`.
     """
 
-    names: list[str]
-    #: The metrics that `updated` has the numbers of.
-    later: Sequence[str] = ()
     #: (n, ...) of this process -> those of all that train the run, one after the other.
     gather: Callable[[Tensor], Tensor] = staticmethod(lambda own: own)
 
@@ -56,21 +69,22 @@ class Instrument:
         """After the last; `forward` runs the step's batch forward once more, without gradients, with the same
         random numbers and without a trace in the model, and returns its loss (0-d), as `loss` is."""
 
-    def values(self) -> Tensor:
-        """(len(names),), float64 or float32, on the model's device; forgets the step."""
+    def values(self) -> list[Reading]:
+        """What was measured; forgets the step."""
         raise NotImplementedError
 
-    def updated(self, forward: Callable[[], Iterator[None]]) -> Tensor:
-        """(len(later),), after the optimizer's step; `forward` runs the step's batch forward with the new
+    def updated(self, forward: Callable[[], Iterator[None]]) -> list[Reading]:
+        """What is known after the optimizer's step; `forward` runs the step's batch forward with the new
         weights, as in `again`, and stops after each micro-batch."""
-        raise NotImplementedError
+        return []
 
 
 class Looking(Instrument):
     """An instrument that keeps a 1-D tensor of what passes each of its sites, for each micro-batch."""
 
     def __init__(self, family: str, sites: Mapping[str, Site], look: Look) -> None:
-        self.family, self.sites, self.look = family, list(sites.values()), look
+        self.family, self.look = family, look
+        self.places, self.sites = list(sites), list(sites.values())
         self._parts: list[Tensor] = []
 
     def begin(self) -> None:
@@ -129,18 +143,18 @@ class Instruments:
         """Look no more at this step."""
         self.due = []
 
-    def names(self) -> list[str]:
-        """Of what is due at this step."""
-        return [name for instrument in self.due for name in instrument.names]
+    def values(self) -> list[Reading]:
+        """Of what is due at this step, still on the device."""
+        return [reading for instrument in self.due for reading in instrument.values()]
 
-    def values(self) -> list[Tensor]:
-        """Numbers for `names`, still on the device."""
-        return [instrument.values() for instrument in self.due]
-
-    def later(self) -> list[str]:
+    def updated(self, forward: Callable[[], Iterator[None]]) -> list[Reading]:
         """Of what is due at this step, what is known after the optimizer's step."""
-        return [name for instrument in self.due for name in instrument.later]
+        return [reading for instrument in self.due for reading in instrument.updated(forward)]
 
-    def updated(self, forward: Callable[[], Iterator[None]]) -> list[Tensor]:
-        """Numbers for `later`, still on the device."""
-        return [instrument.updated(forward) for instrument in self.due if instrument.later]
+
+def copied(readings: Sequence[Reading]) -> dict[str, float]:
+    """Metrics and their numbers, in one copy from the device, as wide as the widest of them."""
+    if not readings:
+        return {}
+    names = [name for reading in readings for name in reading.names]
+    return dict(zip(names, torch.cat([reading.values for reading in readings]).tolist(), strict=True))

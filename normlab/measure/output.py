@@ -3,15 +3,12 @@
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Instrument, wide
+from normlab.measure.instrument import Instrument, Reading, wide
 
 
 class Output(Instrument):
     """`log_z`, the mean of log sum exp of a token's logits (PaLM, 2204.02311); `max_logit`; `loss_p99`, the
     99th percentile of the token losses: a spike of few tokens is the text's, one of all the model's."""
-
-    def __init__(self) -> None:
-        self.names = ["output/log_z", "output/max_logit", "output/loss_p99"]
 
     def begin(self) -> None:
         self._log_z: list[Tensor] = []
@@ -25,8 +22,12 @@ class Output(Instrument):
         self._largest.append(logits_NV.amax())
         self._losses.append(log_z_N - logits_NV.gather(1, targets_N[:, None]).squeeze(1))
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         log_z, largest = self.gather(torch.cat(self._log_z)), self.gather(torch.stack(self._largest))
         losses = self.gather(torch.cat(self._losses))
         tail = losses.sort().values[min(len(losses) - 1, int(0.99 * len(losses)))]
-        return torch.stack([log_z.mean(), largest.amax(), tail])
+        return [
+            Reading("output/log_z", log_z.mean().view(1)),
+            Reading("output/max_logit", largest.amax().view(1)),
+            Reading("output/loss_p99", tail.view(1)),
+        ]

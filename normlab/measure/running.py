@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Site, over, wide
+from normlab.measure.instrument import Looking, Reading, Site, over, wide
 
 
 class RunningNorm(Protocol):
@@ -47,11 +47,8 @@ class RunningGap(Looking):
         self.norms = [(place, norm) for place, several in norms.items() for norm in several]
         sites = {f"{place}/{index}": norm.site for index, (place, norm) in enumerate(self.norms)}
         super().__init__("running", sites, distances)
-        self.counts = [len(several) for several in norms.values()]
-        self.names = [
-            f"batchnorm/{kind}_gap/{place}" for kind in self.norms[0][1].statistics for place in norms
-        ]
-        self.names += ["batchnorm/loss_eval", "batchnorm/loss_gap"]
+        self.places, self.counts = list(norms), [len(several) for several in norms.values()]
+        self.kinds = self.norms[0][1].statistics
 
     def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
         for _, norm in self.norms:
@@ -59,9 +56,16 @@ class RunningGap(Looking):
         evaluated = forward()
         for _, norm in self.norms:
             norm.train()
-        self._losses = torch.stack([evaluated, evaluated - loss])
+        self._evaluated, self._gap = evaluated.view(1), (evaluated - loss).view(1)
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         places = self.parts().mean(0).split_with_sizes(self.counts)
         gaps = torch.stack([norms.mean(0) for norms in places], dim=-1)
-        return torch.cat([gaps.flatten(), self._losses])
+        return [
+            *(
+                Reading(f"batchnorm/{kind}_gap", gap, self.places)
+                for kind, gap in zip(self.kinds, gaps, strict=True)
+            ),
+            Reading("batchnorm/loss_eval", self._evaluated),
+            Reading("batchnorm/loss_gap", self._gap),
+        ]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Site, over
+from normlab.measure.instrument import Looking, Reading, Site, over
 
 
 def channels(x_BTD: Tensor) -> Tensor:
@@ -29,15 +29,13 @@ class CovariateShift(Looking):
 
     def __init__(self, inputs: Mapping[str, Site]) -> None:
         super().__init__("covariate_shift", inputs, channels)
-        self.names = []
-        self.later = [f"covariate_shift/{kind}/{place}" for kind in ("mean", "variance") for place in inputs]
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         """Nothing yet: keeps what there is before the step."""
         self._before = self.parts().mean(0)
-        return self._before.new_zeros(0)
+        return []
 
-    def updated(self, forward: Callable[[], Iterator[None]]) -> Tensor:
+    def updated(self, forward: Callable[[], Iterator[None]]) -> list[Reading]:
         self.begin()
         for _ in forward():
             self.keep()
@@ -46,4 +44,8 @@ class CovariateShift(Looking):
         moved = new_square - new.square() - (old_square - old.square())
         size = old_square.mean(-1)
         mean = over((new - old).square().mean(-1), size).sqrt()
-        return torch.cat([mean, over(moved.square().mean(-1).sqrt(), size)])
+        variance = over(moved.square().mean(-1).sqrt(), size)
+        return [
+            Reading("covariate_shift/mean", mean, self.places),
+            Reading("covariate_shift/variance", variance, self.places),
+        ]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.measure.instrument import Instrument, Look, Looking, Site, StreamSite, over, wide
+from normlab.measure.instrument import Instrument, Look, Looking, Reading, Site, StreamSite, over, wide
 
 
 def moments(skip_BTD: Tensor, branch_BTD: Tensor, z_BTD: Tensor) -> Tensor:
@@ -33,20 +33,23 @@ class Stream(Looking):
 
     def __init__(self, residual: Mapping[str, Site], stream: str = "stream", look: Look = moments) -> None:
         super().__init__(stream, residual, look)
-        kinds = ("rms", "variance", "max", "kurtosis")
-        after = [place.removesuffix("/ffn") for place in residual]
-        self.names = [f"{stream}/{kind}/{place}" for kind in kinds for place in after]
-        self.names += [f"{stream}/branch_ratio/{place}" for place in residual]
-        self.names += [f"nonfinite/{stream}/{place}" for place in after]
+        self.after = [place.removesuffix("/ffn") for place in residual]
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         parts = self.parts()
         total, square, fourth, _, broken, size, skip, branch = parts.sum(0).unbind(-1)
         largest = parts[..., 3].amax(0)
         mean = square / size
         variance = mean - (total / size).square()
         kurtosis = over(fourth / size, mean.square())
-        return torch.cat([mean.sqrt(), variance, largest, kurtosis, over(branch, skip).sqrt(), broken])
+        return [
+            Reading(f"{self.family}/rms", mean.sqrt(), self.after),
+            Reading(f"{self.family}/variance", variance, self.after),
+            Reading(f"{self.family}/max", largest, self.after),
+            Reading(f"{self.family}/kurtosis", kurtosis, self.after),
+            Reading(f"{self.family}/branch_ratio", over(branch, skip).sqrt(), self.places),
+            Reading(f"nonfinite/{self.family}", broken, self.after),
+        ]
 
 
 class SecondStream(Stream):
@@ -86,12 +89,15 @@ class Blocks(Looking):
     def __init__(self, stream: Mapping[str, Site]) -> None:
         blocks = {name: site for name, site in stream.items() if name != "embedding"}
         super().__init__("blocks", blocks, likeness)
-        self.names = [f"stream/{kind}/{layer}" for kind in ("cosine", "angle", "massive") for layer in blocks]
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         parts = self.parts()
         cosine, angle, tokens, _ = parts.sum(0).unbind(-1)
-        return torch.cat([cosine / tokens, angle / tokens / math.pi, parts[..., 3].amax(0)])
+        return [
+            Reading("stream/cosine", cosine / tokens, self.places),
+            Reading("stream/angle", angle / tokens / math.pi, self.places),
+            Reading("stream/massive", parts[..., 3].amax(0), self.places),
+        ]
 
 
 class StreamGradient(Instrument):
@@ -104,8 +110,7 @@ class StreamGradient(Instrument):
     def __init__(
         self, stream: Mapping[str, StreamSite], zeros_BTD: Tensor, family: str = "grad_stream"
     ) -> None:
-        self.sites = list(stream.values())
-        self.names = [f"{family}/{place}" for place in stream]
+        self.family, self.places, self.sites = family, list(stream), list(stream.values())
         self._zeros = zeros_BTD
         self._squares: Tensor | None = None
 
@@ -124,10 +129,10 @@ class StreamGradient(Instrument):
         squares = torch.stack(norms).square()
         self._squares = squares if self._squares is None else self._squares + squares
 
-    def values(self) -> Tensor:
+    def values(self) -> list[Reading]:
         assert self._squares is not None
         for site in self.sites:
             site.probe = None
         # Each process takes the gradient of its own mean; the run's loss is the mean of those.
         processes = self.gather(self._squares[None])
-        return processes.sum(0).sqrt() / len(processes)
+        return [Reading(self.family, processes.sum(0).sqrt() / len(processes), self.places)]

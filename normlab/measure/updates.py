@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from normlab.catalogue.optimizers import Least
-from normlab.measure.instrument import over
+from normlab.measure.instrument import Reading, over
 from normlab.measure.layout import Layout, local
 
 
@@ -29,21 +29,20 @@ class Updates:
         self._least = [each for each in least if each.is_eps or each.step]
         # Squares of large float32 norms overflow float32; mps has nothing wider.
         self._wide = torch.float32 if device.type == "mps" else torch.float64
-        self.names = [f"update/{kind}/{place}" for kind in ("ratio", "cosine") for place in places]
-        self._held = []
+        self._places = places
+        #: Of each of `least`, the places that are held to it, and where they are among all.
+        self._held: list[tuple[list[str], Tensor]] = []
         for each in self._least:
             held = [place for place in places if each.held(place)]
-            self._held.append(torch.tensor([places.index(place) for place in held], device=device))
-            family = "update/eps_ratio" if each.is_eps else each.family
-            self.names += [f"{family}/{place}" for place in held]
+            self._held.append((held, torch.tensor([places.index(place) for place in held], device=device)))
 
     def before(self) -> None:
         """Just before the optimizer's step."""
         self._old = [local(parameter.detach()).clone() for parameter in self.parameters]
 
     @torch.no_grad()
-    def after(self) -> Tensor:
-        """(len(names),), after the step and what the placement does to the weights, gradients still there."""
+    def after(self) -> list[Reading]:
+        """After the step and what the placement does to the weights, gradients still there."""
         moves = [local(new) - old for new, old in zip(self.parameters, self._old, strict=True)]
         gradients = [local(parameter.grad) for parameter in self.parameters if parameter.grad is not None]
         moved, were, slope = (self._squares(several) for several in (moves, self._old, gradients))
@@ -51,11 +50,16 @@ class Updates:
         along = self._by_place(torch.stack(products))
         self._old = []
         cosine = over(-along, (moved * slope).sqrt())
-        values = [over(moved, were).sqrt(), cosine]
-        for each, held in zip(self._least, self._held, strict=True):
+        readings = [
+            Reading("update/ratio", over(moved, were).sqrt(), self._places),
+            Reading("update/cosine", cosine, self._places),
+        ]
+        for each, (held, at) in zip(self._least, self._held, strict=True):
             rms, share = (slope / self._sizes).sqrt(), over(slope, were).sqrt()
-            values.append((rms / each.value if each.is_eps else each.step * share)[held])
-        return torch.cat(values)
+            family = "update/eps_ratio" if each.is_eps else each.family
+            values = rms / each.value if each.is_eps else each.step * share
+            readings.append(Reading(family, values[at], held))
+        return readings
 
     def _squares(self, tensors: Sequence[Tensor]) -> Tensor:
         """(places,): squares of the norms."""

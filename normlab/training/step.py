@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import due
+from normlab.measure.instrument import Reading, copied, due
 from normlab.training.batch import forward, forward_and_backward, forward_parts, same_dice
 from normlab.training.first_nonfinite import autopsy
 from normlab.training.job import Job
@@ -77,15 +77,12 @@ def measured_gradients(job: Job, loss: Tensor, rate: float) -> tuple[Row, Tensor
     """
     job.instruments.again(loss, lambda: forward(job))
     norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
-    seen = [value.to(norms.dtype) for value in (loss.view(1), norms, *job.instruments.values())]
-    values = torch.cat(seen).tolist()
-    row: Row = {"step": job.step, "loss": values[0], "lr": rate, "tokens": (job.step + 1) * tokens(job)}
-    names = job.gradients.names[: len(norms)] + job.instruments.names()
-    row.update(zip(names, values[1:], strict=True))
-    row.update(flags(job, *values[:2]))
-    if math.isfinite(values[0]) and math.isfinite(values[1]):
-        row.update(clipped(values[1], job.config.train.clip))
-    return row, norms[0]
+    seen = copied([Reading("loss", loss.view(1)), *norms, *job.instruments.values()])
+    row: Row = {"step": job.step, "loss": seen["loss"], "lr": rate, "tokens": (job.step + 1) * tokens(job)}
+    row |= seen | flags(job, seen["loss"], seen["grad_norm/global"])
+    if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm/global"]):
+        row |= clipped(row["grad_norm/global"], job.config.train.clip)
+    return row, norms[0].values[0]
 
 
 @contextmanager
@@ -98,11 +95,8 @@ def measured_update(job: Job, row: Row) -> Iterator[None]:
     if measured:
         job.updates.before()
     yield
-    names, values = (job.updates.names, [job.updates.after()]) if measured else ([], [])
-    names = names + job.instruments.later()
-    values += job.instruments.updated(lambda: forward_parts(job))
-    if values:
-        row.update(zip(names, torch.cat(values).tolist(), strict=True))
+    readings = job.updates.after() if measured else []
+    row |= copied([*readings, *job.instruments.updated(lambda: forward_parts(job))])
 
 
 def flags(job: Job, loss: float, norm: float) -> dict[str, float]:
