@@ -9,6 +9,7 @@ from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfi
 from normlab.config import ActivationConfig, FFNConfig, ModelConfig
 from normlab.errors import ConfigError
 from normlab.measure.gradients import GradientNorms
+from normlab.measure.instrument import copied
 from normlab.measure.layout import Layout
 from normlab.model.activations import build_activation
 from normlab.model.ffn import FeedForward, ffn_width
@@ -170,6 +171,6 @@ def test_the_gradient_of_a_learned_slope_counts_as_a_scale(small):
     assert site("layers.1.ffn.branch.act.beta") == ("layer_01", "scale")
     model(torch.randint(11, (2, 8))).square().mean().backward()
     measured = GradientNorms(Layout(model, site))
-    values = dict(zip(measured.names, measured.measure(detail=True).tolist(), strict=True))
+    values = copied(measured.measure(detail=True))
     beta = model.layers[1].ffn.branch.act.beta
     assert values["grad_norm/layer_01/scale"] == pytest.approx(beta.grad.abs().item())
