@@ -18,7 +18,7 @@ from normlab.training import checkpoint, restart
 from normlab.training.job import Job
 
 
-class Report:
+class Recorder:
     """The loop's listener. `facts` are the summary's fixed keys: floors, parameters and so on."""
 
     def __init__(

@@ -17,7 +17,7 @@ from normlab.data import Corpus, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.figures import pictures
 from normlab.machine import ranks
-from normlab.recorder import Report
+from normlab.recorder import Recorder
 from normlab.rundir import environment
 from normlab.rundir.opening import Opening
 from normlab.rundir.resuming import check_same, located, moved
@@ -189,7 +189,7 @@ def _train(job: Job, corpus: Corpus, attempt: Attempt) -> dict[str, Any]:
     console = ConsoleSink(plain=attempt.plain)
     files = RunDirectory(environment.describe(config, job.device))
     wandb = WandbSink(config.tracker, pictures, console.warn)
-    report = Report(job, files, wandb, console, facts, corpus.decode)
+    report = Recorder(job, files, wandb, console, facts, corpus.decode)
     status = "failed"
     more: dict[str, Any] = {}
     try:

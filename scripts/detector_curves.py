@@ -19,7 +19,7 @@ from rich.table import Table
 
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import DivergenceConfig
-from normlab.divergence import Event, Facts, Watch
+from normlab.divergence import Event, RunFacts, Watch
 
 FLOORS = {"uniform": 5.545, "unigram": 3.2, "bigram": 2.42}
 #: Steps at which a jump of one step is tried, and how large it may be.
@@ -158,7 +158,7 @@ CASES = (
 def watched(losses: np.ndarray, dice: np.random.Generator, warmup: int = 0) -> Watch:
     """The detectors after a run with these losses and healthy gradients."""
     least = OPTIMIZERS["adamw"].least(OPTIMIZERS["adamw"].config)
-    facts = Facts(floors=FLOORS, warmup=warmup, steps=len(losses), least=least, sizes={"layer_00": 100})
+    facts = RunFacts(floors=FLOORS, warmup=warmup, steps=len(losses), least=least, sizes={"layer_00": 100})
     watch = Watch(DivergenceConfig(), facts)
     for step, (loss, norm) in enumerate(
         zip(losses, np.exp(dice.normal(-0.5, 0.2, len(losses))), strict=True)

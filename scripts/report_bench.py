@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from normlab.catalogue import groups, naming
-from normlab.report.report import Target, print_report
+from normlab.report.report import PageTarget, print_report
 from normlab.rundir.opening import Opening
 from normlab.rundir.summary import Tally
 from normlab.rundir.writer import RunDirectory
@@ -152,7 +152,7 @@ def main() -> None:
         if not sweep.is_dir():
             make_sweep(sweep, wanted.runs, wanted.steps, wanted.depth)
         began = time.perf_counter()
-        print_report([sweep], Target(path=page, overwrite=True, force=True))
+        print_report([sweep], PageTarget(path=page, overwrite=True, force=True))
         print(f"written in {time.perf_counter() - began:.1f} s, {page.stat().st_size / 1e6:.2f} MB")
         try:
             for name, seconds in opening_times(page).items():

@@ -17,7 +17,7 @@ from rich.table import Table
 from scipy import special
 
 from normlab import statistics
-from normlab.compare.verdict import Evidence, divergence, verdict
+from normlab.compare.verdict import PairEvidence, divergence, verdict
 
 #: Standard deviation of a run's loss, and the margin of parity.
 DEVIATION, MARGIN = 0.03, 0.02
@@ -61,7 +61,7 @@ def _word(rng: np.random.Generator, n: int, rates: tuple[float, float], which: s
     fates = divergence([(bool(ours), bool(theirs)) for ours, theirs in trained.T])
     return verdict(
         # Of one comparison Holm's correction is none.
-        Evidence(
+        PairEvidence(
             divergence=fates,
             difference=found,
             p_rate=fates.p if fates.testable else None,

@@ -33,7 +33,7 @@ RECIPES = ("preset", "experiment")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class OptionGroup:
     """One config group: `name=option` on the command line."""
 
     base: type
@@ -41,10 +41,10 @@ class Group:
     rows: Mapping[str, Row[Any]]
 
 
-def _single(meaning: str, *configs: Any) -> Group:
+def _single(meaning: str, *configs: Any) -> OptionGroup:
     """A group whose options have no table: the defaults of their dataclass, or near them."""
     rows = {config.name: Row(config=config, meaning=meaning) for config in configs}
-    return Group(base=type(configs[0]), meaning=meaning, rows=rows)
+    return OptionGroup(base=type(configs[0]), meaning=meaning, rows=rows)
 
 
 def _every(steps: int) -> dict[str, Any]:
@@ -56,15 +56,21 @@ def _every(steps: int) -> dict[str, Any]:
 _FEW = 6
 
 #: In the order of `RunConfig`'s fields.
-GROUPS: dict[str, Group] = {
-    "norm": Group(base=settings.NormConfig, meaning="norm type", rows=NORMS),
-    "placement": Group(base=settings.PlacementConfig, meaning="where norms and scales sit", rows=PLACEMENTS),
-    "activation": Group(base=settings.ActivationConfig, meaning="feed-forward activation", rows=ACTIVATIONS),
+GROUPS: dict[str, OptionGroup] = {
+    "norm": OptionGroup(base=settings.NormConfig, meaning="norm type", rows=NORMS),
+    "placement": OptionGroup(
+        base=settings.PlacementConfig, meaning="where norms and scales sit", rows=PLACEMENTS
+    ),
+    "activation": OptionGroup(
+        base=settings.ActivationConfig, meaning="feed-forward activation", rows=ACTIVATIONS
+    ),
     "model": _single("the GPT around the norms", settings.ModelConfig()),
-    "init": Group(base=settings.InitConfig, meaning="initial weights", rows=INITS),
-    "data": Group(base=settings.DataConfig, meaning="text and tokenizer", rows=DATASETS),
-    "optimizer": Group(base=settings.OptimizerConfig, meaning="optimizer", rows=OPTIMIZERS),
-    "schedule": Group(base=settings.ScheduleConfig, meaning="learning rate after warm-up", rows=SCHEDULES),
+    "init": OptionGroup(base=settings.InitConfig, meaning="initial weights", rows=INITS),
+    "data": OptionGroup(base=settings.DataConfig, meaning="text and tokenizer", rows=DATASETS),
+    "optimizer": OptionGroup(base=settings.OptimizerConfig, meaning="optimizer", rows=OPTIMIZERS),
+    "schedule": OptionGroup(
+        base=settings.ScheduleConfig, meaning="learning rate after warm-up", rows=SCHEDULES
+    ),
     "train": _single("the training loop and its machine", settings.TrainConfig()),
     "measure": _single(
         "instruments",

@@ -82,7 +82,7 @@ INITS: dict[str, InitRow] = table(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gains:
+class InitGains:
     """What a scheme does to the initial weights of single projections; the others keep the distribution's.
 
     Its laws may also speak of `fan_in` and `fan_out`.
@@ -107,10 +107,10 @@ def _every(projections: tuple[str, ...], law: str) -> dict[str, str]:
 
 
 #: `init.gains=NAME`. A placement's own gains are these too, where it has any.
-GAINS: dict[str, Row[Gains]] = table(
+GAINS: dict[str, Row[InitGains]] = table(
     *(
         Row(
-            config=Gains(name=name, gain=_every(_OUT, "(2*depth)**(-1/2)")),
+            config=InitGains(name=name, gain=_every(_OUT, "(2*depth)**(-1/2)")),
             meaning=meaning,
             equation="std(attn.out, ffn.out) *= (2 depth)^(-1/2)",
             source=source,
@@ -129,56 +129,56 @@ GAINS: dict[str, Row[Gains]] = table(
         )
     ),
     Row(
-        config=Gains(name="wang", std=_every(_OUT, "2 / (depth*sqrt(width))")),
+        config=InitGains(name="wang", std=_every(_OUT, "2 / (depth*sqrt(width))")),
         meaning="output projections by depth and width alone; with init=small_init, GPT-NeoX's",
         equation="std(attn.out, ffn.out) = 2 / (depth sqrt(width))",
         source="Wang, Komatsuzaki 2021 (GPT-J); Black et al. 2022 (GPT-NeoX), arXiv 2204.06745",
     ),
     Row(
-        config=Gains(name="mitchell", std=_every(_OUT, "(2*layer*fan_in)**(-1/2)")),
+        config=InitGains(name="mitchell", std=_every(_OUT, "(2*layer*fan_in)**(-1/2)")),
         meaning="output projections smaller layer by layer; OLMo's is with init.gain=1 init.truncate=3",
         equation="std(attn.out, ffn.out) = (2 layer fan_in)^(-1/2)",
         source="Groeneveld et al. 2024 (OLMo), arXiv 2402.00838",
     ),
     Row(
-        config=Gains(name="depth_mup", gain=_every(_OUT, "sublayers**(-1/2)")),
+        config=InitGains(name="depth_mup", gain=_every(_OUT, "sublayers**(-1/2)")),
         meaning="the branch's factor of depth-muP and Stable ResNet, put into the output projections; both "
         "count branches, of which a block has two, so the numbers are gpt2's",
         equation="std(attn.out, ffn.out) *= (2 depth)^(-1/2)",
         source="Yang et al. 2023, arXiv 2310.02244; Hayou et al. 2020, arXiv 2010.12859",
     ),
     Row(
-        config=Gains(name="deepnorm", gain=_every(_DEEP, "(8*depth)**(-1/4)")),
+        config=InitGains(name="deepnorm", gain=_every(_DEEP, "(8*depth)**(-1/4)")),
         meaning="DeepNorm's beta, for decoders; a gate keeps gain 1, so that a branch has beta^2 with it too",
         equation="std(attn.v, attn.out, ffn.in, ffn.out) *= (8 depth)^(-1/4)",
         source="Wang et al. 2022 (DeepNet), arXiv 2203.00555",
     ),
     Row(
-        config=Gains(name="deepnorm_glu_all", gain=_every(_DEEP_GATED, "(8*depth)**(-1/4)")),
+        config=InitGains(name="deepnorm_glu_all", gain=_every(_DEEP_GATED, "(8*depth)**(-1/4)")),
         meaning="DeepNorm's beta on the gate as well: beta^3 a branch, as public LLaMA variants have it",
         equation="std(attn.v, attn.out, ffn.gate, ffn.in, ffn.out) *= (8 depth)^(-1/4)",
         source="public code of GPAS, arXiv 2506.22049, and of ProRes, arXiv 2603.05369",
     ),
     Row(
-        config=Gains(name="deepnorm_glm", gain=_every(_DEEP_GATED, "(2*depth)**(-1/2)")),
+        config=InitGains(name="deepnorm_glm", gain=_every(_DEEP_GATED, "(2*depth)**(-1/2)")),
         meaning="GLM-130B's form of DeepNorm, which scales the whole feed-forward layer, gate included",
         equation="std(attn.v, attn.out, ffn.gate, ffn.in, ffn.out) *= (2 depth)^(-1/2)",
         source="Zeng et al. 2022 (GLM-130B), arXiv 2210.02414",
     ),
     Row(
-        config=Gains(name="deepnorm_inverted", gain=_every(_DEEP_GATED, "(8*depth)**(1/4)")),
+        config=InitGains(name="deepnorm_inverted", gain=_every(_DEEP_GATED, "(8*depth)**(1/4)")),
         meaning="A PUBLISHED BUG, for comparison: DeepNorm's beta with the sign of its exponent turned",
         equation="std(attn.v, attn.out, ffn.gate, ffn.in, ffn.out) *= (8 depth)^(+1/4)",
         source="public code of Mix-LN, arXiv 2412.13795, and of LayerNorm Scaling, arXiv 2502.05795",
     ),
     Row(
-        config=Gains(name="subln", gain=_every(_DEEP, "sqrt(log(2*depth))")),
+        config=InitGains(name="subln", gain=_every(_DEEP, "sqrt(log(2*depth))")),
         meaning="Sub-LN's gamma, for decoders: larger with depth, as the norms inside the branch allow",
         equation="std(attn.v, attn.out, ffn.in, ffn.out) *= sqrt(log(2 depth))",
         source="Wang et al. 2022 (Magneto), arXiv 2210.06423",
     ),
     Row(
-        config=Gains(
+        config=InitGains(
             name="tfixup",
             gain=_every(_DEEP, "0.67 * depth**(-1/4)") | {"embedding": "(9*depth)**(-1/4)"},
         ),
@@ -188,7 +188,7 @@ GAINS: dict[str, Row[Gains]] = table(
         source="Huang et al. 2020 (T-Fixup), ICML",
     ),
     Row(
-        config=Gains(
+        config=InitGains(
             name="fixup",
             gain=_every((*_OUT, "head"), "0")
             | _every(("attn.q", "attn.k", "attn.v"), "sublayers**(-1/6)")
@@ -200,19 +200,19 @@ GAINS: dict[str, Row[Gains]] = table(
         source="Zhang, Dauphin, Ma 2019, arXiv 1901.09321, and its code's transformer",
     ),
     Row(
-        config=Gains(name="b2t", gain=_every(_BLOCK, "depth**(-1/2)")),
+        config=InitGains(name="b2t", gain=_every(_BLOCK, "depth**(-1/2)")),
         meaning="every matrix of a block smaller with depth, as the code of the B2T connection has it",
         equation="std(all in block) *= depth^(-1/2)",
         source="takase/b2t_connection, of Takase et al. 2022, arXiv 2206.00330",
     ),
     Row(
-        config=Gains(name="ds_init", gain=_every(_BLOCK, "layer**(-1/2)")),
+        config=InitGains(name="ds_init", gain=_every(_BLOCK, "layer**(-1/2)")),
         meaning="every matrix of a block smaller, layer by layer",
         equation="std(all in block) *= layer^(-1/2)",
         source="Zhang, Titov, Sennrich 2019, arXiv 1908.11365",
     ),
     Row(
-        config=Gains(name="post_ln_init", gain=_every(_BLOCK, "1 / (depth - layer + 1)")),
+        config=InitGains(name="post_ln_init", gain=_every(_BLOCK, "1 / (depth - layer + 1)")),
         meaning="every matrix of a block smaller the further it is from the top; DeepNet's first experiment",
         equation="std(all in block) /= depth - layer + 1",
         source="Wang et al. 2022 (DeepNet), section 3, arXiv 2203.00555",
@@ -220,11 +220,11 @@ GAINS: dict[str, Row[Gains]] = table(
 )
 
 
-def selected(config: InitConfig, placement: Mapping[str, str]) -> Gains:
+def selected(config: InitConfig, placement: Mapping[str, str]) -> InitGains:
     """The gains that `init.gains` selects: the placement's own laws, none, or a named table."""
     if config.gains == "placement":
-        return Gains(name="placement", gain=dict(placement))
-    return Gains(name="none") if config.gains == "none" else GAINS[config.gains].config
+        return InitGains(name="placement", gain=dict(placement))
+    return InitGains(name="none") if config.gains == "none" else GAINS[config.gains].config
 
 
 def variables(at: Mapping[str, float], fan_in: int, fan_out: int) -> dict[str, float]:
@@ -232,7 +232,7 @@ def variables(at: Mapping[str, float], fan_in: int, fan_out: int) -> dict[str, f
     return {**at, "fan_in": float(fan_in), "fan_out": float(fan_out)}
 
 
-def std(config: InitConfig, gains: Gains, projection: str, at: Mapping[str, float]) -> float:
+def std(config: InitConfig, gains: InitGains, projection: str, at: Mapping[str, float]) -> float:
     """Initial standard deviation of one projection at one place, gains included.
 
     Args:
@@ -265,7 +265,7 @@ def embedding_factor(config: RunConfig) -> float:
     scale = laws.value(config.model.embedding_scale, at)
     if scale != 1 or not config.placement.unit_embedding:
         return scale
-    drawn = std(config.init, Gains(name="none"), "embedding", at)
+    drawn = std(config.init, InitGains(name="none"), "embedding", at)
     require(
         drawn > 0,
         "init.embedding_std",

@@ -47,14 +47,14 @@ def plot(
     with refusals():
         from normlab.compare.compare import Sources
         from normlab.figures import image_files
-        from normlab.plot.material import Wanted
-        from normlab.plot.plot import Output, split
+        from normlab.plot.material import PlotOptions
+        from normlab.plot.plot import FigureTarget, split
         from normlab.plot.plot import plot as draw_figures
 
         paths, kinds = split(words or [])
         if not paths and not wandb:
             raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
-        wanted = Wanted(
+        wanted = PlotOptions(
             steps=_numbers(steps),
             over=[word for word in over.split(",") if word],
             metric=metric,
@@ -62,7 +62,7 @@ def plot(
             title=title,
             force=force,
         )
-        output = Output(out=out, formats=image_files.formats(formats))
+        output = FigureTarget(out=out, formats=image_files.formats(formats))
         draw_figures(Sources(paths=paths, addresses=wandb or []), kinds, wanted, output)
 
 

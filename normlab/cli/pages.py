@@ -9,7 +9,7 @@ Line = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class HelpPanel:
     """A titled box. `stacked`: the meaning stands above what to type, for long commands."""
 
     title: str
@@ -23,7 +23,7 @@ class Page:
 
     usage: str
     summary: str
-    panels: tuple[Panel, ...]
+    panels: tuple[HelpPanel, ...]
     closing: str = ""
 
 
@@ -33,7 +33,7 @@ def main_page() -> Page:
         usage="normlab COMMAND ...",
         summary="How norm type and placement affect the training stability of small GPTs, measured.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Start here",
                 stacked=True,
                 lines=(
@@ -49,7 +49,7 @@ def main_page() -> Page:
                     ),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Choose and train",
                 lines=(
                     ("list [WHAT]", "Print the tables of norms, placements, activations, datasets ..."),
@@ -62,7 +62,7 @@ def main_page() -> Page:
                     ("sweep status", "How far one has come: what runs, what is lost, outcomes"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Look at one run",
                 lines=(
                     ("show RUN", "On the terminal: loss, gradient and stream by layer, events"),
@@ -70,7 +70,7 @@ def main_page() -> Page:
                     ("replay RUN", "Look for events in its rows again, also with other thresholds"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Compare runs and sweeps",
                 lines=(
                     ("runs [DIR]", "List the runs there are, newest first: normlab runs outcome=stuck"),
@@ -81,7 +81,7 @@ def main_page() -> Page:
                     ("workspace create", "Make a saved view of the comparison in wandb"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Options",
                 lines=(
                     ("--help, -h", "This page; after a command, that command's"),
@@ -101,11 +101,11 @@ def train_page() -> Page:
         usage="normlab train [FLAGS] [KEY=VALUE] ...",
         summary="Train one model, or with -m every combination of the values given.",
         panels=(
-            Panel(title="Examples", stacked=True, lines=_EXAMPLES),
-            Panel(title="Five knobs and the seed", lines=_knobs()),
-            Panel(title="Groups: GROUP=OPTION chooses, GROUP.KEY=VALUE sets", lines=_groups()),
-            Panel(title="Sweeps (-m): several values of any setting", lines=_SWEEPS),
-            Panel(title="Flags (Hydra's; anywhere on the line)", lines=_FLAGS),
+            HelpPanel(title="Examples", stacked=True, lines=_EXAMPLES),
+            HelpPanel(title="Five knobs and the seed", lines=_knobs()),
+            HelpPanel(title="Groups: GROUP=OPTION chooses, GROUP.KEY=VALUE sets", lines=_groups()),
+            HelpPanel(title="Sweeps (-m): several values of any setting", lines=_SWEEPS),
+            HelpPanel(title="Flags (Hydra's; anywhere on the line)", lines=_FLAGS),
         ),
         closing=(
             "A run is kept in outputs/runs/TIME-WHAT_DIFFERS/, a sweep in outputs/sweeps/NAME/. "
@@ -124,8 +124,8 @@ def probe_page() -> Page:
         summary="Measure models at their initial weights against depth, without training: gradients, the "
         "residual stream, what weight noise and one step do to the output. Slopes are log-log, one a seed.",
         panels=(
-            Panel(title="Examples", stacked=True, lines=_PROBES),
-            Panel(
+            HelpPanel(title="Examples", stacked=True, lines=_PROBES),
+            HelpPanel(
                 title="Words of the probe",
                 lines=(
                     ("seeds=10", "so many seeds from seed= on"),
@@ -139,7 +139,7 @@ def probe_page() -> Page:
                     (f"sign_lr={own.sign_lr:g}", "rate of the one sign step"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Flags",
                 lines=(
                     ("--json", "print rows and slopes as JSON"),
@@ -179,7 +179,7 @@ def critical_page() -> Page:
         "with its interval, and how it falls with depth where that varies. Words are those of normlab "
         "train -m: each combination of what varies is a variant, the seeds are its replicates.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -193,7 +193,7 @@ def critical_page() -> Page:
                     ),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Words of the search",
                 lines=(
                     (f"critical.lowest={own.lowest:g}", "the lowest rate"),
@@ -209,7 +209,7 @@ def critical_page() -> Page:
                     ),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Flags",
                 lines=(
                     ("--json", "print one JSON object and nothing else"),
@@ -233,7 +233,7 @@ def describe_page() -> Page:
         usage="normlab describe [KEY=VALUE] ... [--against KEY=VALUE ...]",
         summary="Tell what a config is and costs, without training it; or what differs between two.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -248,7 +248,7 @@ def describe_page() -> Page:
                     ),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="What it tells",
                 lines=(
                     ("equations", "of the placement and the norm, and as this config composes them"),
@@ -258,7 +258,7 @@ def describe_page() -> Page:
                     ("costs", "parameters by part, FLOPs a token, memory of a step"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Flags (anywhere on the line)",
                 lines=(
                     ("--against WORDS", "the other config: all words up to the end of the line"),

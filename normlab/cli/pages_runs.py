@@ -1,6 +1,6 @@
 """The words of the help of the commands that read runs, as data; see `pages`."""
 
-from normlab.cli.pages import Page, Panel
+from normlab.cli.pages import HelpPanel, Page
 
 
 def compare_page() -> Page:
@@ -12,7 +12,7 @@ def compare_page() -> Page:
         "the same seed, saw the same batches, and is the same in all other settings. Where runs diverged, "
         "how often is compared, and the loss among the pairs that trained.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -25,7 +25,7 @@ def compare_page() -> Page:
                     ("normlab compare outputs/sweeps/mine --csv", "A line a run, for a spreadsheet"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Options",
                 lines=(
                     ("--baseline KEY=VALUE", "measured against this, all else the same; may be given again"),
@@ -57,7 +57,7 @@ def plot_page() -> Page:
         "Runs that differ in nothing but the seed are one curve with a band. Every logged step is drawn: a "
         "spike of one step is seen.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -80,8 +80,8 @@ def plot_page() -> Page:
                     ),
                 ),
             ),
-            Panel(title="Kinds", lines=tuple((kind.name, kind.meaning) for kind in KINDS.values())),
-            Panel(
+            HelpPanel(title="Kinds", lines=tuple((kind.name, kind.meaning) for kind in KINDS.values())),
+            HelpPanel(
                 title="Options",
                 lines=(
                     ("-o, --out FILE_OR_DIR", "else figures/ in the folder that is drawn"),
@@ -109,7 +109,7 @@ def report_page() -> Page:
         "outcomes over two knobs, the tables of normlab compare, curves with every step, heat maps layer by "
         "layer, events and what explains them, and the command that makes each run again.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -121,7 +121,7 @@ def report_page() -> Page:
                     ("normlab report outputs/runs/2026-... -o run.html", "One run"),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Options",
                 lines=(
                     ("-o, --out FILE", "the file to write; else report.html"),
@@ -145,7 +145,7 @@ def resume_page() -> Page:
         summary="Continue a run from its last checkpoint, as if it had never stopped: after Ctrl-C, a kill "
         "or a crash of the machine, or for more steps.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -157,7 +157,7 @@ def resume_page() -> Page:
                     ),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="What may change",
                 lines=(
                     ("train.steps", "more of them; a schedule that ends with the last is laid out anew"),
@@ -179,7 +179,7 @@ def sweep_page() -> Page:
         summary="Plan a sweep, see how far one has come, or search for critical learning rates. "
         "normlab train -m runs a sweep.",
         panels=(
-            Panel(
+            HelpPanel(
                 title="Examples",
                 stacked=True,
                 lines=(
@@ -198,7 +198,7 @@ def sweep_page() -> Page:
                     ),
                 ),
             ),
-            Panel(
+            HelpPanel(
                 title="Commands: normlab sweep COMMAND --help",
                 lines=(
                     ("plan", "What normlab train -m with these words would do and cost"),

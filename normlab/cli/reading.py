@@ -56,9 +56,11 @@ def compare(
         if len(chosen) > 1:
             raise UserError(f"--{' and --'.join(chosen)}: choose one")
         from normlab.compare.compare import Sources, print_comparison
-        from normlab.compare.study import Wanted
+        from normlab.compare.study import CompareOptions
 
-        wanted = Wanted(baseline=baseline or [], metric=metric, margin=margin, target=target, force=force)
+        wanted = CompareOptions(
+            baseline=baseline or [], metric=metric, margin=margin, target=target, force=force
+        )
         sources = Sources(paths=paths or [], addresses=wandb or [])
         print_comparison(sources, wanted, "".join(chosen), table, everything=everything)
 
@@ -84,17 +86,17 @@ def report(
     with refusals():
         if not paths:
             raise UserError("which runs? Give run directories or sweeps; normlab runs lists them")
-        from normlab.report.report import Target, print_report, words
+        from normlab.report.report import PageTarget, print_report, words
 
-        target = Target(path=out, title=title, overwrite=overwrite, baseline=baseline or [], force=force)
+        target = PageTarget(path=out, title=title, overwrite=overwrite, baseline=baseline or [], force=force)
         if not to_wandb:
             print_report(paths, target)
             return
         from normlab.runs.reader import load
-        from normlab.runs.wandb_workspace import Place, save_report
+        from normlab.runs.wandb_workspace import WandbProject, save_report
 
         runs = load(*paths)
-        typer.echo(save_report(runs, Place(entity=entity, project=project), words(runs, target)))
+        typer.echo(save_report(runs, WandbProject(entity=entity, project=project), words(runs, target)))
 
 
 def runs(
@@ -132,10 +134,10 @@ def sync(
     The same again sends only what is new. Exit code: 0 done, 1 a run did not get there, 2 bad input.
     """
     with refusals():
-        from normlab.runs.sync import Target
+        from normlab.runs.sync import SyncTarget
         from normlab.runs.sync import sync as send
 
-        failed = send(paths, Target(project=project, entity=entity, offline=offline))
+        failed = send(paths, SyncTarget(project=project, entity=entity, offline=offline))
         if failed:
             raise typer.Exit(1)
 
@@ -165,9 +167,9 @@ def create(
     """
     with refusals():
         from normlab.runs.reader import load
-        from normlab.runs.wandb_workspace import Place, save_workspace, spec
+        from normlab.runs.wandb_workspace import WandbProject, save_workspace, spec
 
-        place, runs = Place(entity=entity, project=project), load(*paths)
+        place, runs = WandbProject(entity=entity, project=project), load(*paths)
         if as_json:
             import json
 

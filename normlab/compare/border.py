@@ -189,7 +189,7 @@ def _end(log: float) -> float | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slope:
+class BorderSlope:
     """A log-log slope of borders against a knob, with its 95 % interval; None is an open end."""
 
     value: float
@@ -202,7 +202,7 @@ class Slope:
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-def slope_of_borders(x: Sequence[float], borders: Sequence[Border]) -> Slope | None:
+def slope_of_borders(x: Sequence[float], borders: Sequence[Border]) -> BorderSlope | None:
     """The least-squares slope of log border against log x; None unless every border is enclosed.
 
     The slope is sum of w_i log(border_i), w_i = (log x_i - mean) / sum (log x - mean)^2. What the steps of
@@ -225,7 +225,7 @@ def slope_of_borders(x: Sequence[float], borders: Sequence[Border]) -> Slope | N
             down += (weight * (below if weight > 0 else above)) ** 2
             up += (weight * (above if weight > 0 else below)) ** 2
     low, high = value - grid - math.sqrt(down), value + grid + math.sqrt(up)
-    return Slope(
+    return BorderSlope(
         value=value,
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,

@@ -12,7 +12,7 @@ from rich.console import Console
 from normlab.compare import axes, differences, formats, settings, tables
 from normlab.compare.quantities import CAP
 from normlab.compare.sheet import Sheet
-from normlab.compare.study import Study, Wanted
+from normlab.compare.study import CompareOptions, Study
 from normlab.errors import UserError
 from normlab.runs import wandb_runs
 from normlab.runs.reader import Run, load
@@ -60,13 +60,13 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[Run], wanted: Wanted | None = None) -> Comparison:
+def compare(runs: Sequence[Run], wanted: CompareOptions | None = None) -> Comparison:
     """Group, measure and test `runs`.
 
     Raises:
         UserError: no run is finished, the texts differ, or the baseline is none of the groups.
     """
-    study = Study(runs, wanted or Wanted())
+    study = Study(runs, wanted or CompareOptions())
     sheets = [tables.losses(study), tables.outcomes(study), tables.training(study)]
     if len(study.groups) > 1:
         sheets += [differences.differences(study), *axes.sheets(study), settings.settings(study)]
@@ -103,7 +103,7 @@ def _notes(study: Study) -> list[str]:
 
 
 def print_comparison(
-    sources: Sources, wanted: Wanted, form: str = "", table: str = "", *, everything: bool = False
+    sources: Sources, wanted: CompareOptions, form: str = "", table: str = "", *, everything: bool = False
 ) -> None:
     """Compare the runs and print it: to people, or as `json`, `csv`, `markdown` or `latex`.
 

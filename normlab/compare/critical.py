@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from normlab.compare import formats
-from normlab.compare.border import Border, Slope, fit_border, slope_of_borders
+from normlab.compare.border import Border, BorderSlope, fit_border, slope_of_borders
 from normlab.compare.matching import label
 from normlab.compare.sheet import Column, Sheet, knob_columns, number
 from normlab.disk.whole_files import replace_file
@@ -136,7 +136,7 @@ def border_interval(found: Border) -> str:
     return _ends(found.low, found.high, ".2g")
 
 
-def _slope_interval(found: Slope) -> str:
+def _slope_interval(found: BorderSlope) -> str:
     return _ends(found.low, found.high, "+.2f")
 
 

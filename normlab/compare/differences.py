@@ -8,7 +8,7 @@ from normlab import statistics
 from normlab.compare.matching import label
 from normlab.compare.sheet import Column, Sheet, Starred, interval, number, p_value
 from normlab.compare.study import Against, Study, evidence
-from normlab.compare.verdict import SELECTED, Divergence, Evidence, correct, rate_p, rate_words, verdict
+from normlab.compare.verdict import SELECTED, Divergence, PairEvidence, correct, rate_p, rate_words, verdict
 from normlab.statistics import ALPHA, FLIPS, LEAST, POWER
 
 
@@ -33,7 +33,7 @@ def differences(study: Study) -> Sheet:
     )
 
 
-def _row(study: Study, each: Against, corrected: Evidence, tests: int) -> dict[str, Any]:
+def _row(study: Study, each: Against, corrected: PairEvidence, tests: int) -> dict[str, Any]:
     found, fates = each.found, each.divergence
     # Pairs of which not one is left to compare by its loss.
     hopeless = study.quantity.of_trained and fates.pairs and not fates.both_trained
@@ -125,7 +125,7 @@ def _few_pairs(found: Sequence[Against]) -> list[str]:
     return []
 
 
-def _selected(found: Sequence[Against], corrected: Sequence[Evidence]) -> list[str]:
+def _selected(found: Sequence[Against], corrected: Sequence[PairEvidence]) -> list[str]:
     """What to know where runs diverged."""
     notes = []
     if any("survivors" in verdict(each) for each in corrected):

@@ -20,7 +20,7 @@ CAP = (
 )
 
 
-class Facts:
+class FigureSource:
     """What a run's figures are made of."""
 
     def __init__(self, run: Run, target: float | None = None) -> None:
@@ -118,7 +118,7 @@ class Quantity:
     title: str
     unit: str
     meaning: str
-    of: Callable[[Facts], float | None]
+    of: Callable[[FigureSource], float | None]
     #: How it is written.
     form: str = ".3f"
     #: Whether it is of the end, where the rule `CAP` may have put another loss.
@@ -211,7 +211,7 @@ QUANTITIES = {
             title="to target",
             unit="tokens",
             meaning=f"tokens seen when the mean of {SPAN} logged training losses first is at most the target",
-            of=Facts.tokens_to_target,
+            of=FigureSource.tokens_to_target,
             form=",.0f",
             time=True,
         ),
@@ -254,7 +254,7 @@ class Figures:
 
 def measure(run: Run, target: float | None = None) -> Figures:
     """The figures of a run; the rows that they take are read, and let go."""
-    facts = Facts(run, target)
+    facts = FigureSource(run, target)
     values = {name: quantity.of(facts) for name, quantity in QUANTITIES.items()}
     return Figures(
         values=values,

@@ -19,7 +19,7 @@ from normlab.compare.matching import (
 )
 from normlab.compare.quantities import QUANTITIES, Figures, Quantity, check_metric, measure
 from normlab.compare.sheet import Column, Marked, knob_columns
-from normlab.compare.verdict import Divergence, Evidence, divergence
+from normlab.compare.verdict import Divergence, PairEvidence, divergence
 from normlab.errors import UserError, require
 from normlab.runs.reader import Run
 from normlab.statistics import Difference, Time, difference, difference_of_times, mean
@@ -29,7 +29,7 @@ MARGIN = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class CompareOptions:
     """What a comparison is asked for."""
 
     #: Knobs of the baseline, such as `placement=pre`; one is chosen where there are none: see `reference`.
@@ -67,10 +67,10 @@ class Against:
     problem: str = ""
 
 
-def evidence(against: Against, *, of_trained: bool) -> Evidence:
+def evidence(against: Against, *, of_trained: bool) -> PairEvidence:
     """What a verdict rests on, p values uncorrected."""
     found, fates = against.found, against.divergence
-    return Evidence(
+    return PairEvidence(
         divergence=fates,
         difference=found,
         p_rate=fates.p if fates.testable else None,
@@ -87,7 +87,7 @@ class Study:
         UserError: no run is finished, the texts differ, or the baseline is none of the groups.
     """
 
-    def __init__(self, runs: Sequence[Run], wanted: Wanted) -> None:
+    def __init__(self, runs: Sequence[Run], wanted: CompareOptions) -> None:
         self.wanted = wanted
         self.grouping: Grouping = group(runs)
         self.groups = self.grouping.groups

@@ -58,7 +58,7 @@ def divergence(trained: Sequence[tuple[bool, bool]]) -> Divergence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class PairEvidence:
     """What two variants' pairs say. Of a metric that is no loss, `difference` is over all pairs."""
 
     divergence: Divergence
@@ -71,7 +71,7 @@ class Evidence:
     of_trained: bool = True
 
 
-def correct(evidence: Sequence[Evidence]) -> list[Evidence]:
+def correct(evidence: Sequence[PairEvidence]) -> list[PairEvidence]:
     """The same with Holm's correction over all: of the rates, of the differences and of parity by itself."""
     rates = statistics.holm([each.p_rate for each in evidence])
     differences = statistics.holm([each.p for each in evidence])
@@ -88,7 +88,7 @@ def rate_p(found: Divergence, corrected: float | None) -> float | None:
     return found.p if corrected is None else corrected
 
 
-def verdict(found: Evidence) -> str:
+def verdict(found: PairEvidence) -> str:
     """In words, the rates of divergence and then the loss, each by its own test.
 
     `diverges more often` or `less often` is McNemar's test. Of the pairs in which both trained, the loss is
@@ -118,7 +118,7 @@ def _untrained_words(both: Divergence) -> str:
     return "the baseline did not train" if both.other == both.pairs else "no pair trained"
 
 
-def rate_words(found: Evidence) -> str:
+def rate_words(found: PairEvidence) -> str:
     """`diverges more often` or `less often` where McNemar's test says so, else nothing."""
     if found.p_rate is None or found.p_rate >= ALPHA:
         return ""
@@ -126,7 +126,7 @@ def rate_words(found: Evidence) -> str:
     return f"diverges {'more' if more else 'less'} often"
 
 
-def _difference_words(found: Evidence, of_all: str) -> str:
+def _difference_words(found: PairEvidence, of_all: str) -> str:
     """`of_all` is ` of 5` where so many pairs are more than those that are compared."""
     difference = found.difference
     if difference is None:
@@ -140,7 +140,7 @@ def _difference_words(found: Evidence, of_all: str) -> str:
     return ("same difference in all pairs" if difference.mean.value else "same in all pairs") + some
 
 
-def _tested_words(found: Evidence, p: float) -> str:
+def _tested_words(found: PairEvidence, p: float) -> str:
     words = [_side(found)] if p < ALPHA else []
     if found.p_parity is not None and found.p_parity < ALPHA:
         words.append("equal")
@@ -148,7 +148,7 @@ def _tested_words(found: Evidence, p: float) -> str:
     return ", yet ".join(words) or "open"
 
 
-def _side(found: Evidence) -> str:
+def _side(found: PairEvidence) -> str:
     assert found.difference is not None
     lower = found.difference.mean.value < 0
     side = "lower" if lower else "higher"

@@ -54,7 +54,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class BlockRange:
     """Blocks of one structure; their scales may differ."""
 
     #: From 1, ascending.
@@ -122,7 +122,7 @@ def runs(rows: Sequence[object]) -> list[tuple[int, int]]:
     return [(start, end - 1) for start, end in pairwise([*starts, len(rows) + 1])]
 
 
-def groups(config: RunConfig) -> list[Group]:
+def groups(config: RunConfig) -> list[BlockRange]:
     """The blocks by structure, in the order in which each first comes."""
     by_record: dict[tuple[SublayerConfig, SublayerConfig], list[int]] = {}
     for layer in range(1, config.depth + 1):
@@ -130,7 +130,7 @@ def groups(config: RunConfig) -> list[Group]:
     found = []
     for pair, layers in by_record.items():
         attn, ffn = (_part(config, place, pair, layers) for place in (0, 1))
-        found.append(Group(layers=tuple(layers), parts=(attn, ffn)))
+        found.append(BlockRange(layers=tuple(layers), parts=(attn, ffn)))
     return found
 
 

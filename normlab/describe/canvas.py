@@ -66,7 +66,7 @@ def half_width(lines: Sequence[str]) -> int:
 
 
 @dataclass
-class Column:
+class CanvasColumn:
     """A line that grows downwards, with boxes on it."""
 
     canvas: Canvas

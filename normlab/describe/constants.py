@@ -9,7 +9,7 @@ from normlab.catalogue import inits
 from normlab.catalogue.placements import PLACEMENTS
 from normlab.config import SCALES, RunConfig, laws
 from normlab.describe import blocks, equations
-from normlab.describe.counts import Matrix
+from normlab.describe.counts import DrawnMatrix
 
 #: What a scale is called beside its letter.
 _PATHS = dict(zip(SCALES, ("skip", "branch", "input"), strict=True))
@@ -25,7 +25,7 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class InitialStd:
     """The initial standard deviation of a projection, and its ratio to what the distribution alone gives."""
 
     std: float
@@ -72,7 +72,7 @@ def architectures(config: RunConfig) -> list[Architecture]:
     return found
 
 
-def constants(config: RunConfig, matrices: Sequence[Matrix]) -> list[Constant]:
+def constants(config: RunConfig, matrices: Sequence[DrawnMatrix]) -> list[Constant]:
     """Every law that is more than a fixed 1, each once."""
     found = [*_scales(config), *_model(config), *_gains(config, matrices)]
     return list(dict.fromkeys(found))
@@ -116,7 +116,7 @@ def _model(config: RunConfig) -> Iterator[Constant]:
         yield Constant(name="factor on E (unit_embedding)", law="1 / std of E", value=factor)
 
 
-def _gains(config: RunConfig, matrices: Sequence[Matrix]) -> Iterator[Constant]:
+def _gains(config: RunConfig, matrices: Sequence[DrawnMatrix]) -> Iterator[Constant]:
     """The distribution, then each law on single projections with those that share it."""
     row = inits.INITS[config.init.name]
     settings = {
@@ -146,7 +146,7 @@ def _gains(config: RunConfig, matrices: Sequence[Matrix]) -> Iterator[Constant]:
             yield Constant(name=f"std of {', '.join(projections)} {sign}", law=law, value=text)
 
 
-def _at(config: RunConfig, matrix: Matrix) -> dict[str, float]:
+def _at(config: RunConfig, matrix: DrawnMatrix) -> dict[str, float]:
     """What the laws of initial weights see at a matrix, as in `normlab.model.gpt.initialize`."""
     place = 1 if matrix.projection.startswith("ffn") else 0
     seen = blocks.at(config, matrix.layer, place)
@@ -173,16 +173,16 @@ def by_run(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def starts(
-    config: RunConfig, matrices: Sequence[Matrix]
-) -> tuple[list[tuple[str, dict[str, Start]]], dict[str, Start]]:
+    config: RunConfig, matrices: Sequence[DrawnMatrix]
+) -> tuple[list[tuple[str, dict[str, InitialStd]]], dict[str, InitialStd]]:
     """The initial weights of each run of equal blocks, and of what is outside the blocks."""
-    chosen, none = inits.selected(config.init, config.placement.gains), inits.Gains(name="none")
-    rows: list[dict[str, Start]] = [{} for _ in range(config.depth)]
-    outside: dict[str, Start] = {}
+    chosen, none = inits.selected(config.init, config.placement.gains), inits.InitGains(name="none")
+    rows: list[dict[str, InitialStd]] = [{} for _ in range(config.depth)]
+    outside: dict[str, InitialStd] = {}
     for matrix in matrices:
         std, own = (
             inits.std(config.init, gains, matrix.projection, _at(config, matrix)) for gains in (chosen, none)
         )
         into = rows[matrix.layer - 1] if "." in matrix.projection else outside
-        into[matrix.projection] = Start(std=std, gain=std / own if own else 1.0)
+        into[matrix.projection] = InitialStd(std=std, gain=std / own if own else 1.0)
     return by_run(rows), outside

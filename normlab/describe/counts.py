@@ -35,7 +35,7 @@ _EMBEDDING = {"tokens": "embedding", "norm": "embedding norm", "first_norm": "em
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
+class DrawnMatrix:
     """A matrix that is drawn at the start."""
 
     projection: str
@@ -52,7 +52,7 @@ class Counts:
     parameters: dict[str, int]
     #: Of these, each block's; what blocks share is in each.
     blocks: list[dict[str, int]]
-    matrices: list[Matrix]
+    matrices: list[DrawnMatrix]
     #: FLOPs a token of the forward pass, by part.
     flops: dict[str, int]
     #: Norm modules a block.
@@ -83,7 +83,7 @@ def count(config: RunConfig, vocab: int) -> Counts:
             for index, block in enumerate(model.layers)
         ],
         matrices=[
-            Matrix(projection=projection, layer=layer, fan_in=tensor.shape[1], fan_out=tensor.shape[0])
+            DrawnMatrix(projection=projection, layer=layer, fan_in=tensor.shape[1], fan_out=tensor.shape[0])
             for _, tensor, projection, layer in matrices(model)
         ],
         flops=_flops(model, config),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from normlab.catalogue.activations import ACTIVATIONS
 from normlab.config import RunConfig, SublayerConfig
 from normlab.describe import equations
-from normlab.describe.blocks import Group, Part, number
-from normlab.describe.canvas import Canvas, Column, half_width
+from normlab.describe.blocks import BlockRange, Part, number
+from normlab.describe.canvas import Canvas, CanvasColumn, half_width
 
 #: What is in a box, line by line.
 Box = tuple[str, ...]
@@ -97,7 +97,7 @@ def feed_forward(config: RunConfig, record: SublayerConfig) -> Box:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class DiagramLayout:
     """The columns, and how wide what stands on them is."""
 
     rail: int
@@ -108,7 +108,7 @@ class Layout:
     second: int
 
 
-def _layout(config: RunConfig, group: Group, drawn: Sequence[Boxes]) -> Layout:
+def _layout(config: RunConfig, group: BlockRange, drawn: Sequence[Boxes]) -> DiagramLayout:
     def reach(paths: Sequence[list[Box]]) -> int:
         return max([half_width(box) for path in paths for box in path] or [0])
 
@@ -121,10 +121,10 @@ def _layout(config: RunConfig, group: Group, drawn: Sequence[Boxes]) -> Layout:
     other = branch + first + _GAP + widths[1]
     edge = branch + first
     second = edge + _GAP + max(2 * half_width(_rho_box(config)), 2 * half_width(("N_y",))) + _GAP
-    return Layout(rail=0, stream=stream, branch=branch, other=other, second=second)
+    return DiagramLayout(rail=0, stream=stream, branch=branch, other=other, second=second)
 
 
-def parallel(config: RunConfig, group: Group) -> bool:
+def parallel(config: RunConfig, group: BlockRange) -> bool:
     """Whether the feed-forward branch is drawn beside attention's: both read what the block was given.
 
     With a second stream at the right there is no room beside: then the branch begins with a name instead.
@@ -140,14 +140,14 @@ def _rho_box(config: RunConfig) -> Box:
 class Drawing:
     """One block of a group on a canvas."""
 
-    def __init__(self, config: RunConfig, group: Group) -> None:
+    def __init__(self, config: RunConfig, group: BlockRange) -> None:
         self.config, self.group = config, group
         self.drawn = [boxes(config, part) for part in group.parts]
         self.at = _layout(config, group, self.drawn)
         self.canvas = Canvas()
-        self.stream = Column(self.canvas, self.at.stream, 1)
-        self.second = Column(self.canvas, self.at.second, 1)
-        self.rail = Column(self.canvas, self.at.rail, 1)
+        self.stream = CanvasColumn(self.canvas, self.at.stream, 1)
+        self.second = CanvasColumn(self.canvas, self.at.second, 1)
+        self.rail = CanvasColumn(self.canvas, self.at.rail, 1)
 
     def lines(self) -> list[str]:
         """The drawing."""
@@ -185,10 +185,10 @@ class Drawing:
         self._join(branch)
         self.stream.boxes(drawn.after)
 
-    def _leave(self, part: Part) -> Column:
+    def _leave(self, part: Part) -> CanvasColumn:
         """The branch's column, from where it takes what it reads."""
         row = self.stream.step()
-        branch = Column(self.canvas, self.at.branch, row)
+        branch = CanvasColumn(self.canvas, self.at.branch, row)
         if part.record.reads == "both":
             row = self.stream.step()
             branch.end = row
@@ -212,7 +212,7 @@ class Drawing:
         self.canvas.across(row, center + reach, column)
         self.canvas.box(row - 1, center, box)
 
-    def _carry(self, branch: Column) -> None:
+    def _carry(self, branch: CanvasColumn) -> None:
         """The branch's output to the second stream."""
         box = _rho_box(self.config)
         row = branch.step() if not box else (branch.step(), branch.step())[1]
@@ -229,7 +229,7 @@ class Drawing:
             self.canvas.write(row, self.at.stream, _PLUS)
         self.stream.boxes(drawn.skip)
 
-    def _join(self, branch: Column) -> None:
+    def _join(self, branch: CanvasColumn) -> None:
         """The sum of the stream and a branch."""
         row = max(self.stream.end, branch.end) + 1
         self.stream.to(row)
@@ -241,7 +241,7 @@ class Drawing:
         """Both branches read what the block was given; the feed-forward's is added last."""
         (attn, ffn), (first, then) = self.group.parts, self.drawn
         shared = _takes_norm(ffn)
-        other = Column(self.canvas, self.at.other, 0)
+        other = CanvasColumn(self.canvas, self.at.other, 0)
         if not shared:
             other.end = self.stream.step()
             self.canvas.across(other.end, self.at.stream, self.at.other)
@@ -265,6 +265,6 @@ class Drawing:
         self.stream.boxes(then.after)
 
 
-def draw(config: RunConfig, group: Group) -> list[str]:
+def draw(config: RunConfig, group: BlockRange) -> list[str]:
     """One block of `group`, line by line."""
     return Drawing(config, group).lines()

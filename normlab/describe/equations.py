@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from normlab.catalogue import inits
 from normlab.catalogue.activations import ACTIVATIONS
 from normlab.config import RunConfig, SublayerConfig, laws
-from normlab.describe.blocks import Group, Part, at, number
+from normlab.describe.blocks import BlockRange, Part, at, number
 
 #: The branches by place.
 BRANCHES = ("A", "F")
@@ -209,7 +209,7 @@ def _called(name: str, text: str) -> str:
     return f"({text})" if name == "identity" else f"{name}({text})"
 
 
-def branches(config: RunConfig, group: Group) -> tuple[Equations, Equations]:
+def branches(config: RunConfig, group: BlockRange) -> tuple[Equations, Equations]:
     """A and F in these blocks."""
     attn, ffn = group.parts
     return attention(config, attn.record), feed_forward(config, ffn.record)

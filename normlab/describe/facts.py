@@ -12,7 +12,7 @@ from normlab.catalogue.placements import PLACEMENTS
 from normlab.config import RunConfig
 from normlab.config.row import Row
 from normlab.describe import blocks, constants, costs, counts, diagram, equations
-from normlab.describe.constants import Constant, Start
+from normlab.describe.constants import Constant, InitialStd
 from normlab.describe.notes import notes
 from normlab.describe.vocabulary import Vocabulary, vocabulary
 
@@ -58,8 +58,8 @@ class Description:
     constants: list[Constant]
     #: Runs of equal blocks.
     scales: list[tuple[str, dict[str, blocks.Value]]]
-    starts: list[tuple[str, dict[str, Start]]]
-    starts_outside: dict[str, Start]
+    starts: list[tuple[str, dict[str, InitialStd]]]
+    starts_outside: dict[str, InitialStd]
     #: Learned numbers by part, tied ones once; then of each block.
     parameters: dict[str, int]
     parameters_of_blocks: list[tuple[str, dict[str, int]]]
@@ -173,7 +173,7 @@ def _choice(config: Any, row: Row[Any] | None, facts: Mapping[str, str]) -> Choi
     )
 
 
-def _structure(config: RunConfig, group: blocks.Group) -> Structure:
+def _structure(config: RunConfig, group: blocks.BlockRange) -> Structure:
     attn, ffn = (equations.sublayer(config, part) for part in group.parts)
     return Structure(
         blocks=blocks.ranges(group.layers),

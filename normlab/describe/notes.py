@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 from normlab.catalogue.activations import ACTIVATIONS
-from normlab.catalogue.inits import INITS, Gains, std, variables
+from normlab.catalogue.inits import INITS, InitGains, std, variables
 from normlab.catalogue.norms import NORMS, leak
 from normlab.catalogue.placement_row import PlacementRow
 from normlab.catalogue.placements import PLACEMENTS
@@ -79,7 +79,9 @@ def _other_weights(config: RunConfig, row: PlacementRow) -> Iterator[str]:
     published, ratios = dataclasses.replace(INITS[row.init].config, gain=1.0), {}
     for projection, (fan_in, fan_out) in shapes.items():
         at = variables(blocks.at(config, 1, 0), fan_in=fan_in, fan_out=fan_out)
-        ours, theirs = (std(each, Gains(name="none"), projection, at) for each in (config.init, published))
+        ours, theirs = (
+            std(each, InitGains(name="none"), projection, at) for each in (config.init, published)
+        )
         ratios[projection] = ours / theirs
     if all(math.isclose(ratio, 1, rel_tol=1e-3) for ratio in ratios.values()):
         return

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from normlab.describe import costs
 from normlab.describe.canvas import ASCII
-from normlab.describe.constants import Start
+from normlab.describe.constants import InitialStd
 from normlab.describe.equations import Equations
 from normlab.describe.facts import Choice, Description, Structure
 
@@ -232,7 +232,7 @@ def _any_gain(found: Description) -> bool:
     return any(each.gain != 1 for each in every)
 
 
-def start(found: Start) -> Text:
+def start(found: InitialStd) -> Text:
     """A standard deviation, and the gain under it if it has one."""
     text = Text(f"{found.std:.4g}")
     text.append(f"\nx{found.gain:.4g}" if found.gain != 1 else "", style="yellow")

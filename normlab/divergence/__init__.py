@@ -4,7 +4,7 @@ A detector is one file here and one row of `table.py`. Nothing here imports torc
 come from.
 """
 
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.outcome import OUTCOMES, UNTRAINED, is_untrained, outcome, recorded_outcome
 from normlab.divergence.spike_score import SpikeScores
 from normlab.divergence.table import DETECTORS, KINDS
@@ -16,7 +16,7 @@ __all__ = [
     "OUTCOMES",
     "UNTRAINED",
     "Event",
-    "Facts",
+    "RunFacts",
     "SpikeScores",
     "Watch",
     "is_untrained",

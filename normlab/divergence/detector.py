@@ -6,7 +6,7 @@ from typing import Any
 
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import Values, pack, unpack
 
 
@@ -18,7 +18,7 @@ class Detector(ABC):
     #: A dataclass of plain values; a field named `event` may hold an Event.
     state: Any
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         self.config, self.facts, self.bands = config, facts, bands
 
     @abstractmethod

@@ -2,9 +2,9 @@
 
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
-from normlab.divergence.event import Facts
+from normlab.divergence.event import RunFacts
 from normlab.divergence.fold import Values
-from normlab.divergence.places import PlaceDetector, Reading
+from normlab.divergence.places import PlaceDetector, PlaceReading
 
 #: Of a layer's heads, the least entropy, and the mean.
 LEAST, MEAN = "attention/entropy_share_min", "attention/entropy_share"
@@ -19,14 +19,14 @@ class EntropyCollapse(PlaceDetector):
     kind = "entropy_collapse"
     low_is_bad = True
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands, config.entropy_collapse.steps, [LEAST, MEAN])
         self.limit = config.entropy_collapse.share
 
     def out(self, row: Values, key: str, value: float) -> bool | None:
         return value < self.limit
 
-    def words(self, places: str, worst: Reading) -> tuple[float, str]:
+    def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         return self.limit, (
             f"the attention entropy of a head of {places} has been below {self.limit:.3g} of the largest "
             f"there can be for {self.steps} steps on end (lowest now: {worst.value:.3g} in {worst.place}): "

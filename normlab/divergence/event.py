@@ -8,7 +8,7 @@ from normlab.catalogue.optimizers import Least
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class RunFacts:
     """What is known of a run before its first row."""
 
     #: Entropies of the text in nats, by name (`uniform`, `unigram`, `bigram`).

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import LATER, Values, number
 
 #: Rows on end that say anything, however short the run.
@@ -13,7 +13,7 @@ LEAST = 10
 
 
 @dataclass
-class State:
+class ExplosionState:
     #: The first finite loss.
     start: float | None = None
     #: Rows on end above the limit, and the first of them.
@@ -35,13 +35,13 @@ class Explosion(Detector):
     A run too short for `steps` is judged by half of its steps, 10 or more.
     """
 
-    state: State
+    state: ExplosionState
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
         self.settings = config.explosion
         self.steps = min(self.settings.steps, max(LEAST, facts.steps // 2))
-        self.state = State()
+        self.state = ExplosionState()
 
     def update(self, row: Values) -> list[Event]:
         state, loss = self.state, number(row, "loss")

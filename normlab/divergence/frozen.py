@@ -4,9 +4,9 @@ import math
 
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
-from normlab.divergence.event import Facts
+from normlab.divergence.event import RunFacts
 from normlab.divergence.fold import Values
-from normlab.divergence.places import PlaceDetector, Reading
+from normlab.divergence.places import PlaceDetector, PlaceReading
 
 GRADIENT, UPDATE = "grad_norm", "update/ratio"
 
@@ -21,7 +21,7 @@ class Frozen(PlaceDetector):
     kind = "frozen"
     low_is_bad = True
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands, config.frozen.steps, [GRADIENT, UPDATE])
 
     def out(self, row: Values, key: str, value: float) -> bool | None:
@@ -29,7 +29,7 @@ class Frozen(PlaceDetector):
             return None
         return value == 0
 
-    def words(self, places: str, worst: Reading) -> tuple[float, str]:
+    def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         what = "gradient" if worst.metric.startswith(GRADIENT) else "update"
         return 0.0, (
             f"the {what} of {places} has been exactly 0 for {self.steps} steps: nothing is learnt there"

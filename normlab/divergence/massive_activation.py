@@ -2,9 +2,9 @@
 
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
-from normlab.divergence.event import Facts
+from normlab.divergence.event import RunFacts
 from normlab.divergence.fold import Values
-from normlab.divergence.places import PlaceDetector, Reading
+from normlab.divergence.places import PlaceDetector, PlaceReading
 
 
 class MassiveActivation(PlaceDetector):
@@ -15,14 +15,14 @@ class MassiveActivation(PlaceDetector):
     kind = "massive_activation"
     low_is_bad = False
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands, config.massive_activation.steps, ["stream/massive"])
         self.limit = config.massive_activation.count
 
     def out(self, row: Values, key: str, value: float) -> bool | None:
         return value >= self.limit
 
-    def words(self, places: str, worst: Reading) -> tuple[float, str]:
+    def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         return self.limit, (
             f"the stream after {places} has had massive activations, above 100 and 1000 times the median, "
             f"for {self.steps} steps on end (most now: {worst.value:.0f} in {worst.place})"

@@ -8,18 +8,18 @@ import math
 from typing import NamedTuple
 
 
-class Moments(NamedTuple):
+class RunningMoments(NamedTuple):
     """Of how many values, their mean, and the sum of squared differences from it."""
 
     size: int
     mean: float
     squares: float
 
-    def __or__(self, other: "Moments") -> "Moments":
+    def __or__(self, other: "RunningMoments") -> "RunningMoments":
         """Of both sets of values together (Chan, Golub, LeVeque 1979)."""
         size, apart = self.size + other.size, other.mean - self.mean
         share = other.size / size
-        return Moments(
+        return RunningMoments(
             size,
             self.mean + apart * share,
             self.squares + other.squares + apart * apart * self.size * share,
@@ -38,10 +38,10 @@ class Window:
         self.size = size
         #: The newer values, and their moments together.
         self._new: list[float] = []
-        self._newer: Moments | None = None
+        self._newer: RunningMoments | None = None
         #: For each of the older values, the newest of them first, the moments of it and all between it and
         #: the newest of them.
-        self._older: list[Moments] = []
+        self._older: list[RunningMoments] = []
 
     def __len__(self) -> int:
         return len(self._new) + len(self._older)
@@ -52,20 +52,20 @@ class Window:
             if not self._older:
                 self._turn()
             self._older.pop()
-        single = Moments(1, value, 0.0)
+        single = RunningMoments(1, value, 0.0)
         self._new.append(value)
         self._newer = single if self._newer is None else self._newer | single
 
-    def moments(self) -> Moments:
+    def moments(self) -> RunningMoments:
         """Of the values there are, at least one."""
         if self._newer is None:
             return self._older[-1]
         return self._older[-1] | self._newer if self._older else self._newer
 
     def _turn(self) -> None:
-        together: Moments | None = None
+        together: RunningMoments | None = None
         for value in reversed(self._new):
-            single = Moments(1, value, 0.0)
+            single = RunningMoments(1, value, 0.0)
             together = single if together is None else single | together
             self._older.append(together)
         self._new, self._newer = [], None

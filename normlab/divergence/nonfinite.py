@@ -8,7 +8,7 @@ from typing import Any
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import Values
 
 PREFIX = "grad_norm/"
@@ -30,18 +30,18 @@ PLACES = {"head": 0, "final_norm": 1, "embedding": 4}
 
 
 @dataclass
-class State:
+class NonFiniteState:
     event: Event | None = None
 
 
 class NonFinite(Detector):
     """Opens at the first row with a NaN or an infinity, and is over when all is finite again."""
 
-    state: State
+    state: NonFiniteState
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
-        self.state = State()
+        self.state = NonFiniteState()
 
     def update(self, row: Values) -> list[Event]:
         found, event = culprit(row), self.state.event

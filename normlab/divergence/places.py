@@ -9,11 +9,11 @@ from typing import ClassVar, NamedTuple
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import Values
 
 
-class Reading(NamedTuple):
+class PlaceReading(NamedTuple):
     """One place's number in a row."""
 
     place: str
@@ -22,7 +22,7 @@ class Reading(NamedTuple):
 
 
 @dataclass
-class State:
+class PlaceState:
     #: By key of the row: the first and the last step of its readings out of bounds on end.
     since: dict[str, tuple[int, int]] = field(default_factory=dict)
     event: Event | None = None
@@ -36,17 +36,17 @@ class PlaceDetector(Detector):
     or only in some of them; a row without one says nothing of it.
     """
 
-    state: State
+    state: PlaceState
     kind: ClassVar[str]
     #: Of several values, the event names the smallest or the largest.
     low_is_bad: ClassVar[bool]
 
     def __init__(
-        self, config: DivergenceConfig, facts: Facts, bands: Bands, steps: int, families: Sequence[str]
+        self, config: DivergenceConfig, facts: RunFacts, bands: Bands, steps: int, families: Sequence[str]
     ) -> None:
         super().__init__(config, facts, bands)
         self.steps = steps
-        self.state = State()
+        self.state = PlaceState()
         #: The places, by the keys of their readings in a row.
         self.places = {f"{family}/{place}": place for family in families for place in facts.sizes}
 
@@ -55,12 +55,12 @@ class PlaceDetector(Detector):
         """Whether the finite `value` of `key` is out of bounds; None if it says nothing."""
 
     @abstractmethod
-    def words(self, places: str, worst: Reading) -> tuple[float, str]:
+    def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         """The threshold, and what happened, for the event; `places` is a list in words."""
 
-    def reading(self, key: str, value: float) -> Reading:
+    def reading(self, key: str, value: float) -> PlaceReading:
         """What the event says of `value`."""
-        return Reading(self.places[key], key, value)
+        return PlaceReading(self.places[key], key, value)
 
     def update(self, row: Values) -> list[Event]:
         step, since, event = row["step"], self.state.since, self.state.event
@@ -98,7 +98,7 @@ class PlaceDetector(Detector):
         """The keys of what has been out of bounds for long enough."""
         return [key for key, (first, last) in self.state.since.items() if last - first >= self.steps - 1]
 
-    def _open(self, step: int, readings: Sequence[Reading]) -> Event:
+    def _open(self, step: int, readings: Sequence[PlaceReading]) -> Event:
         worst = (min if self.low_is_bad else max)(readings, key=lambda reading: reading.value)
         places = tuple(dict.fromkeys(reading.place for reading in readings))
         threshold, message = self.words(", ".join(places), worst)

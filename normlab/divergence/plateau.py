@@ -7,7 +7,7 @@ from statistics import median
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import Values, number
 
 UNIGRAM, UNIFORM, BIGRAM = "unigram", "uniform", "bigram"
@@ -20,7 +20,7 @@ SHARE, MOST = 0.4, 4
 
 
 @dataclass
-class State:
+class PlateauState:
     #: The last finite losses, the oldest first.
     losses: list[float] = field(default_factory=list)
     event: Event | None = None
@@ -54,12 +54,12 @@ class Plateau(Detector):
     Medians, since a stuck model may have spikes of many nats and be as stuck as before.
     """
 
-    state: State
+    state: PlateauState
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
         self.settings = config.plateau
-        self.state = State()
+        self.state = PlateauState()
         self.ripe = facts.warmup + self.settings.grace
         least = self.settings.long_window
         self.long = min(max(least, int(SHARE * facts.steps)), MOST * least)

@@ -8,7 +8,7 @@ from statistics import median
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import LATER, Values, number
 from normlab.divergence.robust import SIGMA, clip
 
@@ -17,7 +17,7 @@ OF_A_MEDIAN = math.sqrt(math.pi / 2)
 
 
 @dataclass
-class State:
+class SlowDivergenceState:
     #: The last finite losses, the oldest first.
     losses: list[float] = field(default_factory=list)
     #: The lowest level so far, and its row.
@@ -47,12 +47,12 @@ class SlowDivergence(Detector):
     A spike moves no median, and one shorter than half of a window is over before it counts.
     """
 
-    state: State
+    state: SlowDivergenceState
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
         self.settings = config.slow_divergence
-        self.state = State()
+        self.state = SlowDivergenceState()
 
     def update(self, row: Values) -> list[Event]:
         state, loss, step = self.state, number(row, "loss"), row["step"]

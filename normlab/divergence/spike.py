@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import LATER, Values, number, pack, unpack
 from normlab.divergence.robust import RECENT, Score, clip, score, tail_limit
 
@@ -27,7 +27,7 @@ REMEMBERED, SURE, UNSURE = 512, 128, 1.5
 HOLD = 0.5
 
 
-class Point(NamedTuple):
+class ScoredValue(NamedTuple):
     """A value of the row's `metric`, and `x`, what is scored: the loss itself, the logarithm of a gradient or
     of how many times its usual it is.
     """
@@ -50,7 +50,7 @@ class Track:
     #: Those since the last accepted value.
     outliers: list[float] = field(default_factory=list)
     #: The last value above `co_z`, and that limit.
-    hit: Point | None = None
+    hit: ScoredValue | None = None
     hit_limit: float = 0.0
     #: The first of the values on end that are back inside, and how many they are.
     back: int = 0
@@ -62,7 +62,7 @@ class Track:
     scores: list[float] = field(default_factory=list, metadata={LATER: True})
 
     def __post_init__(self) -> None:
-        self.hit = None if self.hit is None else Point(*self.hit)
+        self.hit = None if self.hit is None else ScoredValue(*self.hit)
 
 
 class Spike(Detector):
@@ -86,7 +86,7 @@ class Spike(Detector):
     nothing new.
     """
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands)
         self.settings = config.spike
         self.tracks = {metric: Track() for metric in (LOSS, GRADIENT, RATE, ALONE)}
@@ -105,7 +105,7 @@ class Spike(Detector):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.tracks = {name: unpack(Track, track) for name, track in state["tracks"].items()}
 
-    def _score(self, row: Values, metric: str) -> tuple[Point, Score] | None:
+    def _score(self, row: Values, metric: str) -> tuple[ScoredValue, Score] | None:
         """The row's value on a track and its score; None if there is none or it cannot be scored yet."""
         track, point = self.tracks[metric], self._point(row, metric)
         if point is None:
@@ -126,15 +126,15 @@ class Spike(Detector):
             track.hit, track.hit_limit = point, limit
         return point, found
 
-    def _point(self, row: Values, metric: str) -> Point | None:
+    def _point(self, row: Values, metric: str) -> ScoredValue | None:
         if metric == ALONE:
             return self._alone(row)
         value = number(row, metric)
         if value is None or (metric != LOSS and value <= 0):
             return None
-        return Point(row["step"], metric, value, clip(value) if metric == LOSS else math.log(value))
+        return ScoredValue(row["step"], metric, value, clip(value) if metric == LOSS else math.log(value))
 
-    def _alone(self, row: Values) -> Point | None:
+    def _alone(self, row: Values) -> ScoredValue | None:
         """Of the place that has risen most, or of that whose spike is open."""
         rises, event = self.bands.rises, self.tracks[ALONE].event
         highest = max(rises, key=rises.__getitem__, default="")
@@ -143,7 +143,7 @@ class Spike(Detector):
         others = [rise for other, rise in rises.items() if other != place]
         if place not in rises or not others:
             return None
-        return Point(row["step"], metric, row[metric], rises[place] - max(others))
+        return ScoredValue(row["step"], metric, row[metric], rises[place] - max(others))
 
     def _alone_in(self, row: Values) -> tuple[str, ...]:
         """The place that has risen by itself, if any: its band may be too wide for it to have left."""
@@ -166,7 +166,7 @@ class Spike(Detector):
         scale = max(scale, 1e-12)
         return Score((x - expected) / scale, expected, scale)
 
-    def _calm(self, metric: str, point: Point) -> bool:
+    def _calm(self, metric: str, point: ScoredValue) -> bool:
         """Whether a value is so far below any limit that a score would say nothing."""
         track = self.tracks[metric]
         if metric == LOSS or track.event is not None:
@@ -185,7 +185,7 @@ class Spike(Detector):
         most = math.inf if len(scores) >= SURE else UNSURE * usual
         return max(usual, min(tail_limit(scores, self.settings.chance), most))
 
-    def _follow(self, row: Values, metric: str, point: Point, found: Score) -> list[Event]:
+    def _follow(self, row: Values, metric: str, point: ScoredValue, found: Score) -> list[Event]:
         """Take a scored value as an outlier or as one of the baseline."""
         track, opened = self.tracks[metric], list[Event]()
         limit = self._limit(metric, found, self._z(metric, found))
@@ -214,14 +214,14 @@ class Spike(Detector):
         steps = [hit.step for hit in hits if hit is not None]
         return len(steps) == 2 and max(steps) == step <= min(steps) + self.settings.co_steps
 
-    def _accept(self, track: Track, point: Point) -> list[Event]:
+    def _accept(self, track: Track, point: ScoredValue) -> list[Event]:
         """A value of the baseline."""
         track.outliers.clear()
         track.accepted.append(point.x)
         del track.accepted[: -self.settings.window]
         return []
 
-    def _hold(self, track: Track, step: int, point: Point) -> list[Event]:
+    def _hold(self, track: Track, step: int, point: ScoredValue) -> list[Event]:
         """An outlier of a spike that is open; the last of too many makes them the baseline."""
         track.inside = 0
         track.outliers.append(point.x)
@@ -232,7 +232,7 @@ class Spike(Detector):
         track.accepted, track.outliers = track.outliers[-self.settings.window :], []
         return self._close(track, step, recovered=False)
 
-    def _settle(self, track: Track, point: Point) -> list[Event]:
+    def _settle(self, track: Track, point: ScoredValue) -> list[Event]:
         """A value back inside while a spike is open."""
         track.back = point.step if track.inside == 0 else track.back
         track.inside += 1
@@ -244,7 +244,7 @@ class Spike(Detector):
         assert event is not None
         return [event.over(end, recovered, peak=track.peak, peak_step=track.peak_step)]
 
-    def _event(self, row: Values, track: str, point: Point, limit: float, expected: float) -> Event:
+    def _event(self, row: Values, track: str, point: ScoredValue, limit: float, expected: float) -> Event:
         past = len(self.tracks[track].accepted)
         if track != LOSS:
             # From logarithms, of norms or of how many times the usual they are, back to the value.

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from normlab.catalogue.optimizers import Least
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import Values
-from normlab.divergence.places import PlaceDetector, Reading
+from normlab.divergence.places import PlaceDetector, PlaceReading
 
 #: The matrices of a block, as `grad_norm/layer_03/attn.qkv` names them.
 MATRICES = ("attn.qkv", "attn.out", "ffn.in", "ffn.out")
@@ -61,7 +61,7 @@ class Vanishing(PlaceDetector):
     kind = "vanishing"
     low_is_bad = True
 
-    def __init__(self, config: DivergenceConfig, facts: Facts, bands: Bands) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts, bands: Bands) -> None:
         super().__init__(config, facts, bands, config.vanishing.steps, [])
         self.compared: dict[str, Compared] = {}
         for least in facts.least:
@@ -79,11 +79,11 @@ class Vanishing(PlaceDetector):
         late = row["step"] >= self.facts.warmup
         return value < self._limit(self.compared[key].least) if value and late else None
 
-    def reading(self, key: str, value: float) -> Reading:
+    def reading(self, key: str, value: float) -> PlaceReading:
         each = self.compared[key]
-        return Reading(each.place, each.metric, value)
+        return PlaceReading(each.place, each.metric, value)
 
-    def words(self, places: str, worst: Reading) -> tuple[float, str]:
+    def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         least = next(each.least for each in self.compared.values() if each.metric == worst.metric)
         names = " or ".join(dict.fromkeys(each.name for each in self.facts.least))
         return self._limit(least), (

@@ -6,7 +6,7 @@ from typing import Any
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.ending import Ending
-from normlab.divergence.event import Event, Facts
+from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold import Values, pack, unpack
 from normlab.divergence.outcome import is_untrained, outcome
 from normlab.divergence.table import DETECTORS
@@ -15,7 +15,7 @@ from normlab.divergence.table import DETECTORS
 class Watch:
     """Folds the rows of a run, in order and one a step, into events."""
 
-    def __init__(self, config: DivergenceConfig, facts: Facts) -> None:
+    def __init__(self, config: DivergenceConfig, facts: RunFacts) -> None:
         self._config, self._facts = config, facts
         self._bands, self._ending = Bands(facts.sizes), Ending()
         self._detectors = {name: row.detector(config, facts, self._bands) for name, row in DETECTORS.items()}

@@ -29,7 +29,7 @@ class Line(NamedTuple):
     high: Array
 
 
-class Profile(NamedTuple):
+class DepthProfile(NamedTuple):
     """What one panel shows."""
 
     label: str
@@ -37,7 +37,7 @@ class Profile(NamedTuple):
     lines: Sequence[Line]
 
 
-def profile(label: str, tables: Sequence[Table], wanted: Sequence[int] = ()) -> Profile:
+def profile(label: str, tables: Sequence[Table], wanted: Sequence[int] = ()) -> DepthProfile:
     """The data of a panel: `tables` are of one variant's runs with the same places.
 
     For each of the `wanted` steps the nearest at which it was measured, unless that lies beyond the end;
@@ -50,7 +50,7 @@ def profile(label: str, tables: Sequence[Table], wanted: Sequence[int] = ()) -> 
         values = np.concatenate(there, axis=1)
         median = np.median(values, axis=1)
         lines.append(Line(step, median, values.min(axis=1), values.max(axis=1)))
-    return Profile(label, tables[0].places, lines)
+    return DepthProfile(label, tables[0].places, lines)
 
 
 def usual_steps(measured: Sequence[int] | Array) -> list[int]:
@@ -73,7 +73,7 @@ def nearest_steps(measured: Sequence[int] | Array, wanted: Sequence[int]) -> lis
     return sorted({int(known[np.abs(known - step).argmin()]) for step in usable})
 
 
-def profiles(shown: Sequence[Profile], family: Family, title: str = "") -> "Figure":
+def profiles(shown: Sequence[DepthProfile], family: Family, title: str = "") -> "Figure":
     """Panels beside each other with one vertical axis: a line for each step, from dark to light, with the
     range of the seeds as a band."""
     from matplotlib.patches import Patch
@@ -152,7 +152,7 @@ def _finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _outside(axes: "Axes", shown: Profile, family: Family) -> dict[str, Any]:
+def _outside(axes: "Axes", shown: DepthProfile, family: Family) -> dict[str, Any]:
     """Crosses at the top where a value is not finite, circles at the bottom where a logarithmic axis has no
     place for zero."""
     x, across = _positions(shown.places), axes.get_xaxis_transform()

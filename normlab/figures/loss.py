@@ -35,7 +35,7 @@ _FAR = 3
 _MARKED = 8
 
 
-class Curve(NamedTuple):
+class LossCurve(NamedTuple):
     """One run: its training and validation loss, as they were logged."""
 
     train: Series
@@ -47,7 +47,7 @@ class Bundle(NamedTuple):
     """The runs of one variant."""
 
     label: str
-    curves: Sequence[Curve]
+    curves: Sequence[LossCurve]
 
 
 class Facet(NamedTuple):
@@ -65,7 +65,7 @@ class Look(NamedTuple):
     number: int
 
 
-class Band(NamedTuple):
+class LossBand(NamedTuple):
     """Mean of several runs and the band around it, at the steps that all have; empty band of one run."""
 
     steps: Array
@@ -74,21 +74,21 @@ class Band(NamedTuple):
     high: Array
 
 
-def curve(found: Columns, events: Events = ()) -> Curve:
+def curve(found: Columns, events: Events = ()) -> LossCurve:
     """The data of one run."""
-    return Curve(series(found, "loss"), series(found, "val/loss"), events)
+    return LossCurve(series(found, "loss"), series(found, "val/loss"), events)
 
 
-def band(curves: Sequence[Curve], kind: str = "range") -> Band:
+def band(curves: Sequence[LossCurve], kind: str = "range") -> LossBand:
     """Mean and band of the training loss up to the last step that every run reached with a finite loss."""
     steps, values = common([each.train for each in curves])
     mean = values.mean(axis=0)
     if len(curves) == 1:
-        return Band(steps, mean, mean, mean)
+        return LossBand(steps, mean, mean, mean)
     if kind == "range":
-        return Band(steps, mean, values.min(axis=0), values.max(axis=0))
+        return LossBand(steps, mean, values.min(axis=0), values.max(axis=0))
     half = np.array([statistics.mean(column).half for column in values.T.tolist()])  # type: ignore[union-attr]
-    return Band(steps, mean, mean - half, mean + half)
+    return LossBand(steps, mean, mean - half, mean + half)
 
 
 def loss_curves(

@@ -18,7 +18,7 @@ _ACROSS, _ROW = 3, 1.75
 Lines = Mapping[str, Sequence[tuple[int, Sequence[float]]]]
 
 
-class Slope(NamedTuple):
+class DrawnSlope(NamedTuple):
     """One slope: of a quantity in a group of models, against depth or block, over seeds."""
 
     group: str
@@ -95,7 +95,7 @@ def _scale(axes: "Axes", places: Sequence[int], values: Sequence[float]) -> None
         log_axis(axes.yaxis, *axes.get_ylim())
 
 
-def slopes_of(records: Sequence[Mapping[str, Any]]) -> list[Slope]:
+def slopes_of(records: Sequence[Mapping[str, Any]]) -> list[DrawnSlope]:
     """The slopes of a probe that there are."""
     known = ("quantity", "against", "mean", "sd", "ci", "seeds", "problem")
     found = []
@@ -104,11 +104,11 @@ def slopes_of(records: Sequence[Mapping[str, Any]]) -> list[Slope]:
         mean, interval = each.get("mean"), each.get("ci")
         if isinstance(mean, float):
             quantity = f"{each['quantity']} ({each['against']})"
-            found.append(Slope(group, quantity, mean, tuple(interval) if interval else None))
+            found.append(DrawnSlope(group, quantity, mean, tuple(interval) if interval else None))
     return found
 
 
-def slopes_figure(slopes: Sequence[Slope], title: str = "") -> "Figure":
+def slopes_figure(slopes: Sequence[DrawnSlope], title: str = "") -> "Figure":
     """Slopes with their 95 % intervals: a row a quantity, a marker a group."""
     quantities = list(dict.fromkeys(slope.quantity for slope in slopes))
     groups = list(dict.fromkeys(slope.group for slope in slopes))

@@ -26,7 +26,7 @@ _RETRY = "sweep.retry="
 
 
 @dataclass(kw_only=True)
-class Found:
+class Search:
     """What a search has come to."""
 
     settings: CriticalConfig = field(default_factory=CriticalConfig)
@@ -43,10 +43,10 @@ class Found:
         return {"sweep": str(self.directory), "settings": asdict(self.settings), "stopped": stopped}
 
 
-def critical_lr(argv: Sequence[str]) -> Found:
+def critical_lr(argv: Sequence[str]) -> Search:
     """Find the critical rate of each variant that `normlab sweep critical-lr ARGV` means."""
     typed = [word for word in argv if not word.startswith(_RETRY)]
-    found = Found(again=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
+    found = Search(again=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
     session = preflight.Session(again=lambda _: found.again)
     found.code = main.guarded(lambda: _search(argv, found, session), argv, session)
     for place in dict(next(_rounds(found), {})):
@@ -61,7 +61,7 @@ def critical_lr(argv: Sequence[str]) -> Found:
     return found
 
 
-def _search(argv: Sequence[str], found: Found, session: preflight.Session) -> int:
+def _search(argv: Sequence[str], found: Search, session: preflight.Session) -> int:
     found.settings, words = _own(argv)
     jobs = _by_variant(main.planned(words).planned)
     found.variants = [Variant(knobs=knobs) for knobs in _knobs([members[0] for members in jobs])]
@@ -71,7 +71,7 @@ def _search(argv: Sequence[str], found: Found, session: preflight.Session) -> in
     return FAILED if any(variant.stopped for variant in found.variants) else OK
 
 
-def _rounds(found: Found) -> Iterator[dict[int, float]]:
+def _rounds(found: Search) -> Iterator[dict[int, float]]:
     """The rates of each round by the variant's place, for as long as there are any."""
     grid, check = found.settings.grid(), found.settings.check
     while True:
@@ -87,7 +87,7 @@ def _try(
     words: Sequence[str],
     jobs: Sequence[Sequence[Planned]],
     rates: dict[int, float],
-    found: Found,
+    found: Search,
     session: preflight.Session,
 ) -> None:
     """Train every seed of some variants, each at its rate, and note the outcomes."""

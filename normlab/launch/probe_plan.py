@@ -22,7 +22,7 @@ from normlab.compose.saved_config import as_plain
 from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, UserError, at_least
-from normlab.probe.settings import WORDS, Cell, Plan, ProbeConfig, name
+from normlab.probe.settings import WORDS, Plan, PlannedModel, ProbeConfig, name
 
 CONFIG = "probe"
 
@@ -135,7 +135,7 @@ def _plan(
             for key in varied:
                 value = naming.knob(plain, key)
                 group[key] = _of(job, key) if value is None else value
-            cells.append(Cell(group=group, config=config))
+            cells.append(PlannedModel(group=group, config=config))
     order = list(dict.fromkeys(name(cell.group) for cell in cells))
     cells.sort(key=lambda cell: order.index(name(cell.group)))
     follows = [key for each in composed.values() for key in each.follows_seed]

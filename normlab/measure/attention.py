@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Reading, Site, wide
+from normlab.measure.instrument import Looking, Reading, SiteProtocol, wide
 
 #: Logits that are held at once, unless one query of all heads has more. At context 1024, pieces of 2^20 take
 #: two thirds of the time that pieces of 2^22 take.
@@ -57,13 +57,13 @@ def _piece(logits_BHQT: Tensor, seen_Q: Tensor) -> Tensor:
     return torch.stack([logits_BHQT.amax((0, 2, 3)), *sums], dim=-1)
 
 
-class Attention(Looking):
+class AttentionMeasure(Looking):
     """Over all sequences and queries of the batch: `max_logit` of each layer and head; `entropy` and
     `entropy_share` of each layer, means over heads and queries; `entropy_min` and `entropy_share_min`, of the
     head whose mean over the queries is least: one collapsed head of many hardly moves the layer's mean."""
 
     def __init__(
-        self, sites: Mapping[str, Site], heads: int, finish: Mapping[str, Finish], causal: bool = True
+        self, sites: Mapping[str, SiteProtocol], heads: int, finish: Mapping[str, Finish], causal: bool = True
     ) -> None:
         super().__init__("attention", sites, partial(concentration, causal=causal))
         self.finish = [finish[layer] for layer in sites]

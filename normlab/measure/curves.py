@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Reading, Site, wide
+from normlab.measure.instrument import Looking, Reading, SiteProtocol, wide
 
 #: Share of the bound from which a curve counts as saturated: for DyT's tanh where |alpha x| > 2.
 SATURATED = math.tanh(2)
@@ -25,7 +25,7 @@ class SaturatedNorms(Looking):
     That is |alpha * x + shift| above 2 for DyT (tanh), above 1.48 for Derf (erf) and above 3.63 for ISRU.
     """
 
-    def __init__(self, curves: Mapping[str, Sequence[Site]], bound: float) -> None:
+    def __init__(self, curves: Mapping[str, Sequence[SiteProtocol]], bound: float) -> None:
         def look(curve: Tensor) -> Tensor:
             return flat(curve, bound=bound)
 

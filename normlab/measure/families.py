@@ -38,7 +38,7 @@ class Family(NamedTuple):
         return f"{self.title} ({self.unit})"
 
 
-class Place(NamedTuple):
+class MetricPlace(NamedTuple):
     """Where a metric belongs."""
 
     family: str
@@ -100,10 +100,10 @@ FAMILIES = {family.key: family for family in _ROWS}
 USUAL = ("grad_norm", "stream/rms", "update/ratio")
 
 
-def place(metric: str) -> Place | None:
+def place(metric: str) -> MetricPlace | None:
     """The family and place of `grad_norm/layer_03`; None for a metric of the whole model."""
     found = _METRIC.fullmatch(metric)
-    return Place(*found.groups()) if found else None
+    return MetricPlace(*found.groups()) if found else None
 
 
 def depth(place: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Reading, Site, wide
+from normlab.measure.instrument import Looking, Reading, SiteProtocol, wide
 
 #: A unit is dormant below this share of the layer's mean size (Sokar et al. 2023, 2302.12902).
 DORMANT = 0.025
@@ -24,7 +24,7 @@ class Hidden(Looking):
     layer's mean, which also sees what GELU and SiLU, never exactly 0, put to sleep.
     """
 
-    def __init__(self, sites: Mapping[str, Site]) -> None:
+    def __init__(self, sites: Mapping[str, SiteProtocol]) -> None:
         super().__init__("hidden", sites, use)
 
     def values(self) -> list[Reading]:
@@ -45,7 +45,7 @@ def saturation(act_BTF: Tensor, hidden_BTF: Tensor, *, low: float, high: float) 
 class Saturation(Looking):
     """`saturated`: share of what a bounded activation (sigmoid, tanh, erf) gives that lies at its ends."""
 
-    def __init__(self, sites: Mapping[str, Site], low: float, high: float) -> None:
+    def __init__(self, sites: Mapping[str, SiteProtocol], low: float, high: float) -> None:
         def look(act_BTF: Tensor, hidden_BTF: Tensor) -> Tensor:
             return saturation(act_BTF, hidden_BTF, low=low, high=high)
 

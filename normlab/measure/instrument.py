@@ -10,14 +10,14 @@ from torch import Tensor
 Look = Callable[..., Tensor]
 
 
-class Site(Protocol):
+class SiteProtocol(Protocol):
     """A place in the model that shows tensors to its `looks` and keeps what they return in `seen`."""
 
     looks: dict[str, Look]
     seen: dict[str, Tensor]
 
 
-class StreamSite(Site, Protocol):
+class StreamSiteProtocol(SiteProtocol, Protocol):
     """A place on the residual stream x, which takes up dL/dx in the gradient of `probe`."""
 
     probe: Tensor | None
@@ -82,7 +82,7 @@ class Instrument:
 class Looking(Instrument):
     """An instrument that keeps a 1-D tensor of what passes each of its sites, for each micro-batch."""
 
-    def __init__(self, family: str, sites: Mapping[str, Site], look: Look) -> None:
+    def __init__(self, family: str, sites: Mapping[str, SiteProtocol], look: Look) -> None:
         self.family, self.look = family, look
         self.places, self.sites = list(sites), list(sites.values())
         self._parts: list[Tensor] = []

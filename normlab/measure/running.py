@@ -6,14 +6,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Reading, Site, over, wide
+from normlab.measure.instrument import Looking, Reading, SiteProtocol, over, wide
 
 
-class RunningNorm(Protocol):
+class RunningNormProtocol(Protocol):
     """A norm whose site shows x (N, C) and its running variance (C,), and mean (C,) if it has one."""
 
     @property
-    def site(self) -> Site: ...
+    def site(self) -> SiteProtocol: ...
 
     @property
     def statistics(self) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class RunningGap(Looking):
     these norms, all else (dropout too) as in training; `loss_gap`, that less the step's loss.
     """
 
-    def __init__(self, norms: Mapping[str, Sequence[RunningNorm]]) -> None:
+    def __init__(self, norms: Mapping[str, Sequence[RunningNormProtocol]]) -> None:
         self.norms = [(place, norm) for place, several in norms.items() for norm in several]
         sites = {f"{place}/{index}": norm.site for index, (place, norm) in enumerate(self.norms)}
         super().__init__("running", sites, distances)

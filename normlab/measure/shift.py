@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from normlab.measure.instrument import Looking, Reading, Site, over
+from normlab.measure.instrument import Looking, Reading, SiteProtocol, over
 
 
 def channels(x_BTD: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class CovariateShift(Looking):
     sqrt(mean_c (v'_c - v_c)^2) / q.
     """
 
-    def __init__(self, inputs: Mapping[str, Site]) -> None:
+    def __init__(self, inputs: Mapping[str, SiteProtocol]) -> None:
         super().__init__("covariate_shift", inputs, channels)
 
     def values(self) -> list[Reading]:

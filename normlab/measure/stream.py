@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from normlab.measure.instrument import Instrument, Look, Looking, Reading, Site, StreamSite, over, wide
+from normlab.measure.instrument import (
+    Instrument,
+    Look,
+    Looking,
+    Reading,
+    SiteProtocol,
+    StreamSiteProtocol,
+    over,
+    wide,
+)
 
 
 def moments(skip_BTD: Tensor, branch_BTD: Tensor, z_BTD: Tensor) -> Tensor:
@@ -31,7 +40,9 @@ class Stream(Looking):
     are added, before a post norm (Takase et al. 2023, 2312.16903); `nonfinite`, how many values.
     """
 
-    def __init__(self, residual: Mapping[str, Site], stream: str = "stream", look: Look = moments) -> None:
+    def __init__(
+        self, residual: Mapping[str, SiteProtocol], stream: str = "stream", look: Look = moments
+    ) -> None:
         super().__init__(stream, residual, look)
         self.after = [place.removesuffix("/ffn") for place in residual]
 
@@ -56,7 +67,7 @@ class SecondStream(Stream):
     """The same of the second stream y of `residual_dual` and its kin, to which the outputs of the branches
     are added without a norm: `second_stream/rms` and so on. Its sites show (y', y, rho * f)."""
 
-    def __init__(self, second: Mapping[str, Site]) -> None:
+    def __init__(self, second: Mapping[str, SiteProtocol]) -> None:
         def look(z_BTD: Tensor, skip_BTD: Tensor, branch_BTD: Tensor) -> Tensor:
             return moments(skip_BTD, branch_BTD, z_BTD)
 
@@ -86,7 +97,7 @@ class Blocks(Looking):
     output has in a sequence of the batch.
     """
 
-    def __init__(self, stream: Mapping[str, Site]) -> None:
+    def __init__(self, stream: Mapping[str, SiteProtocol]) -> None:
         blocks = {name: site for name, site in stream.items() if name != "embedding"}
         super().__init__("blocks", blocks, likeness)
 
@@ -108,7 +119,7 @@ class StreamGradient(Instrument):
     """
 
     def __init__(
-        self, stream: Mapping[str, StreamSite], zeros_BTD: Tensor, family: str = "grad_stream"
+        self, stream: Mapping[str, StreamSiteProtocol], zeros_BTD: Tensor, family: str = "grad_stream"
     ) -> None:
         self.family, self.places, self.sites = family, list(stream), list(stream.values())
         self._zeros = zeros_BTD

@@ -11,7 +11,7 @@ from normlab.model.ffn import FeedForward
 from normlab.model.gpt import GPT, Block, site
 from normlab.model.norms.base import Norm
 from normlab.model.norms.batch import RunningNorm
-from normlab.model.norms.elementwise import Curve
+from normlab.model.norms.elementwise import CurveNorm
 from normlab.model.residual import Carry, Residual
 from normlab.model.site import Site, StreamSite
 
@@ -59,7 +59,7 @@ def sites(model: GPT) -> Sites:
         attention={layer: part.site for layer, part in attention.items()},
         finish={layer: part.finish for layer, part in attention.items()},
         hidden={layer: cast(FeedForward, block.ffn.branch).site for layer, block in blocks.items()},
-        curves={place: [norm.site for norm in norms] for place, norms in norms_of(model, Curve).items()},
+        curves={place: [norm.site for norm in norms] for place, norms in norms_of(model, CurveNorm).items()},
         running=norms_of(model, RunningNorm),
     )
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from normlab.catalogue.naming import spell
 from normlab.compare.axes import RATE
 from normlab.compare.matching import Group, Grouping
+from normlab.compare.study import CompareOptions as StudyWanted
 from normlab.compare.study import Study
-from normlab.compare.study import Wanted as StudyWanted
 from normlab.errors import UserError, nearest
 from normlab.figures import panels
 from normlab.figures.depth import profile, profiles

@@ -24,7 +24,7 @@ class UnfitError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PlotOptions:
     """What the figures are asked for."""
 
     #: The steps of `profile` and `growth`; the first, the last and powers of ten where there are none.
@@ -58,7 +58,7 @@ class Material:
     name: str
     runs: Sequence[Run]
     probes: Sequence[Path] = ()
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: PlotOptions = field(default_factory=PlotOptions)
 
     @cached_property
     def grouping(self) -> Grouping:

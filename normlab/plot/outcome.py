@@ -33,20 +33,20 @@ _DARK = ("exploded", "nonfinite")
 _ROOM = 0.62
 
 
-class Cell(NamedTuple):
+class MapCell(NamedTuple):
     """The runs at two values: how many ended how, and their mean final validation loss if all have one."""
 
     outcomes: Mapping[str, int]
     loss: float | None
 
 
-class Map(NamedTuple):
+class OutcomeMap(NamedTuple):
     """One panel: cells by the values of the knob across and of the one upward, as they are typed."""
 
     label: str
     across: Sequence[str]
     up: Sequence[str]
-    cells: Mapping[tuple[str, str], Cell]
+    cells: Mapping[tuple[str, str], MapCell]
 
 
 def knobs(grouping: Grouping, over: Sequence[str] = ()) -> list[str]:
@@ -72,26 +72,26 @@ def knobs(grouping: Grouping, over: Sequence[str] = ()) -> list[str]:
     return [*over, *varied][: 2 if len(over) != 1 or varied else 1]
 
 
-def maps(grouping: Grouping, chosen: Sequence[str]) -> list[Map]:
+def maps(grouping: Grouping, chosen: Sequence[str]) -> list[OutcomeMap]:
     """The data: a map for each combination of the other knobs."""
     rest = [key for key in grouping.knobs if key not in chosen]
-    found: dict[str, dict[tuple[str, str], Cell]] = {}
+    found: dict[str, dict[tuple[str, str], MapCell]] = {}
     for each in grouping.groups:
         own = short_label({key: each.knobs[key] for key in rest}) if rest else ""
         place = [spell(each.knobs[key]) for key in chosen]
         found.setdefault(own, {})[place[0], place[1] if len(place) > 1 else ""] = _cell(each)
     across, up = (_values(grouping, chosen[number : number + 1]) for number in (0, 1))
-    return [Map(own, across, up, cells) for own, cells in found.items()]
+    return [OutcomeMap(own, across, up, cells) for own, cells in found.items()]
 
 
-def _cell(group: Group) -> Cell:
+def _cell(group: Group) -> MapCell:
     runs = list(group.runs.values())
     counts = Counter(run.word for run in runs)
     order = (*OUTCOMES, "stable")
     outcomes = {name: counts[name] for name in [*reversed(order), *counts] if counts[name]}
     losses = [run.summary.get("val/final") for run in runs]
     known = [loss for loss in losses if isinstance(loss, int | float) and math.isfinite(loss)]
-    return Cell(outcomes, sum(known) / len(runs) if len(known) == len(runs) else None)
+    return MapCell(outcomes, sum(known) / len(runs) if len(known) == len(runs) else None)
 
 
 def _values(grouping: Grouping, keys: Sequence[str]) -> list[str]:
@@ -104,7 +104,7 @@ def _values(grouping: Grouping, keys: Sequence[str]) -> list[str]:
     return list(every)
 
 
-def outcome_maps(shown: Sequence[Map], chosen: Sequence[str], title: str = "") -> "Figure":
+def outcome_maps(shown: Sequence[OutcomeMap], chosen: Sequence[str], title: str = "") -> "Figure":
     """Maps beside each other. A cell is divided among its outcomes; it names them, with how many runs, and
     gives the mean final validation loss in nats."""
     figure, every = panels.grid(title, [each.label for each in shown])
@@ -120,7 +120,7 @@ def outcome_maps(shown: Sequence[Map], chosen: Sequence[str], title: str = "") -
     return figure
 
 
-def _frame(axes: "Axes", shown: Map, chosen: Sequence[str]) -> None:
+def _frame(axes: "Axes", shown: OutcomeMap, chosen: Sequence[str]) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
@@ -135,7 +135,7 @@ def _frame(axes: "Axes", shown: Map, chosen: Sequence[str]) -> None:
         axes.set_ylabel(literal(chosen[1]))
 
 
-def _draw(axes: "Axes", x: int, y: int, cell: Cell, room: float) -> None:
+def _draw(axes: "Axes", x: int, y: int, cell: MapCell, room: float) -> None:
     """Stripes from left to right, the better outcome first; words where there is room for them."""
     from matplotlib.patches import Rectangle
 
@@ -174,7 +174,7 @@ def _draw(axes: "Axes", x: int, y: int, cell: Cell, room: float) -> None:
     )
 
 
-def _legend(figure: "Figure", shown: Sequence[Map]) -> None:
+def _legend(figure: "Figure", shown: Sequence[OutcomeMap]) -> None:
     from matplotlib.patches import Patch
 
     names = dict.fromkeys(name for each in shown for cell in each.cells.values() for name in cell.outcomes)

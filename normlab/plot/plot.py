@@ -15,7 +15,7 @@ from normlab.errors import UserError
 from normlab.figures import image_files
 from normlab.figures.style import look
 from normlab.plot.kinds import KINDS, check_kind
-from normlab.plot.material import Drawn, Material, UnfitError, Wanted
+from normlab.plot.material import Drawn, Material, PlotOptions, UnfitError
 from normlab.probe.reading import find_probes
 from normlab.runs.reader import find, load
 from normlab.terminal.sketch import printable
@@ -28,7 +28,7 @@ _ELSEWHERE = Path("outputs", "figures")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
+class FigureTarget:
     """Where figures go, and in which formats."""
 
     out: Path | None = None
@@ -49,7 +49,7 @@ def split(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     return [Path(word) for word in paths], list(dict.fromkeys(kinds))
 
 
-def plot(sources: Sources, kinds: Sequence[str], wanted: Wanted, output: Output) -> None:
+def plot(sources: Sources, kinds: Sequence[str], wanted: PlotOptions, output: FigureTarget) -> None:
     """Draw the `kinds`, all that fit where there are none, and print the files.
 
     Raises:
@@ -71,7 +71,7 @@ def plot(sources: Sources, kinds: Sequence[str], wanted: Wanted, output: Output)
         errors.print(Text(f"not for these: {', '.join(unfit)}; named, each says what it needs", "dim"))
 
 
-def _material(sources: Sources, folder: Path, wanted: Wanted) -> Material:
+def _material(sources: Sources, folder: Path, wanted: PlotOptions) -> Material:
     """The runs and probes of all sources.
 
     Raises:

@@ -22,7 +22,7 @@ _LINES = ("-", "--", "-.", ":")
 _SPARE, _NEAR = 0.08, 0.4
 
 
-class Point(NamedTuple):
+class RatePoint(NamedTuple):
     """A variant at one value: its runs' final validation losses, and how many of them are ln V
     because the run diverged."""
 
@@ -35,7 +35,7 @@ class Sensitivity(NamedTuple):
     """One variant's curve."""
 
     label: str
-    points: Sequence[Point]
+    points: Sequence[RatePoint]
 
 
 def sensitivities(study: Study, key: str = RATE) -> list[Sensitivity]:
@@ -43,7 +43,7 @@ def sensitivities(study: Study, key: str = RATE) -> list[Sensitivity]:
     found = []
     for rest, axis in along_axes.along(study, key):
         points = [
-            Point(value, losses, sum(figures.capped for figures in study.of(group)))
+            RatePoint(value, losses, sum(figures.capped for figures in study.of(group)))
             for value, group in axis.items()
             if (losses := study.values(group, "val/final"))
         ]

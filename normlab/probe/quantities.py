@@ -38,7 +38,7 @@ def random_batch(vocab: int, batch_size: int, context: int, seed: int) -> Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
+class ProbedMatrix:
     """A sub-layer's weight, with its gradient of the loss; `parts` are views of its q, k and v, or itself."""
 
     name: str
@@ -48,7 +48,7 @@ class Matrix:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class UntrainedModel:
     """A model before its first step, and what one forward and backward pass over a batch gives."""
 
     model: GPT
@@ -61,7 +61,7 @@ class Start:
     #: x_0, then x_s after each sub-layer, (B, T, D) each, with the gradient of the loss at each.
     streams: list[Tensor] = field(repr=False)
     stream_gradients: list[Tensor] = field(repr=False)
-    matrices: list[Matrix] = field(repr=False)
+    matrices: list[ProbedMatrix] = field(repr=False)
     #: What the passes may move: running statistics, power iterations.
     buffers: list[tuple[Tensor, Tensor]] = field(repr=False)
 
@@ -69,12 +69,14 @@ class Start:
     def depth(self) -> int:
         return len(self.model.layers)
 
-    def ffn_out(self, layer: int) -> Matrix:
+    def ffn_out(self, layer: int) -> ProbedMatrix:
         """The second feed-forward matrix of block `layer` (from 0; -1 is the last)."""
         return [matrix for matrix in self.matrices if matrix.name.endswith("ffn.branch.w_out.weight")][layer]
 
 
-def start(model: GPT, batch: Batch, settings: ProbeConfig, seed: int, *, bf16: bool = False) -> Start:
+def start(
+    model: GPT, batch: Batch, settings: ProbeConfig, seed: int, *, bf16: bool = False
+) -> UntrainedModel:
     """Run `model`, in training mode, forward and backward over `batch`; `bf16` under autocast."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     streams: list[Tensor] = []
@@ -92,7 +94,7 @@ def start(model: GPT, batch: Batch, settings: ProbeConfig, seed: int, *, bf16: b
     wanted = [*(weight for _, weight, _ in named), *streams]
     # What is cut off from the loss has no gradient; that is a gradient of zero.
     found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-    return Start(
+    return UntrainedModel(
         model=model,
         batch=batch,
         settings=settings,
@@ -103,7 +105,7 @@ def start(model: GPT, batch: Batch, settings: ProbeConfig, seed: int, *, bf16: b
         streams=[stream.detach() for stream in streams],
         stream_gradients=list(found[len(named) :]),
         matrices=[
-            Matrix(name=name, weight=weight, gradient=gradient, parts=parts)
+            ProbedMatrix(name=name, weight=weight, gradient=gradient, parts=parts)
             for (name, weight, parts), gradient in zip(named, found, strict=False)
         ],
         buffers=buffers,
@@ -130,7 +132,7 @@ def _named_matrices(model: GPT) -> Iterator[tuple[str, nn.Parameter, tuple[Tenso
 
 
 @torch.no_grad()
-def output_change(at: Start, change: Callable[[Matrix], None]) -> Tensor:
+def output_change(at: UntrainedModel, change: Callable[[ProbedMatrix], None]) -> Tensor:
     """The logits' change (B, T, V) when `change` is made to every sub-layer matrix; all is put back."""
     before = [matrix.weight.clone() for matrix in at.matrices]
     try:
@@ -144,33 +146,33 @@ def output_change(at: Start, change: Callable[[Matrix], None]) -> Tensor:
             matrix.weight.copy_(weight)
 
 
-def grad_last_ffn(at: Start) -> float:
+def grad_last_ffn(at: UntrainedModel) -> float:
     return float(at.ffn_out(-1).gradient.norm())
 
 
-def grad_first_ffn(at: Start) -> float:
+def grad_first_ffn(at: UntrainedModel) -> float:
     return float(at.ffn_out(0).gradient.norm())
 
 
-def stream_variance(at: Start) -> float:
+def stream_variance(at: UntrainedModel) -> float:
     return stream_variance_by_block(at)[-1]
 
 
-def stream_variance_by_block(at: Start) -> list[float]:
+def stream_variance_by_block(at: UntrainedModel) -> list[float]:
     return [stream.var(correction=0).item() for stream in at.streams[2::2]]
 
 
-def grad_stream_by_block(at: Start) -> list[float]:
+def grad_stream_by_block(at: UntrainedModel) -> list[float]:
     return [gradient.norm().item() for gradient in at.stream_gradients[2::2]]
 
 
-def grad_stream_first_to_last(at: Start) -> float:
+def grad_stream_first_to_last(at: UntrainedModel) -> float:
     first, last = (at.stream_gradients[place].norm() for place in (1, -1))
     return float(first / last)
 
 
-def noise_amplification(at: Start) -> float:
-    def add_noise(matrix: Matrix) -> None:
+def noise_amplification(at: UntrainedModel) -> float:
+    def add_noise(matrix: ProbedMatrix) -> None:
         for number, part in enumerate(matrix.parts):
             noise = torch.empty(part.shape, dtype=part.dtype)
             std = at.settings.noise * part.std(correction=0).item()
@@ -180,25 +182,25 @@ def noise_amplification(at: Start) -> float:
     return output_change(at, add_noise).square().mean().item()
 
 
-def update_sgd(at: Start) -> float:
-    def step(matrix: Matrix) -> None:
+def update_sgd(at: UntrainedModel) -> float:
+    def step(matrix: ProbedMatrix) -> None:
         matrix.weight.sub_(at.settings.sgd_lr * matrix.gradient)
 
     return _rms(output_change(at, step)).item()
 
 
-def update_sign(at: Start) -> float:
-    def step(matrix: Matrix) -> None:
+def update_sign(at: UntrainedModel) -> float:
+    def step(matrix: ProbedMatrix) -> None:
         matrix.weight.sub_(at.settings.sign_lr * matrix.gradient.sign())
 
     return _rms(output_change(at, step)).item()
 
 
-def growth_exponent(at: Start) -> float:
+def growth_exponent(at: UntrainedModel) -> float:
     return exponent(_rms(at.streams[0]), _rms(at.streams[-1]), at.depth).item()
 
 
-def loss_excess(at: Start) -> float:
+def loss_excess(at: UntrainedModel) -> float:
     return at.loss - math.log(at.logits_BTV.shape[-1])
 
 
@@ -207,10 +209,10 @@ def _rms(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantity:
+class ProbeQuantity:
     """One number a model; `formula` says what it is, and `short` heads it where there is little room."""
 
-    of: Callable[[Start], float]
+    of: Callable[[UntrainedModel], float]
     short: str
     formula: str
     #: The profile that it is the last value of: its slope is then against the block.
@@ -218,57 +220,59 @@ class Quantity:
 
 
 #: By name, in the order in which they are shown.
-QUANTITIES: dict[str, Quantity] = {
-    "grad_last_ffn": Quantity(
+QUANTITIES: dict[str, ProbeQuantity] = {
+    "grad_last_ffn": ProbeQuantity(
         of=grad_last_ffn,
         short="gradient, last FFN",
         formula="norm of dL/dW_out, last block's feed-forward layer",
     ),
-    "grad_first_ffn": Quantity(
+    "grad_first_ffn": ProbeQuantity(
         of=grad_first_ffn,
         short="gradient, first FFN",
         formula="norm of dL/dW_out, first block's feed-forward layer",
     ),
-    "stream_variance": Quantity(
+    "stream_variance": ProbeQuantity(
         of=stream_variance,
         short="stream variance",
         formula="variance of x_2L, the residual stream after the last block",
         by_block="stream_variance_by_block",
     ),
-    "grad_stream_first_to_last": Quantity(
+    "grad_stream_first_to_last": ProbeQuantity(
         of=grad_stream_first_to_last,
         short="stream gradient, first / last",
         formula="norm of dL/dx_1 over norm of dL/dx_2L: after the first sub-layer and after the last",
     ),
-    "noise_amplification": Quantity(
+    "noise_amplification": ProbeQuantity(
         of=noise_amplification,
         short="weight noise: change^2",
         formula="mean squared change of the logits, noise of 1 % of each sub-layer matrix's std (noise=)",
     ),
-    "update_sgd": Quantity(
+    "update_sgd": ProbeQuantity(
         of=update_sgd, short="one SGD step: change", formula="rms change of the logits, W -= sgd_lr * dL/dW"
     ),
-    "update_sign": Quantity(
+    "update_sign": ProbeQuantity(
         of=update_sign,
         short="one sign step: change",
         formula="rms change of the logits, W -= sign_lr * sign(dL/dW)",
     ),
-    "growth_exponent": Quantity(
+    "growth_exponent": ProbeQuantity(
         of=growth_exponent,
         short="growth exponent",
         formula="ln(rms(x_2L) / rms(x_0)) / L (OLMo 2, 2501.00656)",
     ),
-    "loss_excess": Quantity(of=loss_excess, short="loss - ln V", formula="loss in nats a token, less ln V"),
+    "loss_excess": ProbeQuantity(
+        of=loss_excess, short="loss - ln V", formula="loss in nats a token, less ln V"
+    ),
 }
 
 #: Series after each block, beside the quantities.
-PROFILES: Mapping[str, Callable[[Start], list[float]]] = {
+PROFILES: Mapping[str, Callable[[UntrainedModel], list[float]]] = {
     "stream_variance_by_block": stream_variance_by_block,
     "grad_stream_by_block": grad_stream_by_block,
 }
 
 
-def measure(at: Start) -> dict[str, Any]:
+def measure(at: UntrainedModel) -> dict[str, Any]:
     """Every quantity and profile by name."""
     return {name: quantity.of(at) for name, quantity in QUANTITIES.items()} | {
         name: profile(at) for name, profile in PROFILES.items()

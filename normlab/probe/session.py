@@ -20,7 +20,7 @@ from normlab.figures.style import look
 from normlab.machine import threads
 from normlab.model.gpt import GPT
 from normlab.probe import curves, files, page
-from normlab.probe.quantities import QUANTITIES, Batch, Start, measure, random_batch, start
+from normlab.probe.quantities import QUANTITIES, Batch, UntrainedModel, measure, random_batch, start
 from normlab.probe.settings import Plan, ProbeConfig, name
 from normlab.probe.statistics import Slope, slope
 from normlab.rundir.opening import Opening
@@ -66,7 +66,7 @@ def measure_model(config: RunConfig, settings: ProbeConfig) -> Row:
     return measure(begin(config, settings))
 
 
-def begin(config: RunConfig, settings: ProbeConfig) -> Start:
+def begin(config: RunConfig, settings: ProbeConfig) -> UntrainedModel:
     """The model of `config` and its batch, after one forward and backward pass."""
     device = pick_device(config.train.device)
     torch.set_num_threads(threads.of(config.train.threads))

@@ -40,7 +40,7 @@ WORDS: dict[str, type] = {"seeds": int} | {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class PlannedModel:
     """One model of a plan, apart from its seed."""
 
     #: What its group of models has in common: the placement and what else varies, but not the depth.
@@ -53,7 +53,7 @@ class Plan:
     """The models to measure: every cell with every seed."""
 
     settings: ProbeConfig
-    cells: Sequence[Cell]
+    cells: Sequence[PlannedModel]
     seeds: Sequence[int]
     #: The command's words, for the record.
     words: Sequence[str] = ()
@@ -72,7 +72,7 @@ class Plan:
         """The depths that any group has, rising."""
         return sorted({cell.config.depth for cell in self.cells})
 
-    def models(self) -> list[tuple[Cell, RunConfig]]:
+    def models(self) -> list[tuple[PlannedModel, RunConfig]]:
         """Every model: seed by seed, so that a probe that is stopped has whole seeds."""
         return [
             (cell, dataclasses.replace(cell.config, seed=seed)) for seed in self.seeds for cell in self.cells

@@ -19,14 +19,14 @@ from normlab.runs.reader import Run, Runs
 from normlab.runs.recorded import recorded
 
 
-class Curve(NamedTuple):
+class PackedCurve(NamedTuple):
     """A metric in full, squeezed."""
 
     steps: str
     values: str
 
 
-class Map(NamedTuple):
+class PackedMap(NamedTuple):
     """A heat map, squeezed."""
 
     edges: str
@@ -51,8 +51,8 @@ class Card:
     explanation: Explanation | None
     #: Why there is no explanation.
     trouble: str
-    curves: Mapping[str, Curve]
-    maps: Mapping[str, Map]
+    curves: Mapping[str, PackedCurve]
+    maps: Mapping[str, PackedMap]
 
     @property
     def cut_short(self) -> str:
@@ -149,9 +149,9 @@ def _card(number: int, run: Run, knobs: Sequence[str], label: str) -> Card:
         steps=int(rows[-1]["step"]) + 1 if rows else 0,
         explanation=explanation,
         trouble=trouble,
-        curves={name: Curve(packed(one[0]), packed(one[1])) for name, one in found.items()},
+        curves={name: PackedCurve(packed(one[0]), packed(one[1])) for name, one in found.items()},
         maps={
-            name: Map(packed(each.edges), packed(each.values), tuple(each.places), each.each)
+            name: PackedMap(packed(each.edges), packed(each.values), tuple(each.places), each.each)
             for name, each in maps.items()
         },
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from normlab.measure.families import place
 from normlab.report import metrics
-from normlab.report.cards import Card, Curve, Map
+from normlab.report.cards import Card, PackedCurve, PackedMap
 from normlab.report.pack import Pack
 
 #: Characters of packed numbers; a page of this size opens in about a second.
@@ -82,7 +82,7 @@ def _by_weight(cards: Sequence[Card]) -> Iterator[tuple[str, str]]:
 
 
 def _texts(cards: Sequence[Card], kind: str, name: str) -> set[str]:
-    found: list[Curve | Map | None] = [
+    found: list[PackedCurve | PackedMap | None] = [
         card.curves.get(name) if kind == "curves" else card.maps.get(name) for card in cards
     ]
     return {text for each in found if each for text in each[:2]}

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heat:
+class HeatTable:
     """`values` has a line a place and a column for `each` readings, of which it is the most alarming."""
 
     places: list[str]
@@ -28,7 +28,7 @@ class Heat:
     each: int
 
 
-def heat(found: Mapping[str, Series], family: str) -> Heat | None:
+def heat(found: Mapping[str, Series], family: str) -> HeatTable | None:
     """The steps at which every place has a reading; None without such steps, or of fewer than two places."""
     names = metrics.members(found, family)
     shared = set(found[names[0]][0]).intersection(*(found[name][0] for name in names)) if names else set()
@@ -39,7 +39,7 @@ def heat(found: Mapping[str, Series], family: str) -> Heat | None:
     end = steps[-1] + (np.median(np.diff(steps)) if len(steps) > 1 else 1.0)
     edges, values, each = thin(steps, values, falls=any_family(family).falls)
     places = [name.removeprefix(f"{family}/") for name in names]
-    return Heat(places=places, edges=np.append(edges, end), values=values, each=each)
+    return HeatTable(places=places, edges=np.append(edges, end), values=values, each=each)
 
 
 def _at(one: Series, steps: set[int]) -> list[float]:

@@ -43,7 +43,7 @@ EVENTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportPage:
     """What a page says."""
 
     title: str
@@ -54,7 +54,7 @@ class Report:
     comparison: Comparison | None
 
 
-def render(report: Report) -> str:
+def render(report: ReportPage) -> str:
     """The page: HTML with all data, style and scripts inside."""
     styles = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in _STYLES]
     scripts = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in _SCRIPTS]
@@ -123,7 +123,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _drawn(report: Report) -> dict[str, Any]:
+def _drawn(report: ReportPage) -> dict[str, Any]:
     """What the scripts draw, as plain values."""
     drawn = {
         "knobs": list(report.cards[0].knobs),
@@ -146,7 +146,7 @@ def _unit(metric: str) -> str:
     return any_family(where.family).unit if where else metrics.UNITS.get(metric, "")
 
 
-def _run(report: Report, card: Card) -> dict[str, Any]:
+def _run(report: ReportPage, card: Card) -> dict[str, Any]:
     floors = card.run.summary.get("floors")
     return {
         "label": card.label,
@@ -163,7 +163,7 @@ def _run(report: Report, card: Card) -> dict[str, Any]:
     }
 
 
-def _loss(report: Report, card: Card) -> dict[str, Any]:
+def _loss(report: ReportPage, card: Card) -> dict[str, Any]:
     """The loss at the end as `normlab compare` counts it; None of a run that is not compared."""
     study = report.comparison.study if report.comparison else None
     if study is None or all(run is not card.run for run in study.runs):

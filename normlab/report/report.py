@@ -6,18 +6,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from normlab.compare.compare import Comparison, Sources, compare
-from normlab.compare.study import Wanted, check_texts
+from normlab.compare.study import CompareOptions, check_texts
 from normlab.disk.whole_files import replace_file
 from normlab.errors import UserError
 from normlab.report import cards
 from normlab.report.answer import answer
 from normlab.report.contents import choose
-from normlab.report.render import Report, render
+from normlab.report.render import ReportPage, render
 from normlab.runs.reader import Runs, load
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class PageTarget:
     """Where a page goes."""
 
     path: Path
@@ -43,7 +43,7 @@ class Target:
             )
 
 
-def print_report(paths: Sequence[Path], target: Target) -> None:
+def print_report(paths: Sequence[Path], target: PageTarget) -> None:
     """Write a page of the runs in `paths` and say where it is.
 
     Raises:
@@ -60,7 +60,7 @@ def print_report(paths: Sequence[Path], target: Target) -> None:
         print(f"for its size it lacks {report.contents.lacks}")
 
 
-def make(runs: Runs, target: Target) -> Report:
+def make(runs: Runs, target: PageTarget) -> ReportPage:
     """Read the runs and put together what the page says of them.
 
     Raises:
@@ -69,7 +69,7 @@ def make(runs: Runs, target: Target) -> Report:
     check_texts([run for run in runs if run.finished or run.summary.get("floors")], force=target.force)
     found = cards.read(runs)  # all rows, of which the comparison takes the ends
     comparison, trouble = _compared(runs, target)
-    return Report(
+    return ReportPage(
         title=target.title or _title(runs),
         answer=answer(found, comparison, trouble),
         cards=found,
@@ -78,7 +78,7 @@ def make(runs: Runs, target: Target) -> Report:
     )
 
 
-def words(runs: Runs, target: Target) -> list[str]:
+def words(runs: Runs, target: PageTarget) -> list[str]:
     """The question and the answer alone, a paragraph each.
 
     Raises:
@@ -89,11 +89,11 @@ def words(runs: Runs, target: Target) -> list[str]:
     return [told.question.text, *lines, told.question.setting]
 
 
-def _compared(runs: Runs, target: Target) -> tuple[Comparison | None, str]:
+def _compared(runs: Runs, target: PageTarget) -> tuple[Comparison | None, str]:
     """The comparison; or none, and why, where no run is finished."""
     if not any(run.finished for run in runs):
         return None, "no run is finished."
-    return compare(runs, Wanted(baseline=target.baseline, force=target.force)), ""
+    return compare(runs, CompareOptions(baseline=target.baseline, force=target.force)), ""
 
 
 def _title(runs: Runs) -> str:

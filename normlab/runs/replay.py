@@ -11,7 +11,7 @@ from normlab.catalogue.naming import flat
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import RunConfig
 from normlab.disk.strict_json import plain
-from normlab.divergence import Event, Facts, Watch
+from normlab.divergence import Event, RunFacts, Watch
 from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
 from normlab.rundir.opening import event_key
@@ -26,7 +26,7 @@ _NO_THRESHOLDS = ("name", "action")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ReplayedEvent:
     """An event of the replay beside the run's own record of it."""
 
     #: `same`, `new`, `changed`, or `gone` for one that only the record has.
@@ -53,7 +53,7 @@ class Replay:
     changed: Mapping[str, tuple[Any, Any]]
     events: Sequence[Event]
     #: All events of replay and record, by step.
-    found: Sequence[Found]
+    found: Sequence[ReplayedEvent]
     outcome: str
     #: As in the summary; None where it has none yet.
     recorded_outcome: str | None
@@ -171,7 +171,7 @@ def fold(config: RunConfig, known: Recorded) -> Watch:
     return watch
 
 
-def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Facts:
+def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> RunFacts:
     """What the detectors were told of the run, from its files.
 
     Without a summary no floors are known, and of the places only the names, from the rows.
@@ -180,7 +180,7 @@ def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[
     if not sizes:
         names = [key.removeprefix(PREFIX) for key in rows[-1] if key.startswith(PREFIX)]
         sizes = {name: 0 for name in names if "/" not in name and name not in DERIVED}
-    return Facts(
+    return RunFacts(
         floors=_numbers(summary.get("floors")),
         warmup=config.warmup,
         steps=config.train.steps,
@@ -194,7 +194,7 @@ def _numbers(values: Any) -> dict[str, Any]:
     return {key: value for key, value in pairs if isinstance(value, int | float) and value >= 0}
 
 
-def beside(events: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, Any]]) -> list[Found]:
+def beside(events: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, Any]]) -> list[ReplayedEvent]:
     """`events` and `recorded`, matched by (step, kind, metric), by step."""
     olds = {event_key(event): event for event in recorded}
     found = []
@@ -202,8 +202,8 @@ def beside(events: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, 
         old = olds.pop(event_key(event), None)
         differs = () if old is None else _differs(event, old)
         mark = "new" if old is None else "changed" if differs else "same"
-        found.append(Found(mark=mark, event=event, differs=differs))
-    found += [Found(mark="gone", event=old) for old in olds.values()]
+        found.append(ReplayedEvent(mark=mark, event=event, differs=differs))
+    found += [ReplayedEvent(mark="gone", event=old) for old in olds.values()]
     return sorted(found, key=lambda each: each.event["step"])
 
 

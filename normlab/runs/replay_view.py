@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from normlab.runs.replay import Found, Replay, replay
+from normlab.runs.replay import Replay, ReplayedEvent, replay
 from normlab.terminal.sketch import json_text, printable
 
 #: Letters of an event's message at most.
@@ -44,7 +44,7 @@ def _head(done: Replay) -> Iterable[Text]:
         yield Text(f"note: {printable(note)}", "yellow")
 
 
-def _table(found: Sequence[Found]) -> Table:
+def _table(found: Sequence[ReplayedEvent]) -> Table:
     """Kind, places and end of each event on one line, its message under it, so that it fits 80 columns."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("record", "step", "event"):

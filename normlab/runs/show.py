@@ -18,7 +18,7 @@ from normlab.runs.reader import Run, load
 from normlab.runs.replay_view import event_lines
 from normlab.sweep import STYLES
 from normlab.terminal import shell, sketch
-from normlab.terminal.profile import Profile, depth_profile
+from normlab.terminal.profile import TextProfile, depth_profile
 from normlab.terminal.sketch import printable
 
 #: Letters of an error at most.
@@ -127,7 +127,7 @@ def _profile(found: Columns, family: Family, marked: set[str], room: Room) -> It
     chosen = sorted({0, (len(values.steps) - 1) // 2, len(values.steps) - 1})
     scale = sketch.decades(values.values[:, chosen].ravel().tolist())
     profiles = [
-        Profile(
+        TextProfile(
             f"step {int(values.steps[number])}",
             dict(zip(values.places, values.values[:, number].tolist(), strict=True)),
         )

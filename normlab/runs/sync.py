@@ -21,12 +21,12 @@ from normlab.rundir.opening import Opening
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS, SUMMARY, hold, is_held
 from normlab.runs.reader import Run, find, read
 from normlab.sinks.wandb.mirror import note_of, read_note, server_has
-from normlab.sinks.wandb.start import Start, has_key
+from normlab.sinks.wandb.start import RunStarter, has_key
 from normlab.sinks.wandb.wandb_sink import WandbSink
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
+class SyncTarget:
     """Where runs go: a project and an entity, else each run's own; or with `offline` to this disk alone."""
 
     project: str | None = None
@@ -49,7 +49,7 @@ class SyncError(Exception):
     """A run that did not get there."""
 
 
-def sync(paths: Sequence[Path], target: Target) -> int:
+def sync(paths: Sequence[Path], target: SyncTarget) -> int:
     """Send the runs in `paths` to `target`, a line each; returns how many did not get there.
 
     Raises:
@@ -68,7 +68,7 @@ def sync(paths: Sequence[Path], target: Target) -> int:
             failed += 1
             told = f"not sent: {error}"
         print(shown(f"{run.path}: {told}"), flush=True)
-        if Start.unreachable:
+        if RunStarter.unreachable:
             break
     return failed
 
@@ -80,7 +80,7 @@ def _runs(path: Path) -> Iterator[Path]:
     yield from found
 
 
-def _send(run: Run, target: Target) -> str:
+def _send(run: Run, target: SyncTarget) -> str:
     """Replay one run; returns what was done, in words."""
     if not run.config or run.status == "damaged":
         raise SyncError("; ".join(run.notes))

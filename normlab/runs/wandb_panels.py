@@ -28,7 +28,7 @@ _PICTURES = ("figures/loss", "figures/grad_norm", "figures/stream_rms", "figures
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class WandbPanel:
     """One panel. `kind`: lines, bars, parallel, pictures, table or settings (those that differ)."""
 
     kind: str
@@ -46,11 +46,11 @@ class Panel:
 @dataclass(frozen=True, kw_only=True)
 class Section:
     name: str
-    panels: Sequence[Panel]
+    panels: Sequence[WandbPanel]
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class SavedView:
     """Sections of panels over some runs."""
 
     title: str
@@ -63,14 +63,14 @@ class View:
     sections: Sequence[Section]
 
 
-def view_of(runs: Runs) -> View:
+def view_of(runs: Runs) -> SavedView:
     """The view that fits `runs`: what they differ in, and what was measured in any of them."""
     own = [key for key in runs.knobs if naming.is_own(key) and key != "seed"]
     knobs = [f"{key}.name" if key in groups.GROUPS else key for key in own]
     sweeps = {run.summary.get("sweep") for run in runs}
     sweep = sweeps.pop() if len(sweeps) == 1 else None
     measured = _measured(runs)
-    return View(
+    return SavedView(
         title=f"normlab: {sweep or f'{len(runs)} runs'}",
         sweep=sweep,
         knobs=knobs,
@@ -94,9 +94,11 @@ def _losses(runs: Runs) -> Section:
     return Section(
         name="Loss",
         panels=[
-            Panel(kind="lines", title="Training loss (nats a token)", metrics=["loss"], levels=levels),
-            Panel(kind="lines", title="Validation loss (nats a token)", metrics=["val/loss"], levels=levels),
-            Panel(kind="bars", title="Final validation loss (nats a token)", metrics=["val/final"]),
+            WandbPanel(kind="lines", title="Training loss (nats a token)", metrics=["loss"], levels=levels),
+            WandbPanel(
+                kind="lines", title="Validation loss (nats a token)", metrics=["val/loss"], levels=levels
+            ),
+            WandbPanel(kind="bars", title="Final validation loss (nats a token)", metrics=["val/final"]),
         ],
     )
 
@@ -105,16 +107,18 @@ def _outcomes(knobs: Sequence[str]) -> Section:
     return Section(
         name="Outcomes and events",
         panels=[
-            Panel(kind="parallel", title="Settings and what came of them", knobs=knobs, metrics=_NUMBERS),
-            Panel(kind="table", title="Events", metrics=["figures/events"]),
-            Panel(kind="settings", title="Settings that differ"),
+            WandbPanel(
+                kind="parallel", title="Settings and what came of them", knobs=knobs, metrics=_NUMBERS
+            ),
+            WandbPanel(kind="table", title="Events", metrics=["figures/events"]),
+            WandbPanel(kind="settings", title="Settings that differ"),
         ],
     )
 
 
 def _layers(measured: set[str]) -> list[Section]:
     panels = [
-        Panel(
+        WandbPanel(
             kind="lines",
             title=f"{family.heading} ({family.unit}), by layer",
             pattern=rf"^{family.key}/layer_\d+$",
@@ -123,7 +127,7 @@ def _layers(measured: set[str]) -> list[Section]:
         for family in FAMILIES.values()
         if family.panel and f"{family.key}/layer_00" in measured
     ]
-    ratio = Panel(
+    ratio = WandbPanel(
         kind="lines",
         title="Gradient norm, first block over last",
         metrics=["grad_norm/first_to_last"],
@@ -135,13 +139,13 @@ def _layers(measured: set[str]) -> list[Section]:
 
 def _beside(measured: set[str]) -> Section:
     output = [key for key in ("output/log_z", "output/max_logit", "output/loss_p99") if key in measured]
-    lines = [Panel(kind="lines", title=key, metrics=[key]) for key in output]
+    lines = [WandbPanel(kind="lines", title=key, metrics=[key]) for key in output]
     return Section(
         name="Pictures and the rest",
         panels=[
-            Panel(kind="pictures", title="Loss and heat maps by layer", metrics=_PICTURES),
+            WandbPanel(kind="pictures", title="Loss and heat maps by layer", metrics=_PICTURES),
             *lines,
-            Panel(kind="lines", title="Gradient norm, global", metrics=["grad_norm/global"], log=True),
-            Panel(kind="lines", title="Learning rate", metrics=["lr"]),
+            WandbPanel(kind="lines", title="Gradient norm, global", metrics=["grad_norm/global"], log=True),
+            WandbPanel(kind="lines", title="Learning rate", metrics=["lr"]),
         ],
     )

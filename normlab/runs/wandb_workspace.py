@@ -8,7 +8,7 @@ from typing import Any
 
 from normlab.errors import UserError
 from normlab.runs.reader import Runs
-from normlab.runs.wandb_panels import Panel, Section, View, view_of
+from normlab.runs.wandb_panels import SavedView, Section, WandbPanel, view_of
 from normlab.sinks.wandb.mirror import words
 from normlab.sinks.wandb.start import has_key
 
@@ -17,7 +17,7 @@ EXTRA = "wandb-workspace"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class WandbProject:
     """A project of wandb; where it is not said, the runs' own."""
 
     entity: str | None = None
@@ -52,14 +52,14 @@ def require_key() -> None:
         raise UserError("wandb has no API key; wandb login sets one")
 
 
-def save_workspace(runs: Runs, place: Place) -> str:
+def save_workspace(runs: Runs, place: WandbProject) -> str:
     """Make a saved view of `runs` in wandb; returns its address."""
     _package("workspaces")
     require_key()
     return _save(workspace(view_of(runs), *place.of(runs)))
 
 
-def save_report(runs: Runs, place: Place, told: Sequence[str]) -> str:
+def save_report(runs: Runs, place: WandbProject, told: Sequence[str]) -> str:
     """Make a report on `runs` in wandb, a draft until it is published there; returns its address."""
     _package("reports.v2")
     require_key()
@@ -74,13 +74,13 @@ def _save(made: Any, **how: Any) -> str:
     return str(made.url)
 
 
-def spec(runs: Runs, place: Place) -> dict[str, Any]:
+def spec(runs: Runs, place: WandbProject) -> dict[str, Any]:
     """What `save_workspace` would send, as plain values; needs no server."""
     made = workspace(view_of(runs), *place.of(runs, lambda: "ENTITY"))
     return dict(made._to_model().model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def workspace(view: View, entity: str, project: str) -> Any:
+def workspace(view: SavedView, entity: str, project: str) -> Any:
     """`view` as a `wandb_workspaces.workspaces.Workspace`, not saved yet.
 
     Runs are grouped in its table by the knobs, and so in each of its panels.
@@ -102,7 +102,7 @@ def workspace(view: View, entity: str, project: str) -> Any:
     )
 
 
-def report(view: View, entity: str, project: str, told: Sequence[str] = ()) -> Any:
+def report(view: SavedView, entity: str, project: str, told: Sequence[str] = ()) -> Any:
     """`view` as a `wandb_workspaces.reports.v2.Report`, not saved yet, under paragraphs of what came out."""
     reports = _package("reports.v2")
     runs = {
@@ -129,7 +129,7 @@ def _panels(section: Section) -> list[Any]:
     return made
 
 
-def _lines(reports: Any, panel: Panel) -> Any:
+def _lines(reports: Any, panel: WandbPanel) -> Any:
     # wandb has no constant lines; an expression of a metric that is there can be one.
     levels = [f"0 * ${{{panel.metrics[0]}}} + {level:.6g}" for level in (panel.levels or {}).values()]
     return reports.LinePlot(
@@ -142,11 +142,11 @@ def _lines(reports: Any, panel: Panel) -> Any:
     )
 
 
-def _bars(reports: Any, panel: Panel) -> Any:
+def _bars(reports: Any, panel: WandbPanel) -> Any:
     return reports.BarPlot(title=panel.title, metrics=list(panel.metrics))
 
 
-def _parallel(reports: Any, panel: Panel) -> Any:
+def _parallel(reports: Any, panel: WandbPanel) -> Any:
     axes = [reports.Config(key) for key in panel.knobs] + [
         reports.SummaryMetric(key) for key in panel.metrics
     ]
@@ -154,19 +154,19 @@ def _parallel(reports: Any, panel: Panel) -> Any:
     return reports.ParallelCoordinatesPlot(title=panel.title, columns=columns)
 
 
-def _pictures(reports: Any, panel: Panel) -> Any:
+def _pictures(reports: Any, panel: WandbPanel) -> Any:
     return reports.MediaBrowser(title=panel.title, media_keys=list(panel.metrics))
 
 
-def _table(reports: Any, panel: Panel) -> Any:
+def _table(reports: Any, panel: WandbPanel) -> Any:
     return reports.WeavePanelSummaryTable(table_name=panel.metrics[0])
 
 
-def _settings(reports: Any, panel: Panel) -> Any:
+def _settings(reports: Any, panel: WandbPanel) -> Any:
     return reports.RunComparer(diff_only="split")
 
 
-_MAKERS: Mapping[str, Callable[[Any, Panel], Any]] = {
+_MAKERS: Mapping[str, Callable[[Any, WandbPanel], Any]] = {
     "lines": _lines,
     "bars": _bars,
     "parallel": _parallel,
@@ -176,12 +176,12 @@ _MAKERS: Mapping[str, Callable[[Any, Panel], Any]] = {
 }
 
 
-def _filters(view: View) -> str:
+def _filters(view: SavedView) -> str:
     """The sweep's runs alone, in wandb's words for it; all runs of the project where it is not one sweep."""
     return f"Group = {view.sweep!r}" if view.sweep else ""
 
 
-def _columns(view: View) -> list[str]:
+def _columns(view: SavedView) -> list[str]:
     """The columns of the table of runs; wandb has `placement.name` as `placement.value.name`."""
     parts = [key.partition(".") for key in view.knobs]
     knobs = [f"config:{first}.value{dot}{rest}" for first, dot, rest in parts]

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from normlab.errors import shown
-from normlab.sweep.jobs import FILE, Job
+from normlab.sweep.jobs import FILE, SweepJob
 
 #: How many jobs have their reasons told.
 _SHOWN = 5
@@ -19,7 +19,7 @@ LOG = "train.log"
 LEFT = ("interrupted", "lost", "not started")
 
 
-def reasons(jobs: Sequence[Job]) -> Iterator[Text]:
+def reasons(jobs: Sequence[SweepJob]) -> Iterator[Text]:
     """Why jobs failed or were lost, with the file that holds the trace."""
     bad = [job for job in jobs if job.bad]
     for job in bad[:_SHOWN]:
@@ -32,7 +32,7 @@ def reasons(jobs: Sequence[Job]) -> Iterator[Text]:
         yield Text(f"and {len(bad) - _SHOWN} more, in {FILE}", style="red")
 
 
-def way_on(jobs: Sequence[Job], command: str | None) -> Iterator[Text]:
+def way_on(jobs: Sequence[SweepJob], command: str | None) -> Iterator[Text]:
     """The command that goes on with what is left, and tries what failed again, on a line of its own."""
     counts = Counter(job.status for job in jobs)
     there = [status for status in ("failed", *LEFT) if counts[status]]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from normlab.sweep.advice import LEFT, reasons, way_on
-from normlab.sweep.jobs import FILE, Job, Planned, read_jobs
+from normlab.sweep.jobs import FILE, Planned, SweepJob, read_jobs
 from normlab.sweep.record import write
 from normlab.sweep.table import table
 
@@ -40,7 +40,7 @@ def finish(
     return sum(job.bad or job.status in LEFT for job in mine)
 
 
-def _print(console: Console, directory: Path, jobs: Sequence[Job]) -> None:
+def _print(console: Console, directory: Path, jobs: Sequence[SweepJob]) -> None:
     counts = Counter(job.status for job in jobs)
     console.print(Text(f"\nsweep {directory.name}: ", style="bold"), end="")
     console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)

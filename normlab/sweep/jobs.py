@@ -35,7 +35,7 @@ class Planned:
 
 
 @dataclass(kw_only=True)
-class Job:
+class SweepJob:
     """A job as its folder tells it; `status` is what `status_of` says."""
 
     directory: Path
@@ -89,7 +89,7 @@ def mark(directory: Path, status: str, error: str) -> bool:
 
 def read_jobs(
     directory: Path, planned: Sequence[Planned] = (), failures: Mapping[Path, str] | None = None
-) -> list[Job]:
+) -> list[SweepJob]:
     """The planned jobs in their order, then those of `sweep.json`, then every other run in the folder."""
     errors = {path.absolute(): text for path, text in (failures or {}).items()}
     plans = {job.directory.absolute(): job for job in planned}
@@ -123,7 +123,7 @@ def _is_place(name: Any) -> bool:
     return isinstance(name, str) and "\0" not in name and len(name) < 4096
 
 
-def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> Job:
+def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> SweepJob:
     status, summary, damage = _status_and_summary(directory)
     error = error or damage or None
     if status in ("lost", "running"):
@@ -132,7 +132,7 @@ def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], erro
         status = "failed"
     words = list(plan.overrides) if plan else _words(record.get("overrides"))
     config, knobs = _settings(directory / CONFIG), record.get("knobs")
-    return Job(
+    return SweepJob(
         directory=directory,
         status=status,
         overrides=words or _words(_typed(directory / ".hydra" / "overrides.yaml")),

@@ -28,7 +28,7 @@ _START = 6.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-class Pace(Protocol):
+class JobPace(Protocol):
     """What `normlab.training.pace` says of a run."""
 
     @property
@@ -39,13 +39,13 @@ class Pace(Protocol):
     def size(self) -> int: ...
 
 
-def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Callable[[Any], Pace]) -> None:
+def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Callable[[Any], JobPace]) -> None:
     """Print one row a job, and the sums over those that are to be trained. Times are of this machine, now.
 
     Raises:
         UserError: a model does not fit in memory.
     """
-    known: dict[str, Pace] = {}
+    known: dict[str, JobPace] = {}
     knobs = naming.swept([job.config for job in planned])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for knob in knobs:
@@ -83,7 +83,7 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     )
 
 
-def _pace(job: Planned, knobs: Sequence[str], pace: Callable[[Any], Pace]) -> Pace:
+def _pace(job: Planned, knobs: Sequence[str], pace: Callable[[Any], JobPace]) -> JobPace:
     try:
         return pace(job.settings)
     except MemoryError:

@@ -9,7 +9,7 @@ from normlab.catalogue import naming
 from normlab.disk.strict_json import document
 from normlab.disk.whole_files import replace_file
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
-from normlab.sweep.jobs import FILE, Job, recorded
+from normlab.sweep.jobs import FILE, SweepJob, recorded
 
 #: What it has of each job's summary.
 _FIGURES = (
@@ -27,7 +27,7 @@ _FIGURES = (
 )
 
 
-def write(directory: Path, jobs: Sequence[Job], command: str | None = None) -> Path:
+def write(directory: Path, jobs: Sequence[SweepJob], command: str | None = None) -> Path:
     """Replace `sweep.json` as a whole; a reader sees the old one or the new one.
 
     Args:
@@ -38,7 +38,7 @@ def write(directory: Path, jobs: Sequence[Job], command: str | None = None) -> P
     return directory / FILE
 
 
-def content(directory: Path, jobs: Sequence[Job], command: str | None = None) -> dict[str, Any]:
+def content(directory: Path, jobs: Sequence[SweepJob], command: str | None = None) -> dict[str, Any]:
     """What `sweep.json` holds."""
     command = command or recorded_command(directory)
     names = swept(jobs)
@@ -61,7 +61,7 @@ def recorded_command(directory: Path) -> str | None:
         return None
 
 
-def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:
+def _record(directory: Path, job: SweepJob, names: Sequence[str]) -> dict[str, Any]:
     try:
         place = str(job.directory.relative_to(directory.absolute()))
     except ValueError:
@@ -78,12 +78,12 @@ def _record(directory: Path, job: Job, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _outcome(job: Job) -> str | None:
+def _outcome(job: SweepJob) -> str | None:
     known = job.status == "finished" and job.summary.get("outcome") is not None
     return recorded_outcome(job.summary, naming.knob(job.config, TOLERANCE)) if known else None
 
 
-def swept(jobs: Sequence[Job]) -> list[str]:
+def swept(jobs: Sequence[SweepJob]) -> list[str]:
     """The keys in which jobs differ; where a job left no config, what is known of it otherwise counts too."""
     keys = naming.swept([job.config for job in jobs if job.config])
     bare = [_told(job) for job in jobs]
@@ -93,11 +93,11 @@ def swept(jobs: Sequence[Job]) -> list[str]:
     return keys
 
 
-def values(job: Job, names: Sequence[str]) -> dict[str, Any]:
+def values(job: SweepJob, names: Sequence[str]) -> dict[str, Any]:
     """A job's values of some keys, None where it has none."""
     return {key: naming.knob(job.config, key) if job.config else _told(job).get(key) for key in names}
 
 
-def _told(job: Job) -> dict[str, Any]:
+def _told(job: SweepJob) -> dict[str, Any]:
     """The knobs of a job without a config: as recorded, else as its words say."""
     return job.knobs or dict(word.split("=", 1) for word in job.overrides if "=" in word)

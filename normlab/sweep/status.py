@@ -14,7 +14,7 @@ from rich.text import Text
 
 from normlab.errors import RunDirectoryError
 from normlab.sweep.advice import reasons, way_on
-from normlab.sweep.jobs import FILE, Job, read_jobs
+from normlab.sweep.jobs import FILE, SweepJob, read_jobs
 from normlab.sweep.record import content, recorded_command, swept, values
 from normlab.sweep.table import STYLES, cell, duration, outcome
 from normlab.terminal import sketch
@@ -50,7 +50,7 @@ def print_status(directory: Path, *, as_json: bool = False) -> None:
     _print_advice(console, directory, jobs)
 
 
-def _print_advice(console: Console, directory: Path, jobs: Sequence[Job]) -> None:
+def _print_advice(console: Console, directory: Path, jobs: Sequence[SweepJob]) -> None:
     """Below the view, uncut, so that it can be copied whole; while jobs run there is nothing to do yet."""
     over = not any(job.status == "running" for job in jobs)
     lines = way_on(jobs, recorded_command(directory)) if over else ()
@@ -62,7 +62,7 @@ def _print_advice(console: Console, directory: Path, jobs: Sequence[Job]) -> Non
 _ACROSS, _DOWN = 12, 40
 
 
-def _jobs(directory: Path) -> list[Job]:
+def _jobs(directory: Path) -> list[SweepJob]:
     jobs = read_jobs(directory) if directory.is_dir() else []
     if not jobs:
         why = f"there is no {FILE} in it, and no run" if directory.is_dir() else "there is no such folder"
@@ -70,7 +70,7 @@ def _jobs(directory: Path) -> list[Job]:
     return jobs
 
 
-def view(directory: Path, jobs: Sequence[Job], width: int = 80) -> Group:
+def view(directory: Path, jobs: Sequence[SweepJob], width: int = 80) -> Group:
     """Counts and time left, the jobs that run, the grid."""
     counts = Counter(job.status for job in jobs)
     left = eta(jobs)
@@ -82,7 +82,7 @@ def view(directory: Path, jobs: Sequence[Job], width: int = 80) -> Group:
     return Group(head, *running, grid(jobs))
 
 
-def _running(job: Job, width: int) -> Text:
+def _running(job: SweepJob, width: int) -> Text:
     done, steps = job.summary.get("steps") or 0, _steps(job)
     pace = _left(job)
     words = f"  step {done}/{steps or '?'}" + (f"  {duration(pace)} left" if pace is not None else "")
@@ -91,12 +91,12 @@ def _running(job: Job, width: int) -> Text:
     )
 
 
-def _steps(job: Job) -> int | None:
+def _steps(job: SweepJob) -> int | None:
     steps = (job.config.get("train") or {}).get("steps")
     return steps if isinstance(steps, int) else None
 
 
-def _left(job: Job) -> float | None:
+def _left(job: SweepJob) -> float | None:
     """Seconds that a job has to go, at its own pace."""
     steps, done, seconds = _steps(job), job.summary.get("steps"), job.summary.get("seconds")
     if steps is None or not done or not isinstance(seconds, int | float):
@@ -104,7 +104,7 @@ def _left(job: Job) -> float | None:
     return max(steps - int(done), 0) * float(seconds) / int(done)
 
 
-def eta(jobs: Sequence[Job]) -> float | None:
+def eta(jobs: Sequence[SweepJob]) -> float | None:
     """Seconds to the end: what has begun at its own pace, the rest as long as the others take on average.
 
     None where no job runs or none has a pace yet. As many jobs at a time as there are now.
@@ -120,7 +120,7 @@ def eta(jobs: Sequence[Job]) -> float | None:
     return sum(mean if left is None else left for left in lefts.values()) / running
 
 
-def grid(jobs: Sequence[Job]) -> Table:
+def grid(jobs: Sequence[SweepJob]) -> Table:
     """Outcomes over the two knobs with the most values; a cell counts where other knobs vary in it.
 
     Knobs of more than `_ACROSS` values do not go across; of more than `_DOWN`, the last row has the rest.
@@ -132,7 +132,7 @@ def grid(jobs: Sequence[Job]) -> Table:
     down = by_size[0] if by_size else None
     across = next((name for name in by_size[1:] if len(options[name]) <= _ACROSS), None)
     rows, columns = (options[down] if down else [""]), (options[across] if across else [""])
-    cells: dict[tuple[str, str], list[Job]] = {}
+    cells: dict[tuple[str, str], list[SweepJob]] = {}
     for job, each in zip(jobs, found, strict=True):
         cells.setdefault((each[down] if down else "", each[across] if across else ""), []).append(job)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), header_style="bold")
@@ -148,11 +148,11 @@ def grid(jobs: Sequence[Job]) -> Table:
     return table
 
 
-def _value(job: Job, name: str) -> str:
+def _value(job: SweepJob, name: str) -> str:
     return cell(values(job, [name])[name])
 
 
-def _outcomes(jobs: Sequence[Job]) -> Text:
+def _outcomes(jobs: Sequence[SweepJob]) -> Text:
     counts: Counter[Any] = Counter(outcome(job) for job in jobs)
     parts = [
         (word if len(counts) == 1 and count == 1 else f"{count} {word}", STYLES.get(word, "bold red"))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from normlab.catalogue import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
-from normlab.sweep.jobs import Job
+from normlab.sweep.jobs import SweepJob
 from normlab.sweep.record import swept, values
 from normlab.terminal import sketch
 from normlab.terminal.sketch import printable
@@ -41,7 +41,7 @@ STYLES = {
 }
 
 
-def table(jobs: Sequence[Job], width: int = 80) -> Table:
+def table(jobs: Sequence[SweepJob], width: int = 80) -> Table:
     """One row a job: swept knobs, outcome, losses, first event, time; as many columns as fit."""
     ruler = Console(width=10_000)
     layouts = _LAYOUTS
@@ -61,7 +61,7 @@ def _without_validation(columns: Sequence[str]) -> tuple[str, ...]:
     return rest if "loss" in rest else (rest[0], "loss", *rest[1:])
 
 
-def _table(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
+def _table(jobs: Sequence[SweepJob], columns: Sequence[str]) -> Table:
     knobs = swept(jobs)
     leaves = Counter(knob.rpartition(".")[2] for knob in knobs)
     result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
@@ -79,14 +79,14 @@ def _table(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
     return result
 
 
-def outcome(job: Job) -> str:
+def outcome(job: SweepJob) -> str:
     """A finished job's outcome, another one's status."""
     if job.status != "finished":
         return printable(job.status)
     return printable(recorded_outcome(job.summary, naming.knob(job.config, TOLERANCE)))
 
 
-def _cells(job: Job) -> dict[str, str | Text]:
+def _cells(job: SweepJob) -> dict[str, str | Text]:
     word = outcome(job)
     return {
         **{name: _loss(job.summary.get(key)) for name, key in _LOSSES.items()},

@@ -11,7 +11,7 @@ from normlab.terminal import sketch
 _GAP = "  "
 
 
-class Profile(NamedTuple):
+class TextProfile(NamedTuple):
     """One family of numbers by place, such as the gradient norm of `layer_03`."""
 
     title: str
@@ -19,7 +19,7 @@ class Profile(NamedTuple):
 
 
 def depth_profile(
-    profiles: Sequence[Profile],
+    profiles: Sequence[TextProfile],
     marked: Collection[str],
     width: int,
     height: int,

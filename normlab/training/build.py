@@ -5,7 +5,7 @@ import torch
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import RunConfig
 from normlab.data import Batches, Corpus, build_objective, split
-from normlab.divergence import Facts, Watch
+from normlab.divergence import RunFacts, Watch
 from normlab.errors import ConfigError
 from normlab.machine import ranks, threads
 from normlab.measure.gradients import GradientNorms
@@ -58,7 +58,7 @@ def build(config: RunConfig, corpus: Corpus, world: Alone | None = None) -> Job:
     forward = world.wrap(model)  # may put others in the parameters' place
     layout, least = Layout(model, site), OPTIMIZERS[config.optimizer.name].least(config.optimizer)
     layout.total = world.total
-    facts = Facts(
+    facts = RunFacts(
         floors=corpus.floors.as_dict(),
         warmup=config.warmup,
         steps=config.train.steps,

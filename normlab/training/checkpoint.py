@@ -51,7 +51,7 @@ class Cadence:
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedCheckpoint:
     """A checkpoint that is whole."""
 
     path: Path
@@ -137,7 +137,7 @@ def mend_best(folder: Path, best: int, device: torch.device) -> str:
 
 def load_latest(
     folder: Path, device: torch.device, wrong: Callable[[dict[str, Any]], str] = lambda state: ""
-) -> Found | None:
+) -> LoadedCheckpoint | None:
     """The newest checkpoint that is whole, its tensors on `device`; None where there is none at all.
 
     Args:
@@ -149,13 +149,13 @@ def load_latest(
     unfit: list[str] = []
     for path in reversed(checkpoints(folder)):
         if (state := _sound(path, device, wrong, damaged, unfit)) is not None:
-            return Found(path, state, (*damaged, *unfit))
+            return LoadedCheckpoint(path, state, (*damaged, *unfit))
     others = sorted(path for path in folder.glob("*.pt") if path not in checkpoints(folder))
     read = [(path, _sound(path, device, wrong, damaged, unfit)) for path in others]
-    whole = [Found(path, state, ()) for path, state in read if state is not None]
+    whole = [LoadedCheckpoint(path, state, ()) for path, state in read if state is not None]
     if whole:
         newest = max(whole, key=lambda found: found.state["step"])
-        return Found(newest.path, newest.state, (*damaged, *unfit))
+        return LoadedCheckpoint(newest.path, newest.state, (*damaged, *unfit))
     if damaged and not unfit:
         raise CheckpointError(
             f"no checkpoint in {folder} can be read: {'; '.join(damaged)}. "

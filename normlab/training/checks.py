@@ -280,7 +280,10 @@ def _check_unit_embedding(config: RunConfig) -> None:
     """One of the two says how large the embedding enters; they may agree."""
     factor = inits.embedding_factor(config)
     drawn = inits.std(
-        config.init, inits.Gains(name="none"), "embedding", laws.variables(config.depth, config.model.width)
+        config.init,
+        inits.InitGains(name="none"),
+        "embedding",
+        laws.variables(config.depth, config.model.width),
     )
     require(
         not config.placement.unit_embedding or math.isclose(abs(factor) * drawn, 1, rel_tol=1e-6),

@@ -5,7 +5,7 @@ from normlab.catalogue.groups import GROUPS
 from normlab.catalogue.norms import NORMS
 from normlab.catalogue.placement_row import norms
 from normlab.config import MEASURED, PASSES, MeasureConfig, RunConfig
-from normlab.measure.attention import Attention
+from normlab.measure.attention import AttentionMeasure
 from normlab.measure.curves import SaturatedNorms
 from normlab.measure.gains import Gains
 from normlab.measure.hidden import Hidden, Saturation
@@ -33,7 +33,10 @@ def build_instruments(config: RunConfig, model: GPT, processes: int = 1) -> Inst
         ("stream", Blocks(where.stream)),
         ("grad_stream", StreamGradient(where.stream, zeros)),
         ("covariate_shift", CovariateShift(where.inputs)),
-        ("attention", Attention(where.attention, config.model.heads, where.finish, config.model.causal)),
+        (
+            "attention",
+            AttentionMeasure(where.attention, config.model.heads, where.finish, config.model.causal),
+        ),
         ("hidden", Hidden(where.hidden)),
         ("output", Output()),
     ]

@@ -49,7 +49,9 @@ def summary_of(directory: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{error}; making it again"]
 
 
-def find(config: RunConfig, directory: Path, device: torch.device, *, ended: bool) -> checkpoint.Found | None:
+def find(
+    config: RunConfig, directory: Path, device: torch.device, *, ended: bool
+) -> checkpoint.LoadedCheckpoint | None:
     """The checkpoint to go on from; None where the run was stopped before its first one.
 
     Args:
@@ -102,7 +104,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def is_done(config: RunConfig, found: checkpoint.Found, summary: Mapping[str, Any]) -> str:
+def is_done(config: RunConfig, found: checkpoint.LoadedCheckpoint, summary: Mapping[str, Any]) -> str:
     """Why nothing is left to train of a run that ended in order; empty where something is."""
     step, outcome = found.state["step"], summary.get("outcome")
     if summary.get("status") != "finished":
@@ -154,7 +156,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def restore(job: Job, found: checkpoint.Found | None, directory: Path) -> list[str]:
+def restore(job: Job, found: checkpoint.LoadedCheckpoint | None, directory: Path) -> list[str]:
     """Put `job` where the checkpoint was, or leave it at its first step, and the directory with it.
 
     Returns a line on what was lost, where more was than since the newest checkpoint.

@@ -18,7 +18,7 @@ from normlab.catalogue.norms import NORMS
 from normlab.config import RunConfig
 from normlab.errors import require
 from normlab.model.gpt import GPT
-from normlab.training.world import Group
+from normlab.training.world import ProcessGroup
 
 
 def check_sharding(config: RunConfig) -> None:
@@ -46,7 +46,7 @@ def check_sharding(config: RunConfig) -> None:
     require(single is None, key, f"fsdp cannot share out a single number, as {single} is; {way}")
 
 
-class Sharded(Group):
+class Sharded(ProcessGroup):
     """This process and others, none of which has the whole model."""
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -80,4 +80,4 @@ class Sharded(Group):
 
 
 #: By `train.parallel`.
-WORLDS: dict[str, type[Group]] = {"ddp": Group, "fsdp": Sharded}
+WORLDS: dict[str, type[ProcessGroup]] = {"ddp": ProcessGroup, "fsdp": Sharded}

@@ -88,7 +88,7 @@ class Alone:
         return nullcontext()
 
 
-class Group(Alone):
+class ProcessGroup(Alone):
     """This process and others, which all make the same calls in the same order."""
 
     def __init__(self, device: torch.device) -> None:
@@ -217,7 +217,7 @@ def _wait(
 def lead(
     task: Mapping[str, Any],
     device: torch.device,
-    kind: type[Group] = Group,
+    kind: type[ProcessGroup] = ProcessGroup,
     stop: Callable[[], object] = _never,
 ) -> Iterator[Alone]:
     """The world of rank 0, after it has told the others (if there are any) what they are to train.
@@ -258,7 +258,7 @@ def wait_for_task() -> dict[str, Any] | None:
 
 
 @contextmanager
-def follow(device: torch.device, kind: type[Group] = Group) -> Iterator[Alone]:
+def follow(device: torch.device, kind: type[ProcessGroup] = ProcessGroup) -> Iterator[Alone]:
     """The world of a rank, once all know what there is to train."""
     _store().set(f"here/{ranks.rank()}", "1")
     dist.init_process_group(

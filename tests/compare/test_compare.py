@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from normlab.compare.compare import compare
-from normlab.compare.study import Study, Wanted
+from normlab.compare.study import CompareOptions, Study
 from normlab.compare.tables import learnt_nothing
 from normlab.errors import UserError
 from normlab.runs.reader import load
@@ -16,7 +16,7 @@ from normlab.runs.reader import load
 @pytest.fixture
 def compared():
     """`compared(folder, baseline=["placement=pre"])`: the sheets' records and the notes, by name."""
-    return lambda *paths, **wanted: compare(load(*paths), Wanted(**wanted)).record()
+    return lambda *paths, **wanted: compare(load(*paths), CompareOptions(**wanted)).record()
 
 
 def by(rows, key):
@@ -60,12 +60,12 @@ def test_the_margin_decides_on_parity(sweep, compared):
     verdicts = [compared(sweep, margin=margin)["differences"][1]["verdict"] for margin in (0.02, 0.0005)]
     assert verdicts == ["equal", "open"]
     with pytest.raises(UserError, match="--margin: must be a finite number above 0"):
-        Wanted(margin=0)
+        CompareOptions(margin=0)
 
 
 def test_the_tokens_to_a_loss_need_that_loss():
     with pytest.raises(UserError, match=r"--metric tokens_to_target: it needs .* --target 2\.5"):
-        Wanted(metric="tokens_to_target")
+        CompareOptions(metric="tokens_to_target")
 
 
 def test_a_baseline_of_one_knob_is_taken_at_the_same_values_of_the_others(tmp_path, write, compared):
@@ -90,7 +90,7 @@ def against(tmp_path, write):
     def sheet(*variants, **wanted):
         for number, knobs in enumerate(variants):
             write(tmp_path / str(number), 2.5 + number / 100, **knobs)
-        sheets = {sheet.name: sheet for sheet in compare(load(tmp_path), Wanted(**wanted)).sheets}
+        sheets = {sheet.name: sheet for sheet in compare(load(tmp_path), CompareOptions(**wanted)).sheets}
         return sheets["differences"]
 
     return sheet
@@ -398,7 +398,7 @@ def test_runs_that_end_above_the_unigram_entropy_are_told_of_though_none_is_call
     for seed in range(2):
         write(tmp_path / f"low-{seed}", 2.5, seed=seed)
         write(tmp_path / f"high-{seed}", 3.3 if seed else 2.9, seed=seed, placement="post")
-    study = Study(load(tmp_path), Wanted())
+    study = Study(load(tmp_path), CompareOptions())
     [told] = learnt_nothing(study)
     assert told.startswith("placement=post: 1 of 2 ended less than 0.1 nat below the unigram entropy")
 

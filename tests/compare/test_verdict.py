@@ -6,8 +6,8 @@ import pytest
 from normlab import statistics
 from normlab.catalogue import groups
 from normlab.compare.compare import compare
-from normlab.compare.study import Wanted
-from normlab.compare.verdict import Evidence, correct, divergence, verdict
+from normlab.compare.study import CompareOptions
+from normlab.compare.verdict import PairEvidence, correct, divergence, verdict
 from normlab.runs.reader import Run, load
 
 FLOORS = {"uniform": 5.5, "unigram": 3.1, "bigram": 2.4}
@@ -18,7 +18,7 @@ GAPS = (-0.10, -0.12, -0.09, -0.11, -0.13, -0.10, -0.11)
 
 def differences(runs, **wanted):
     """The first row of the sheet of differences, and the sheet."""
-    found = compare(runs, Wanted(baseline=["placement=pre"], **wanted))
+    found = compare(runs, CompareOptions(baseline=["placement=pre"], **wanted))
     [sheet] = [sheet for sheet in found.sheets if sheet.name == "differences"]
     return sheet.rows[0], sheet
 
@@ -50,6 +50,11 @@ def test_two_variants_that_both_diverge_have_no_loss_to_compare(pairs):
     assert row["verdict"] == "neither trained" and "difference" not in row
     assert sheet.texts()[0][1] == "0*"  # n
     assert row["diverged"].record() == {"this": 4, "other": 4, "of": 4, "only_this": 0, "only_other": 0}
+
+
+def test_three_of_five_that_diverge_against_none_are_no_evidence_of_a_rate(pairs):
+    row, _ = pairs([None, None, None, 2.39, 2.42], [2.5, 2.50, 2.52, 2.49, 2.51])
+    assert row["p_mcnemar"] == 0.25 and "diverges" not in row["verdict"]
 
 
 def test_losses_are_compared_where_both_trained_and_rates_by_mcnemar(pairs):
@@ -114,7 +119,7 @@ def test_where_no_run_gets_to_a_target_the_rates_are_compared_all_the_same(pairs
 def evidence(gaps, trained=None, of_trained=True):
     found = statistics.difference(gaps, np.zeros(len(gaps)), 0.02)
     fates = divergence(trained or [(True, True)] * len(gaps))
-    return Evidence(
+    return PairEvidence(
         divergence=fates,
         difference=found,
         p_rate=fates.p if fates.testable else None,

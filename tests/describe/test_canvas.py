@@ -1,4 +1,4 @@
-from normlab.describe.canvas import Canvas, Column, half_width
+from normlab.describe.canvas import Canvas, CanvasColumn, half_width
 
 
 def test_lines_that_meet_make_the_right_corner_or_tee():
@@ -14,7 +14,7 @@ def test_lines_that_meet_make_the_right_corner_or_tee():
 
 def test_a_box_stands_on_its_line_with_space_around_the_longest_text():
     canvas = Canvas()
-    column = Column(canvas, half_width(["N_in"]), 0)
+    column = CanvasColumn(canvas, half_width(["N_in"]), 0)
     column.box(["N_in", "x"])
     column.step()
     assert (

@@ -8,7 +8,7 @@ import pytest
 
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import DivergenceConfig
-from normlab.divergence import Event, Facts, Watch
+from normlab.divergence import Event, RunFacts, Watch
 
 SIZES = {"embedding": 100, "layer_00": 400, "layer_01": 400, "final_norm": 16, "head": 100}
 
@@ -26,7 +26,7 @@ def watch_of() -> Callable[..., Watch]:
             "sizes": SIZES,
         }
         known = {key: changes.pop(key) for key in list(changes) if key in facts}
-        return Watch(DivergenceConfig(**changes), Facts(**facts | known))
+        return Watch(DivergenceConfig(**changes), RunFacts(**facts | known))
 
     return build
 

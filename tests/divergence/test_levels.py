@@ -122,6 +122,11 @@ def test_a_collapse_that_falls_to_the_unigram_entropy_becomes_the_other_plateau(
     assert "how frequent" in second.message and second.end is None
 
 
+def test_a_loss_that_rises_through_the_floors_is_no_plateau(fold: Fold) -> None:
+    losses = noisy([5.5] * 5 + [2.4] * 60 + [2.4 + 0.01 * step for step in range(300)], 0.02)
+    assert kinds(fold(losses, floors=FLOORS, steps=len(losses)), "plateau") == []
+
+
 def test_a_loss_that_stands_between_the_floors_needs_the_long_window(fold: Fold) -> None:
     """A run that a rate of 0.3 leaves at 4.2, where the unigram entropy is 3."""
     (event,) = kinds(fold(noisy([5.5] * 5 + [4.2] * 300), floors=FLOORS, warmup=10, steps=305), "plateau")

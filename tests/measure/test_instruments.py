@@ -14,7 +14,7 @@ from normlab.data import load_corpus
 from normlab.measure import attention
 from normlab.measure.stream import moments
 from normlab.model.norms import build_norm
-from normlab.model.norms.elementwise import Curve
+from normlab.model.norms.elementwise import CurveNorm
 from normlab.training.batch import predict
 from normlab.training.build import build
 from normlab.training.step import take_step
@@ -252,7 +252,7 @@ def test_the_norm_s_bound_is_that_of_its_curve():
     for norm, row in NORMS.items():
         module = build_norm(row.config, 4, 3)
         largest = module(torch.full((2, 3, 4), 1e6)).abs().max().item()
-        assert (row.bound == largest) if isinstance(module, Curve) else row.bound is None, norm
+        assert (row.bound == largest) if isinstance(module, CurveNorm) else row.bound is None, norm
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from normlab.compare.axes import sensitivity
-from normlab.compare.study import Study, Wanted
+from normlab.compare.study import CompareOptions, Study
 from normlab.figures import image
 from normlab.plot.sensitivity import sensitivities, sensitivity_curves
 from normlab.runs.reader import load
@@ -28,7 +28,7 @@ def study(tmp_path, write):
                     optimizer__lr=rate,
                     summary={"outcome": "nonfinite"} if broken else {},
                 )
-    return Study(load(tmp_path), Wanted())
+    return Study(load(tmp_path), CompareOptions())
 
 
 def test_a_run_that_diverged_counts_as_ln_v(study):
@@ -69,7 +69,7 @@ def test_the_curve_goes_through_the_means_with_its_band(study):
 def test_another_knob_may_lie_across_and_start_at_zero(tmp_path, write):
     for warmup in (0, 10, 20):
         write(tmp_path / str(warmup), 3.0 - warmup / 100, warmup=warmup)
-    (curve,) = sensitivities(Study(load(tmp_path), Wanted()), "warmup")
+    (curve,) = sensitivities(Study(load(tmp_path), CompareOptions()), "warmup")
     assert [point.value for point in curve.points] == [0, 10, 20]
     figure = sensitivity_curves([curve], "warmup", {})
     assert figure.axes[0].get_xscale() == "linear"

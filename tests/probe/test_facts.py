@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from normlab.probe import session
-from normlab.probe.settings import Cell, Plan, ProbeConfig
+from normlab.probe.settings import Plan, PlannedModel, ProbeConfig
 
 DEPTHS = (4, 16)
 
@@ -16,7 +16,7 @@ DEPTHS = (4, 16)
 def slopes_of(probe_config, placements, changes=None, seeds=(0, 1), **rows):
     """(placement, quantity) -> mean slope, of the whole plan measured as the command does."""
     cells = [
-        Cell(
+        PlannedModel(
             group={"placement": placement},
             config=probe_config(
                 {"depth": depth, "model.context": 32, "train.batch_size": 4} | (changes or {}),

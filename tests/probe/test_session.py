@@ -14,7 +14,7 @@ from normlab.data import Batches, load_corpus
 from normlab.errors import ConfigError, RunDirectoryError, UserError
 from normlab.probe import files, page, session
 from normlab.probe.quantities import PROFILES, QUANTITIES
-from normlab.probe.settings import Cell, Plan, ProbeConfig
+from normlab.probe.settings import Plan, PlannedModel, ProbeConfig
 
 TINY = {"model.width": 16, "model.heads": 2, "model.context": 8}
 
@@ -25,7 +25,7 @@ def plan_of(probe_config):
 
     def build(placements=("post", "pre"), depths=(2, 3), changes=None, seeds=(0, 1), settings=None, **rows):
         cells = [
-            Cell(
+            PlannedModel(
                 group={"placement": placement},
                 config=probe_config(TINY | {"depth": depth} | (changes or {}), placement=placement, **rows),
             )

@@ -16,7 +16,7 @@ from written_runs import write as write
 
 from normlab.disk.strict_json import line_of
 from normlab.report.render import render
-from normlab.report.report import Target, make
+from normlab.report.report import PageTarget, make
 from normlab.runs.reader import load
 
 VOID = {"meta", "br", "input", "link", "img", "hr"}
@@ -105,7 +105,7 @@ def page() -> Callable[..., Parsed]:
     """`page(paths, title=..., force=...)`: the page of runs, parsed."""
 
     def build(*paths: Path, **target: Any) -> Parsed:
-        return Parsed(render(make(load(*paths), Target(path=Path("report.html"), **target))))
+        return Parsed(render(make(load(*paths), PageTarget(path=Path("report.html"), **target))))
 
     return build
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from normlab.report.report import Target, make
+from normlab.report.report import PageTarget, make
 from normlab.runs.reader import load
 
 
@@ -13,7 +13,7 @@ def told():
     """`told(path)`: the answer of the runs there, its lines by what they are about."""
 
     def ask(path, **target):
-        answer = make(load(path), Target(path=path / "page.html", **target)).answer
+        answer = make(load(path), PageTarget(path=path / "page.html", **target)).answer
         return answer.question, dict(answer.lines)
 
     return ask

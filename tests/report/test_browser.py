@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from normlab.disk.strict_json import line_of
-from normlab.report.report import Target, print_report
+from normlab.report.report import PageTarget, print_report
 from normlab.runs.reader import load
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'normlab[browser]'")
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     """Four warm-ups with two seeds, 60 steps, 4 layers; without warm-up they explode at step 20."""
     folder = tmp_path_factory.mktemp("page")
     BENCH["make_sweep"](folder / "sweep", 8, 60, 4)
-    print_report([folder / "sweep"], Target(path=folder / "report.html"))
+    print_report([folder / "sweep"], PageTarget(path=folder / "report.html"))
     return folder / "report.html"
 
 
@@ -303,7 +303,7 @@ def test_words_of_runs_run_nowhere(open_page, tmp_path, write, layers, event):
         layers(path, lambda row: row.update({text: 1.0, f"{text}/layer_00": 1.0, f"{text}/layer_01": 2.0}))
         happened = event(kind=text, metric=text, layers=[text], message=text)
         (path / "events.jsonl").write_bytes(line_of(happened))
-    print_report([tmp_path], Target(path=tmp_path / "page.html", title=text))
+    print_report([tmp_path], PageTarget(path=tmp_path / "page.html", title=text))
     tab = open_page(tmp_path / "page.html")
     assert tab.locator("img").count() == 0 and tab.title() == text
     for part, label, value in (("curves", "metric", text), ("depth", "measured", text)):
@@ -336,7 +336,7 @@ def test_damaged_runs_are_drawn_as_far_as_they_go(open_page, tmp_path, write, la
     for seed in range(count):
         layers(write(tmp_path / f"run-{seed}", 2.5, seed=seed))
     harm(tmp_path / "run-0")
-    print_report([tmp_path], Target(path=tmp_path / "page.html"))
+    print_report([tmp_path], PageTarget(path=tmp_path / "page.html"))
     tab = open_page(tmp_path / "page.html")
     drawn = count if harm is not lost else count - 1
     assert tab.locator("#depth canvas.map").count() == min(drawn, 1)
@@ -349,6 +349,6 @@ def test_damaged_runs_are_drawn_as_far_as_they_go(open_page, tmp_path, write, la
 @pytest.mark.slow
 def test_a_hundred_runs_of_a_thousand_steps_open_within_two_seconds(tmp_path):
     BENCH["make_sweep"](tmp_path / "sweep", 100, 1000, 12)
-    print_report([tmp_path / "sweep"], Target(path=tmp_path / "report.html"))
+    print_report([tmp_path / "sweep"], PageTarget(path=tmp_path / "report.html"))
     assert (tmp_path / "report.html").stat().st_size < 10e6
     assert BENCH["opening_times"](tmp_path / "report.html")["drawn"] < 2

@@ -12,12 +12,12 @@ import pytest
 
 from normlab.catalogue import groups
 from normlab.compare.compare import Sources, print_comparison
-from normlab.compare.study import Wanted
+from normlab.compare.study import CompareOptions
 from normlab.compose.saved_config import as_plain, from_plain, load_config
 from normlab.config import TrackerConfig
 from normlab.errors import RunDirectoryError, UserError, shown
 from normlab.explain.page import print_explanation
-from normlab.report.report import Target, print_report
+from normlab.report.report import PageTarget, print_report
 from normlab.rundir import reading, resuming
 from normlab.rundir.reading import readable_events, readable_rows
 from normlab.rundir.settings import read_settings
@@ -27,9 +27,8 @@ from normlab.runs.recorded import read_recorded
 from normlab.runs.replay_view import print_replay
 from normlab.runs.run_list import print_runs
 from normlab.runs.show import print_run
-from normlab.runs.sync import Target as SyncTarget
+from normlab.runs.sync import SyncTarget, sync
 from normlab.runs.sync import _content as content_of
-from normlab.runs.sync import sync
 from normlab.sinks.wandb.mirror import note_of, read_note
 from normlab.sweep.jobs import read_jobs
 from normlab.sweep.record import recorded_command
@@ -371,9 +370,9 @@ SCREENS = {
     "show": print_run,
     "runs": lambda path: print_runs([path], []),
     "runs --json": lambda path: print_runs([path], [], as_json=True),
-    "compare": lambda path: print_comparison(Sources(paths=[path]), Wanted(), everything=True),
-    "compare --json": lambda path: print_comparison(Sources(paths=[path]), Wanted(), "json"),
-    "compare --markdown": lambda path: print_comparison(Sources(paths=[path]), Wanted(), "markdown"),
+    "compare": lambda path: print_comparison(Sources(paths=[path]), CompareOptions(), everything=True),
+    "compare --json": lambda path: print_comparison(Sources(paths=[path]), CompareOptions(), "json"),
+    "compare --markdown": lambda path: print_comparison(Sources(paths=[path]), CompareOptions(), "markdown"),
     "sweep status": lambda path: print_status(path.parent),
     "sweep status --json": lambda path: print_status(path.parent, as_json=True),
 }
@@ -402,7 +401,7 @@ def test_escapes_in_events_are_shown_not_obeyed_where_a_run_is_explained(
 
 
 def test_escapes_are_not_on_the_page_of_a_report(escapes, tmp_path):
-    print_report([escapes], Target(path=tmp_path / "page.html"))
+    print_report([escapes], PageTarget(path=tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(page)
 
@@ -410,7 +409,7 @@ def test_escapes_are_not_on_the_page_of_a_report(escapes, tmp_path):
 def test_an_event_of_step_kind_and_metric_alone_is_on_the_page(write, tmp_path):
     path = write(tmp_path / "a")
     (path / "events.jsonl").write_text('{"step": 3, "kind": "xx", "metric": "yy/zz"}\n')
-    print_report([path], Target(path=tmp_path / "page.html"))
+    print_report([path], PageTarget(path=tmp_path / "page.html"))
     assert "<td>xx</td>" in (page := (tmp_path / "page.html").read_text("utf-8")) and "yy/zz" in page
 
 
@@ -448,6 +447,6 @@ def test_a_page_too_narrow_or_too_wide_is_refused(write, tmp_path, width):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_target_or_a_margin_that_is_not_finite_is_refused(value):
     with pytest.raises(UserError, match="--target"):
-        Wanted(target=value)
+        CompareOptions(target=value)
     with pytest.raises(UserError, match="--margin"):
-        Wanted(margin=value)
+        CompareOptions(margin=value)

@@ -22,7 +22,7 @@ from normlab.config import (
     SpikeConfig,
     VanishingConfig,
 )
-from normlab.divergence import Facts, Watch
+from normlab.divergence import RunFacts, Watch
 from normlab.errors import ConfigError, RunDirectoryError
 from normlab.run import resume, run
 from normlab.rundir.reading import readable_rows
@@ -349,6 +349,6 @@ def test_no_file_makes_it_fail(tmp_path, seed):
     assert rows and [row["step"] for row in rows] == sorted({row["step"] for row in rows})
     floors, sizes = {"unigram": 3.0, "uniform": 5.0}, {"head": 4, "layer_00": 4}
     least = [each for row in OPTIMIZERS.values() for each in row.least(row.config)]
-    watch = Watch(DivergenceConfig(), Facts(floors=floors, warmup=0, steps=9, least=least, sizes=sizes))
+    watch = Watch(DivergenceConfig(), RunFacts(floors=floors, warmup=0, steps=9, least=least, sizes=sizes))
     for row in rows:
         watch.update(row)

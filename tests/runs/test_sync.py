@@ -10,7 +10,7 @@ from normlab.cli.app import app
 from normlab.run import resume, run
 from normlab.rundir.writer import hold, read_rows, read_summary
 from normlab.runs import wandb_runs
-from normlab.sinks.wandb.start import Start
+from normlab.sinks.wandb.start import RunStarter
 
 
 class Server:
@@ -54,7 +54,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(Start, "unreachable", False)
+    monkeypatch.setattr(RunStarter, "unreachable", False)
     fake = Server()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     return fake

@@ -14,7 +14,7 @@ from normlab.cli.app import app
 from normlab.errors import UserError
 from normlab.runs import wandb_workspace
 from normlab.runs.wandb_panels import view_of
-from normlab.runs.wandb_workspace import Place
+from normlab.runs.wandb_workspace import WandbProject
 
 spaces = pytest.importorskip("wandb_workspaces.workspaces", reason="needs normlab[wandb-workspace]")
 
@@ -141,5 +141,5 @@ def test_runs_of_several_projects_need_a_project(sweep):
     path = sweep / "post-0" / "config.yaml"
     path.write_text(path.read_text().replace('"project": "normlab"', '"project": "other"'))
     with pytest.raises(UserError, match="several projects, normlab, other"):
-        wandb_workspace.spec(normlab.load(sweep), Place())
-    assert wandb_workspace.spec(normlab.load(sweep), Place(project="mine"))["project"] == "mine"
+        wandb_workspace.spec(normlab.load(sweep), WandbProject())
+    assert wandb_workspace.spec(normlab.load(sweep), WandbProject(project="mine"))["project"] == "mine"

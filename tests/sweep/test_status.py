@@ -6,7 +6,7 @@ from rich.console import Console
 from normlab.errors import RunDirectoryError
 from normlab.rundir.writer import hold
 from normlab.sweep import read_jobs, write
-from normlab.sweep.jobs import Job
+from normlab.sweep.jobs import SweepJob
 from normlab.sweep.status import eta, grid, print_status, view
 
 
@@ -14,7 +14,7 @@ def job(tmp_path, name, status, outcome=None, steps=None, seconds=None, **config
     """A job of 300 steps."""
     summary = {"outcome": outcome, "steps": steps, "seconds": seconds}
     config = {"train": {"name": "default", "steps": 300}, **config}
-    return Job(
+    return SweepJob(
         directory=tmp_path / name, status=status, overrides=[f"name={name}"], summary=summary, config=config
     )
 

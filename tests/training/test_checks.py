@@ -13,7 +13,8 @@ from normlab.catalogue.placements import PLACEMENTS
 from normlab.errors import ConfigError
 from normlab.model.gpt import GPT
 from normlab.model.norms import build_norm
-from normlab.training.checks import check_parts
+from normlab.training import checks
+from normlab.training.checks import check_model, check_parts
 
 VOCAB = 11
 NGPT = {"placement": "ngpt", "norm": "l2norm"}
@@ -221,3 +222,18 @@ def test_a_norm_takes_the_mean_away_just_where_its_row_says(name):
     flat = flat if getattr(config, "groups", 1) == 2 else flat[..., :4].repeat(1, 1, 2)
     by_token = NORMS[name].scope in ("token", "token_group", "tensor")
     assert NORMS[name].centred == (by_token and bool(norm(flat).abs().max() < 1e-6))
+
+
+def test_a_norm_that_shows_the_future_is_refused_unless_that_is_wanted(small):
+    with pytest.raises(
+        ConfigError, match=r"norm: batchnorm lets predictions see the future: .*allow_leaky=true"
+    ):
+        check_model(small(norm="batchnorm"))
+    check_model(small({"norm.allow_leaky": True}, norm="batchnorm"))
+
+
+def test_a_model_that_the_machine_cannot_hold_is_refused(small, monkeypatch):
+    check_model(small())
+    monkeypatch.setattr(checks, "machine_bytes", lambda: 1_000)
+    with pytest.raises(ConfigError, match="memory"):
+        check_model(small())

@@ -9,7 +9,7 @@ from normlab.model.norms.base import Norm
 from normlab.model.site import Site
 
 
-class Curve(Norm):
+class CurveNorm(Norm):
     """Norms of this kind: the site shows what the curve itself gives, before gain and bias."""
 
     def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:
@@ -17,7 +17,7 @@ class Curve(Norm):
         self.site = Site()
 
 
-class DyT(Curve):
+class DyT(CurveNorm):
     """Dynamic tanh: weight * tanh(alpha * x) + bias, alpha one number (Zhu et al. 2025, 2503.10622)."""
 
     bias: nn.Parameter | None
@@ -36,7 +36,7 @@ class DyT(Curve):
         return y if self.bias is None else y + self.bias
 
 
-class ShiftedCurve(Curve):
+class ShiftedCurve(CurveNorm):
     """weight * curve(alpha * x + shift) + bias, alpha and shift one number each."""
 
     def __init__(self, width: int, config: NormConfig, context: int | None = None) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from normlab.rundir.opening import Opening, Row, event_key
 from normlab.sinks.console.findings import findings
 from normlab.sinks.console.progress import Progress
-from normlab.sinks.console.view import View, event_words, title
+from normlab.sinks.console.view import LiveView, event_words, title
 from normlab.terminal import shell, sketch
 
 #: Times a second the live view is drawn; a row only leaves its numbers for the next time.
@@ -73,7 +73,7 @@ class ConsoleSink:
             self._live = Live(
                 console=self._console,
                 # Room for the ^C that a terminal echoes: wrapped, it would leave a line of the view behind.
-                get_renderable=lambda: Constrain(View(run), self._console.width - 3),
+                get_renderable=lambda: Constrain(LiveView(run), self._console.width - 3),
                 refresh_per_second=REFRESH,
                 transient=True,
                 vertical_overflow="crop",

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from normlab.sinks.console.progress import Progress
 from normlab.terminal import sketch
-from normlab.terminal.profile import Profile, depth_profile
+from normlab.terminal.profile import TextProfile, depth_profile
 
 #: Events that are listed, and whose layers are marked; the loss keeps at least so many lines.
 _LISTED, _LOWEST = 4, 6
@@ -20,7 +20,7 @@ _LISTED, _LOWEST = 4, 6
 _WIDE = 104
 
 
-class View:
+class LiveView:
     """What rich draws anew at each refresh."""
 
     def __init__(self, run: Progress) -> None:
@@ -63,10 +63,10 @@ def title(run: Progress, width: int) -> Text:
     return Text.assemble((before, "bold"), sketch.middle(run.opening.name, width - 6 - len(before)))
 
 
-def _profiles(run: Progress, width: int) -> list[Profile]:
+def _profiles(run: Progress, width: int) -> list[TextProfile]:
     """The gradient by layer, and the stream where there is room for it."""
     stream = run.profile("stream/rms") if width >= _WIDE else {}
-    profiles = [Profile("grad norm", run.profile("grad_norm")), Profile("stream RMS", stream)]
+    profiles = [TextProfile("grad norm", run.profile("grad_norm")), TextProfile("stream RMS", stream)]
     return profiles if stream else profiles[:1]
 
 

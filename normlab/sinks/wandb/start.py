@@ -44,7 +44,7 @@ _OF_AN_AGENT = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WAN
 _rooms: set[str] = set()
 
 
-class Start:
+class RunStarter:
     """Starts runs in wandb. `complain` takes what did not go as asked, `tell` the line before a wait.
 
     `replay`: a server that cannot be had is an error, and `finish_timeout` is long.
@@ -93,7 +93,7 @@ class Start:
             try:
                 return self._init(mode, identity, opening), mode
             except Exception as error:
-                Start.unreachable = True
+                RunStarter.unreachable = True
                 if self._replay:
                     raise
                 self._complain(
@@ -111,7 +111,7 @@ class Start:
             if mode != "auto":
                 self._complain("wandb has no API key, so this run is recorded offline (wandb login sets one)")
             return "offline"
-        if mode == "auto" and Start.unreachable:
+        if mode == "auto" and RunStarter.unreachable:
             self._complain("wandb could not reach its server before, so this run is recorded offline")
             return "offline"
         return "online"

@@ -25,7 +25,7 @@ from normlab.rundir.opening import Opening, Row, event_key
 from normlab.rundir.writer import read_rows
 from normlab.sinks.wandb.budget import coarse
 from normlab.sinks.wandb.mirror import cell, flat, note_of, read_note, remove_replaced, words
-from normlab.sinks.wandb.start import GRACE, Start, teardown, within
+from normlab.sinks.wandb.start import GRACE, RunStarter, teardown, within
 from normlab.terminal import shell
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class WandbSink:
         self.problem: str | None = None
         #: Rows that wandb was given, or will be at the end.
         self.sent = 0
-        self._start = Start(tracker, kind, self._complain, tell, replay=replay)
+        self._start = RunStarter(tracker, kind, self._complain, tell, replay=replay)
         self._consequence = "" if replay else ", so the run goes on without it"
         self._pictures = pictures
         self._warn = warn
@@ -113,7 +113,7 @@ class WandbSink:
             "url": self.url,
             "sync": self.sync_hint,
             "problem": self.problem,
-            "unreachable": True if self.mode == "offline" and Start.unreachable else None,
+            "unreachable": True if self.mode == "offline" and RunStarter.unreachable else None,
         }
         return {name: str(fact) for name, fact in facts.items() if fact is not None}
 

@@ -12,7 +12,7 @@ from normlab.divergence import KINDS, OUTCOMES, outcome
 from normlab.rundir.writer import RunDirectory
 from normlab.sinks.console.console_sink import TELLING, ConsoleSink
 from normlab.sinks.console.progress import Progress
-from normlab.sinks.console.view import View
+from normlab.sinks.console.view import LiveView
 
 
 class Clock:
@@ -43,7 +43,7 @@ def told(console):
 
 def drawn(run, width=80, height=24, file=None, color_system=None):
     console = terminal(width, height, file, color_system=color_system)
-    console.print(View(run))
+    console.print(LiveView(run))
     return told(console)
 
 

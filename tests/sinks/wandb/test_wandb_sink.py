@@ -38,7 +38,7 @@ def be_nobody(monkeypatch, folder):
         monkeypatch.delenv(name)
     for name in ("NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(folder / "nobody" / name))
-    monkeypatch.setattr(start.Start, "unreachable", False)
+    monkeypatch.setattr(start.RunStarter, "unreachable", False)
 
 
 @pytest.fixture(autouse=True)
