@@ -238,7 +238,7 @@ def _check_weights(config: RunConfig) -> None:
     )
 
 
-def _check_head_is_not_zero(config: RunConfig, gains: inits.Gains) -> None:
+def _check_head_is_not_zero(config: RunConfig, gains: inits.InitGains) -> None:
     which = "embedding" if config.model.tie else "head"
     at = laws.variables(config.depth, config.model.width) | config.placement.parameters
     std = inits.std(config.init, gains, which, at)
