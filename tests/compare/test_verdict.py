@@ -52,9 +52,10 @@ def test_two_variants_that_both_diverge_have_no_loss_to_compare(pairs):
     assert row["diverged"].record() == {"this": 4, "other": 4, "of": 4, "only_this": 0, "only_other": 0}
 
 
-def test_three_of_five_that_diverge_against_none_are_no_evidence_of_a_rate(pairs):
-    row, _ = pairs([None, None, None, 2.39, 2.42], [2.5, 2.50, 2.52, 2.49, 2.51])
-    assert row["p_mcnemar"] == 0.25 and "diverges" not in row["verdict"]
+@pytest.mark.parametrize(("diverged", "p", "said"), [(5, 0.0625, False), (6, 0.03125, True)])
+def test_a_rate_is_called_higher_only_where_mcnemar_says_so(pairs, diverged, p, said):
+    row, _ = pairs([None] * diverged + [2.4] * (7 - diverged), [2.5, 2.50, 2.52, 2.49, 2.51, 2.5, 2.51])
+    assert row["p_mcnemar"] == p and ("diverges more often" in row["verdict"]) == said
 
 
 def test_losses_are_compared_where_both_trained_and_rates_by_mcnemar(pairs):
