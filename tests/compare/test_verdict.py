@@ -52,9 +52,10 @@ def test_two_variants_that_both_diverge_have_no_loss_to_compare(pairs):
     assert row["diverged"].record() == {"this": 4, "other": 4, "of": 4, "only_this": 0, "only_other": 0}
 
 
-@pytest.mark.parametrize(("diverged", "p", "said"), [(5, 0.0625, False), (6, 0.03125, True)])
-def test_a_rate_is_called_higher_only_where_mcnemar_says_so(pairs, diverged, p, said):
-    row, _ = pairs([None] * diverged + [2.4] * (7 - diverged), [2.5, 2.50, 2.52, 2.49, 2.51, 2.5, 2.51])
+@pytest.mark.parametrize(("more", "p", "said"), [(7, 0.0703125, False), (8, 0.0390625, True)])
+def test_a_rate_is_called_higher_only_where_mcnemar_says_so(pairs, more, p, said):
+    """In so many pairs this one alone diverged, in one the baseline alone; in two both trained."""
+    row, _ = pairs([None] * more + [2.4] * 3, [2.5] * more + [None, 2.5, 2.6])
     assert row["p_mcnemar"] == p and ("diverges more often" in row["verdict"]) == said
 
 
