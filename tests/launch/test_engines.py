@@ -64,3 +64,26 @@ def test_jobs_that_were_sent_off_find_that_the_sweep_was_stopped_though_none_beg
     (folder / stopping.FILE).touch()
     assert not session.take_back()
     assert stopping.told(folder) == spread and folder.is_dir() == spread
+
+
+@pytest.mark.parametrize(("processes", "at_once", "threads_each"), [(1, 8, 1), (2, 4, 1), (16, 1, None)])
+def test_submitit_is_given_as_many_jobs_at_once_as_there_are_cores_for(
+    monkeypatch, processes, at_once, threads_each
+):
+    monkeypatch.setattr(engines.threads, "cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    target = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+    config = OmegaConf.create(
+        {
+            "hydra": {
+                "launcher": {"_target_": target},
+                "sweeper": {"max_batch_size": None},
+                "job": {"env_set": {}},
+                "overrides": {"hydra": []},
+            }
+        }
+    )
+    engines.share_cores(config, jobs=20, processes=processes)
+    assert config.hydra.sweeper.max_batch_size == at_once
+    told = [word for word in config.hydra.overrides.hydra if engines.threads.WISH in word]
+    assert [word.rpartition("=")[2] for word in told] == ([f"'{threads_each}'"] if threads_each else [])
