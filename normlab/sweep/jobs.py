@@ -124,14 +124,25 @@ def _is_place(name: Any) -> bool:
 
 
 def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], error: str | None) -> SweepJob:
+    words, knobs = list(plan.overrides) if plan else _words(record.get("overrides")), record.get("knobs")
+    knobs = knobs if isinstance(knobs, dict) else {}
+    if not directory.is_dir():  # of a large sweep that has just begun, most
+        status = "not started" if error is None else "failed"
+        return SweepJob(
+            directory=directory,
+            status=status,
+            overrides=words,
+            error=error,
+            config=plan.config if plan else {},
+            knobs=knobs,
+        )
     status, summary, damage = _status_and_summary(directory)
     error = error or damage or None
     if status in ("lost", "running"):
         summary |= _last_words(directory)
     if error is not None and status in ("not started", "lost"):
         status = "failed"
-    words = list(plan.overrides) if plan else _words(record.get("overrides"))
-    config, knobs = _settings(directory / CONFIG), record.get("knobs")
+    config = _settings(directory / CONFIG)
     return SweepJob(
         directory=directory,
         status=status,
@@ -139,7 +150,7 @@ def _read(directory: Path, plan: Planned | None, record: Mapping[str, Any], erro
         error=error or summary.get("error"),
         summary=summary,
         config=config or (plan.config if plan else {}),
-        knobs=knobs if isinstance(knobs, dict) else {},
+        knobs=knobs,
     )
 
 
