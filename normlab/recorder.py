@@ -99,7 +99,7 @@ class Recorder:
             "batch/step": step,
             "batch/ids": batch_BT,
             "batch/text": [self.decode(ids_T[ids_T != PAD].tolist()) for ids_T in read_BT],
-            **{f"rng/{index}": state.numpy() for index, state in enumerate(self.job.dice)},
+            **{f"rng/{index}": state.numpy() for index, state in enumerate(self.job.step_rng)},
         }
 
     def checkpoint(self, job: Job) -> None:

@@ -27,11 +27,11 @@ JUMP_STEPS = (1, 5, 10, 16, 20, 30, 45, 60, 80, 100, 200, 600)
 JUMPS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 #: Noise of batches: one value a step, of scale 1.
 NOISES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
-    "normal": lambda dice, steps: dice.normal(0, 1, steps),
-    "gamma": lambda dice, steps: (dice.gamma(4, 1, steps) - 4) / 2,
-    "t(3)": lambda dice, steps: dice.standard_t(3, steps),
-    "t(2)": lambda dice, steps: dice.standard_t(2, steps),
-    "lognormal": lambda dice, steps: dice.lognormal(0, 1, steps) - np.exp(0.5),
+    "normal": lambda rng, steps: rng.normal(0, 1, steps),
+    "gamma": lambda rng, steps: (rng.gamma(4, 1, steps) - 4) / 2,
+    "t(3)": lambda rng, steps: rng.standard_t(3, steps),
+    "t(2)": lambda rng, steps: rng.standard_t(2, steps),
+    "lognormal": lambda rng, steps: rng.lognormal(0, 1, steps) - np.exp(0.5),
 }
 
 
@@ -155,23 +155,21 @@ CASES = (
 )
 
 
-def watched(losses: np.ndarray, dice: np.random.Generator, warmup: int = 0) -> Watch:
+def watched(losses: np.ndarray, rng: np.random.Generator, warmup: int = 0) -> Watch:
     """The detectors after a run with these losses and healthy gradients."""
     least = OPTIMIZERS["adamw"].least(OPTIMIZERS["adamw"].config)
     facts = RunFacts(floors=FLOORS, warmup=warmup, steps=len(losses), least=least, sizes={"layer_00": 100})
     watch = Watch(DivergenceConfig(), facts)
-    for step, (loss, norm) in enumerate(
-        zip(losses, np.exp(dice.normal(-0.5, 0.2, len(losses))), strict=True)
-    ):
+    for step, (loss, norm) in enumerate(zip(losses, np.exp(rng.normal(-0.5, 0.2, len(losses))), strict=True)):
         watch.update({"step": step, "loss": float(loss), "grad_norm/global": float(norm)})
     return watch
 
 
 def said(case: Case, seed: int) -> tuple[str, list[Event]]:
     """The outcome and the events of a case."""
-    dice = np.random.default_rng(seed)
-    noise = case.sigma * NOISES[case.noise](dice, len(case.curve))
-    watch = watched(case.curve + noise, dice, case.warmup)
+    rng = np.random.default_rng(seed)
+    noise = case.sigma * NOISES[case.noise](rng, len(case.curve))
+    watch = watched(case.curve + noise, rng, case.warmup)
     return watch.outcome, watch.events
 
 
@@ -182,9 +180,9 @@ def is_right(case: Case, outcome: str, events: Sequence[Event]) -> bool:
 
 def smallest_jump(curve: np.ndarray, sigma: float, step: int, seed: int) -> float:
     """The least of JUMPS, for one step, that is a spike of the loss; infinite if none is."""
-    dice = np.random.default_rng(seed)
-    losses = curve[: step + 1] + dice.normal(0, sigma, step + 1)
-    watch = watched(losses[:-1], dice)
+    rng = np.random.default_rng(seed)
+    losses = curve[: step + 1] + rng.normal(0, sigma, step + 1)
+    watch = watched(losses[:-1], rng)
     if watch.events:
         return np.inf
     state = watch.state_dict()

@@ -111,7 +111,7 @@ def critical_lr(
     if found.directory is not None:
         print_critical(found.variants, found.record(), found.directory, as_json=as_json)
     if found.code and found.directory is not None:
-        print(f"to go on: {found.again}", file=sys.stderr)
+        print(f"to go on: {found.resume_command}", file=sys.stderr)
     raise typer.Exit(found.code)
 
 

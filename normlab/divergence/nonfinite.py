@@ -16,7 +16,7 @@ PREFIX = "grad_norm/"
 DERIVED = ("global", "clipped", "first_to_last")
 #: The row's key for the first site whose parameters are not finite; its value is the site's name.
 PARAMETER = "nonfinite/parameter"
-#: Before the keys of an autopsy: `site`, `pass`, `input_min`, `input_max`.
+#: Before the keys of what `find_first_nonfinite` says: `site`, `pass`, `input_min`, `input_max`.
 TRACE = "nonfinite/"
 #: 1 where the gradients' norm is not finite; below it, how many of a site's numbers are not.
 FLAG = f"{TRACE}gradient"

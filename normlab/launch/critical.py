@@ -34,7 +34,7 @@ class Search:
     #: The sweep that holds every trial; None where none began.
     directory: Path | None = None
     #: The command that goes on with it.
-    again: str = ""
+    resume_command: str = ""
     code: int = OK
 
     def record(self) -> dict[str, Any]:
@@ -46,16 +46,16 @@ class Search:
 def critical_lr(argv: Sequence[str]) -> Search:
     """Find the critical rate of each variant that `normlab sweep critical-lr ARGV` means."""
     typed = [word for word in argv if not word.startswith(_RETRY)]
-    found = Search(again=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
-    session = preflight.Session(again=lambda _: found.again)
+    found = Search(resume_command=shlex.join(["normlab", "sweep", "critical-lr", *typed]))
+    session = preflight.Session(resume_command=lambda _: found.resume_command)
     found.code = main.guarded(lambda: _search(argv, found, session), argv, session)
     for place in dict(next(_rounds(found), {})):
         found.variants[place].stopped = "interrupted"
     if found.directory is not None and found.directory.is_dir():
         jobs = sweep.read_jobs(found.directory)
-        sweep.write(found.directory, jobs, found.again)
+        sweep.write(found.directory, jobs, found.resume_command)
         if any(job.status == "failed" for job in jobs):
-            found.again += f" {_RETRY}failed"
+            found.resume_command += f" {_RETRY}failed"
     else:  # a signal came before the first job began
         found.directory = None
     return found

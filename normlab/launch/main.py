@@ -74,14 +74,14 @@ def _launch(argv: Sequence[str]) -> int:
     except UserError as error:
         return _refuse(str(error))
 
-    def again(directory: Path) -> str:
-        return _again(words, directory)
+    def resume_command(directory: Path) -> str:
+        return _resume_command(words, directory)
 
-    session = preflight.Session(again=again)
+    session = preflight.Session(resume_command=resume_command)
     code = _guarded(lambda: _hydra(words, session), words.overrides, session)
     if session.sweep is not None and code != REFUSED:
         errors = {directory: messages.describe(error) for directory, error in session.failures.items()}
-        bad = sweep.finish(session.sweep, session.planned, errors, again(session.sweep))
+        bad = sweep.finish(session.sweep, session.planned, errors, resume_command(session.sweep))
         return code or (FAILED if bad else OK)
     if session.failures and code == OK:
         return REFUSED if all(isinstance(error, UserError) for error in session.failures.values()) else FAILED
@@ -229,7 +229,7 @@ def _hydra(words: flags.Words, session: preflight.Session) -> int:
     return OK
 
 
-def _again(words: flags.Words, directory: Path) -> str:
+def _resume_command(words: flags.Words, directory: Path) -> str:
     """The command that goes on with a sweep: the same, with its folder. What failed, it leaves."""
     own = ("sweep.name=", "sweep.retry=")
     typed = [word for word in words.overrides if not word.startswith(own)]

@@ -52,7 +52,7 @@ class Session:
     #: Jobs to run instead of those that the command's words make, each with all its words.
     trials: list[list[str]] = field(default_factory=list)
     #: The command that goes on with the sweep in a folder.
-    again: Callable[[Path], str] | None = None
+    resume_command: Callable[[Path], str] | None = None
     #: Whether a launcher runs the jobs in processes of its own.
     spread: bool = False
     #: The words of each `row` of a zipped or listed sweep.
@@ -163,8 +163,8 @@ def _begin(config: DictConfig, directory: Path, session: Session) -> None:
     for place in (directory, *(job.directory for job in session.planned)):
         session.watch(place)
     # From the start, so that `normlab sweep status` knows what is to come.
-    again = session.again(directory) if session.again else None
-    sweep.write(directory, sweep.read_jobs(directory, session.planned), again)
+    command = session.resume_command(directory) if session.resume_command else None
+    sweep.write(directory, sweep.read_jobs(directory, session.planned), command)
 
 
 @contextmanager

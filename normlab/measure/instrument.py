@@ -53,7 +53,7 @@ class Instrument:
     """Measures at some steps.
 
     In such a step the loop calls `begin`, then `micro` after the backward pass of each micro-batch, then
-    once `again`, then `values`; and after the optimizer's step, if it is taken, `updated`.
+    once `rerun`, then `values`; and after the optimizer's step, if it is taken, `updated`.
     """
 
     #: (n, ...) of this process -> those of all that train the run, one after the other.
@@ -65,7 +65,7 @@ class Instrument:
     def micro(self, logits_NV: Tensor, targets_N: Tensor) -> None:
         """After each micro-batch; N = B*T tokens."""
 
-    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+    def rerun(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
         """After the last; `forward` runs the step's batch forward once more, without gradients, with the same
         random numbers and without a trace in the model, and returns its loss (0-d), as `loss` is."""
 
@@ -75,7 +75,7 @@ class Instrument:
 
     def updated(self, forward: Callable[[], Iterator[None]]) -> list[Reading]:
         """What is known after the optimizer's step; `forward` runs the step's batch forward with the new
-        weights, as in `again`, and stops after each micro-batch."""
+        weights, as in `rerun`, and stops after each micro-batch."""
         return []
 
 
@@ -135,9 +135,9 @@ class Instruments:
         for instrument in self.due:
             instrument.micro(logits_NV.detach(), targets_N)
 
-    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+    def rerun(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
         for instrument in self.due:
-            instrument.again(loss, forward)
+            instrument.rerun(loss, forward)
 
     def rest(self) -> None:
         """Look no more at this step."""

@@ -50,7 +50,7 @@ class RunningGap(Looking):
         self.places, self.counts = list(norms), [len(several) for several in norms.values()]
         self.kinds = self.norms[0][1].statistics
 
-    def again(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
+    def rerun(self, loss: Tensor, forward: Callable[[], Tensor]) -> None:
         for _, norm in self.norms:
             norm.train(False)
         evaluated = forward()

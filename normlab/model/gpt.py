@@ -131,7 +131,7 @@ def once(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | No
     return cast(tuple[Tensor, Tensor | None], layer(*streams))
 
 
-def again(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def recompute(layer: nn.Module, *streams: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """As `once`, with only the streams kept: the layer runs again for its backward pass (1604.06174)."""
     passed = checkpoint(layer, *streams, use_reentrant=False)
     return cast(tuple[Tensor, Tensor | None], passed)
@@ -199,7 +199,7 @@ class GPT(nn.Module):
         self.logit_softcap = Softcap(model.logit_softcap) if model.logit_softcap else nn.Identity()
         if model.tie:
             self.head.weight = self.embedding.tokens.weight
-        self.pass_through = again if config.train.activation_checkpointing else once
+        self.pass_through = recompute if config.train.activation_checkpointing else once
         self._scheduled = [module for module in self.modules() if isinstance(module, ScheduledScale)]
         self._look_up_padding(config)
         self._weights = WEIGHTS[config.placement.weights]

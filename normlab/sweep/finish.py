@@ -15,14 +15,14 @@ from normlab.sweep.table import table
 
 
 def finish(
-    directory: Path, planned: Sequence[Planned], failures: Mapping[Path, str], again: str | None = None
+    directory: Path, planned: Sequence[Planned], failures: Mapping[Path, str], command: str | None = None
 ) -> int:
     """Print the table and write `sweep.json`; returns how many of the planned jobs have no result.
 
     Args:
         planned: the jobs this command was to run; where that is not known, all that the folder holds count.
         failures: errors of jobs that could not be noted in their folders.
-        again: the command that goes on with the jobs that have not ended.
+        command: what goes on with the jobs that have not ended.
     """
     jobs = read_jobs(directory, planned, failures)
     if not jobs or not directory.is_dir():
@@ -32,10 +32,10 @@ def finish(
     console = Console()
     _print(console, directory, jobs)
     try:
-        print(write(directory, jobs, again))
+        print(write(directory, jobs, command))
     except OSError as error:
         print(f"error: {directory / FILE} could not be written: {error.strerror}", file=sys.stderr)
-    for line in way_on(mine, again):
+    for line in way_on(mine, command):
         console.print(line, soft_wrap=True)
     return sum(job.bad or job.status in LEFT for job in mine)
 

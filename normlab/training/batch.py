@@ -42,26 +42,26 @@ def backward_part(job: Job, micro_BT: Tensor, weight: float = 1.0) -> Tensor:
 @torch.no_grad()
 def forward(job: Job) -> Tensor:
     """The loss (0-d) of the step's batch, once more."""
-    with same_dice(job):
+    with same_rng(job):
         return batch_loss(job, torch.from_numpy(job.batches.train(job.step)))
 
 
 @torch.no_grad()
 def forward_parts(job: Job) -> Iterator[None]:
     """The step's batch forward once more, with the weights there are now; stops after each micro-batch."""
-    with same_dice(job):
+    with same_rng(job):
         for micro_BT in micro_batches(job, torch.from_numpy(job.batches.train(job.step))):
             predict(job, micro_BT)
             yield
 
 
 @contextmanager
-def same_dice(job: Job) -> Iterator[None]:
+def same_rng(job: Job) -> Iterator[None]:
     """Inside, the random numbers begin as they did in the step; they and the model's buffers (running
     statistics) are put back afterwards."""
     buffers = [(buffer, buffer.clone()) for buffer in job.model.buffers()]
     with torch.random.fork_rng([job.device] if job.device.type == "cuda" else []):
-        set_rng_state(job.device, job.dice)
+        set_rng_state(job.device, job.step_rng)
         yield
     for buffer, kept in buffers:
         buffer.copy_(kept)

@@ -65,12 +65,12 @@ def called(module: str) -> str:
     return f"{place}/{kind if rest.endswith(NAMED) else rest}".removesuffix("/").removesuffix("/site")
 
 
-def autopsy(model: nn.Module, layout: Layout, again: Callable[[], object]) -> dict[str, Any]:
-    """Where `again`, the same step with the same random numbers, first meets what is not finite.
+def find_first_nonfinite(model: nn.Module, layout: Layout, rerun: Callable[[], object]) -> dict[str, Any]:
+    """Where `rerun`, the same step with the same random numbers, first meets what is not finite.
 
     Returns the row's keys `nonfinite/pass` (forward or backward), `nonfinite/site` and, of what went into
     that module (backward: of the gradient that came out), `nonfinite/input_min` and `_max` over what is
-    finite; empty if all is finite this time. The gradients stay those of `again`.
+    finite; empty if all is finite this time. The gradients stay those of `rerun`.
     """
     witness, hooks = Witness(), []
     with torch.compiler.set_stance("force_eager"):
@@ -82,7 +82,7 @@ def autopsy(model: nn.Module, layout: Layout, again: Callable[[], object]) -> di
 
                 hooks.append(module.register_forward_hook(look))
         try:
-            again()
+            rerun()
         finally:
             for hook in hooks:
                 hook.remove()

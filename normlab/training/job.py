@@ -53,7 +53,7 @@ class Job:
     ring: Ring
     passes: Passes
     #: The state of the random numbers before the latest step.
-    dice: list[Tensor] = field(default_factory=list)
+    step_rng: list[Tensor] = field(default_factory=list)
     #: The next step.
     step: int = 0
     #: What earlier attempts at this run took.

@@ -19,7 +19,7 @@ from normlab.measure.instrument import wide
 from normlab.measure.noise_scale import noise_scale
 from normlab.measure.sharpness import critical_multiple, figures
 from normlab.model.gpt import Block
-from normlab.training.batch import autocast, backward_part, batch_loss, micro_batches, paired, same_dice
+from normlab.training.batch import autocast, backward_part, batch_loss, micro_batches, paired, same_rng
 from normlab.training.job import Job
 
 
@@ -63,7 +63,7 @@ class OwnPasses:
 def unchanged(job: Job) -> Iterator[None]:
     """Put the random numbers, buffers (running statistics), gradients and the mode back afterwards."""
     training = job.model.training
-    with same_dice(job), torch.compiler.set_stance("force_eager"):
+    with same_rng(job), torch.compiler.set_stance("force_eager"):
         yield
     job.optimizer.zero_grad(set_to_none=True)
     job.model.train(training)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from normlab.measure.instrument import Reading, copied, due
-from normlab.training.batch import forward, forward_and_backward, forward_parts, same_dice
-from normlab.training.first_nonfinite import autopsy
+from normlab.training.batch import forward, forward_and_backward, forward_parts, same_rng
+from normlab.training.first_nonfinite import find_first_nonfinite
 from normlab.training.job import Job
 from normlab.training.rng import rng_state
 from normlab.training.schedules import learning_rate
@@ -42,7 +42,7 @@ def take_step(job: Job) -> Row:
 
 def prepare(job: Job) -> None:
     """The model, the instruments that are due and the fault, ready for the step."""
-    job.dice = rng_state(job.device)
+    job.step_rng = rng_state(job.device)
     job.model.train()
     job.model.set_step(job.step)
     job.instruments.begin(job.step)
@@ -75,7 +75,7 @@ def measured_gradients(job: Job, loss: Tensor, rate: float) -> tuple[Row, Tensor
 
     The one copy from the device: of its numbers, loss and norm also decide whether the step is taken.
     """
-    job.instruments.again(loss, lambda: forward(job))
+    job.instruments.rerun(loss, lambda: forward(job))
     norms = job.gradients.measure(detail=due(job.config.measure.grad_norm, job.step))
     seen = copied([Reading("loss", loss.view(1)), *norms, *job.instruments.values()])
     row: Row = {"step": job.step, "loss": seen["loss"], "lr": rate, "tokens": (job.step + 1) * tokens(job)}
@@ -127,6 +127,6 @@ def repeat(job: Job) -> Row:
     """Where this step, taken again, is first not finite."""
     job.instruments.rest()
     job.optimizer.zero_grad(set_to_none=True)
-    with same_dice(job):
-        found = autopsy(job.model, job.layout, lambda: forward_and_backward(job))
+    with same_rng(job):
+        found = find_first_nonfinite(job.model, job.layout, lambda: forward_and_backward(job))
     return job.world.first(found)

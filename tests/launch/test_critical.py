@@ -104,9 +104,13 @@ def test_an_interrupt_in_the_first_round_leaves_the_way_on_too(edge):
 def test_after_a_failure_the_way_on_tries_it_again_in_the_same_sweep(edge):
     words = [f"seed={edge.FULL_DISK}", "depth=2", *GRID]
     found = critical_lr(words)
-    assert found.code == FAILED and found.again.endswith(" critical.check=0 sweep.retry=failed")
+    assert found.code == FAILED and found.resume_command.endswith(" critical.check=0 sweep.retry=failed")
     again = critical_lr([*words, "sweep.retry=failed"])
-    assert again.directory == found.directory and again.again == found.again and len(edge.resumed) == 1
+    assert (
+        again.directory == found.directory
+        and again.resume_command == found.resume_command
+        and len(edge.resumed) == 1
+    )
 
 
 def test_before_the_first_run_there_is_nothing_to_go_on_with(edge, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Faults put in on purpose, and what an autopsy says of them."""
+"""Faults put in on purpose, and what is first not finite of them."""
 
 import math
 
@@ -99,7 +99,7 @@ def test_an_overflow_in_a_norm_with_a_site_is_traced_to_the_norm(small):
     assert take_step(job)["nonfinite/site"] == "layer_01/norm"
 
 
-def test_an_autopsy_leaves_no_trace(small):
+def test_finding_the_first_one_leaves_no_trace(small):
     """Dropout, batch statistics and weights go on as if it had not been."""
     changes = {"model.dropout": 0.3, "norm.allow_leaky": True} | fault("nan_gradient")
     after = []

@@ -271,7 +271,7 @@ def test_they_look_without_dropout_and_leave_the_mode(small):
     found = []
     for _ in range(2):
         job.model.train()
-        job.dice = rng_state(job.device)
+        job.step_rng = rng_state(job.device)
         job.passes.begin(job, last=False)
         before = job.model.head.weight.detach().clone()
         job.model.head.weight.data += 0.1  # stands for a step
