@@ -50,7 +50,7 @@ def test_what_reads_whole_parameters_is_left_out_and_said():
         f"measure.{key}: needs whole parameters; use train.parallel=ddp" for key in ("gain", "ablation")
     )
     kinds = {type(instrument).__name__ for _, instrument in instruments.every}
-    assert "Gains" not in kinds and {"Stream", "StreamGradient", "Attention"} <= kinds
+    assert "Gains" not in kinds and {"Stream", "StreamGradient", "AttentionMeasure"} <= kinds
     assert set(OwnPasses(config, 2).when.values()) == {"never"}
     # One process has all of them, whatever it is called.
     assert build_instruments(config, model).left_out == ()
