@@ -18,6 +18,8 @@ RATE = "optimizer.lr"
 #: Neighbouring rates may be this much more than their mean ratio apart.
 _UNEVEN = 1.5
 
+#: Beyond any rate or depth that a run can have.
+FARTHEST = 1e100
 #: Groups along an axis, by its value.
 Axis = Mapping[float, Group]
 
@@ -51,7 +53,7 @@ def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
     found: dict[str, tuple[dict[str, Any], dict[float, Group]]] = {}
     for each in study.groups:
         value, rest = each.knobs[key], {name: other for name, other in each.knobs.items() if name != key}
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and 0 < value < FARTHEST:  # a foreign config may have anything
             found.setdefault(label(rest), (rest, {}))[1][float(value)] = each
     return [(rest, dict(sorted(axis.items()))) for rest, axis in found.values()]
 

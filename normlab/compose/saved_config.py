@@ -18,10 +18,7 @@ from normlab.compose.typed import check_words
 from normlab.config import RunConfig
 from normlab.disk.plain_data import read_config
 from normlab.errors import ConfigError, RunDirectoryError, quoted
-
-#: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
-#: takes a millisecond for some.
-_MOST, _MOST_OF_A_SWEEP = 5_000, 20_000
+from normlab.rundir.settings import check_size
 
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
@@ -69,10 +66,7 @@ def _checked(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     lacking = [name for name in groups.GROUPS if not isinstance(content.get(name), Mapping)]
     if lacking:
         raise RunDirectoryError(f"{path} is not the config of a run: it has no {', '.join(lacking)}")
-    for key, part in content.items():
-        most = _MOST if key != "sweep" else _MOST_OF_A_SWEEP
-        if _count(part) > most:
-            raise RunDirectoryError(f"{path}: {key} has more than {most:,} values, which no run has")
+    check_size(path, content)
     for key, text in _texts(content):
         if "${" in text:
             raise RunDirectoryError(
@@ -80,12 +74,6 @@ def _checked(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
                 "put the value itself there"
             )
     return dict(content)
-
-
-def _count(value: Any) -> int:
-    """How many values are in `value`, itself included."""
-    below: Any = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return 1 + sum(map(_count, below))
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -8,7 +8,11 @@ from typing import Any
 
 from normlab.catalogue import groups
 from normlab.disk.plain_data import read_config
-from normlab.errors import RunDirectoryError
+from normlab.errors import RunDirectoryError, quoted
+
+#: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
+#: takes a millisecond for some, and each may be a column of a table.
+_MOST, _MOST_OF_A_SWEEP = 5_000, 20_000
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -20,10 +24,25 @@ def read_settings(path: Path) -> dict[str, Any]:
         RunDirectoryError: it cannot be read, or is not the config of a run.
     """
     content = read_config(path)
+    check_size(path, content)
     if broken := _misfits(content):
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise RunDirectoryError(f"{path} is not the config of a run: {', '.join(broken[:3])}{more}")
     return content
+
+
+def check_size(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise a RunDirectoryError where a part of a config has more values than any run's."""
+    for key, part in content.items():
+        most = _MOST if key != "sweep" else _MOST_OF_A_SWEEP
+        if _count(part) > most:
+            raise RunDirectoryError(f"{path}: {quoted(key)} has more than {most:,} values, which no run has")
+
+
+def _count(value: Any) -> int:
+    """How many values are in `value`, itself included."""
+    below: Any = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, below))
 
 
 def _misfits(config: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ What a YAML or JSON text may hold is in `test_plain_data.py`; here, that every r
 
 import copy
 import json
+import math
 import os
 import time
 
@@ -22,7 +23,7 @@ from normlab.rundir import reading, resuming
 from normlab.rundir.reading import readable_events, readable_rows
 from normlab.rundir.settings import read_settings
 from normlab.rundir.writer import read_rows, read_summary
-from normlab.runs.reader import read
+from normlab.runs.reader import load, read
 from normlab.runs.recorded import read_recorded
 from normlab.runs.replay_view import print_replay
 from normlab.runs.run_list import print_runs
@@ -450,3 +451,18 @@ def test_a_target_or_a_margin_that_is_not_finite_is_refused(value):
         CompareOptions(target=value)
     with pytest.raises(UserError, match="--margin"):
         CompareOptions(margin=value)
+
+
+@pytest.mark.parametrize("key", ["depth", "optimizer__lr"])
+@pytest.mark.parametrize("value", [-1, 0, math.nan, math.inf, 10**30, 1e300])
+def test_a_rate_or_depth_that_no_run_has_is_on_no_axis(write, tmp_path, capsys, key, value):
+    write(tmp_path / "lab" / "a", **{key: 3 if key == "depth" else 1e-3})
+    write(tmp_path / "lab" / "b", **{key: value})
+    print_comparison(Sources(paths=[tmp_path / "lab"]), CompareOptions())
+    assert "Outcomes" in capsys.readouterr().out
+
+
+def test_a_config_of_more_values_than_any_run_has_is_told_in_a_line(write, tmp_path, capsys):
+    path = write(tmp_path / "a", zzz={f"k{n}": n for n in range(15_000)})
+    [run] = load(path)
+    assert not run.config and "zzz has more than 5,000 values, which no run has" in " ".join(run.notes)
