@@ -51,9 +51,10 @@ def _trials(study: Study, axis: Axis) -> dict[float, dict[Any, str]]:
 def along(study: Study, key: str) -> list[tuple[dict[str, Any], Axis]]:
     """The groups that differ in `key` alone, together: their other knobs, and they by their value of it."""
     found: dict[str, tuple[dict[str, Any], dict[float, Group]]] = {}
+    least = 0.0 if key in (RATE, DEPTH) else -FARTHEST
     for each in study.groups:
         value, rest = each.knobs[key], {name: other for name, other in each.knobs.items() if name != key}
-        if isinstance(value, int | float) and 0 < value < FARTHEST:  # a foreign config may have anything
+        if isinstance(value, int | float) and least < value < FARTHEST:  # a foreign config may have anything
             found.setdefault(label(rest), (rest, {}))[1][float(value)] = each
     return [(rest, dict(sorted(axis.items()))) for rest, axis in found.values()]
 
