@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Rows at the end of a run that are kept once all are read.
 ENDS = 32
+#: What stands for a summary that cannot be read.
+DAMAGED: dict[str, Any] = {"status": "damaged"}
 #: Folders inside a run, or of other tools, that hold no run.
 _NOT_WALKED = ("wandb", "checkpoints", "events")
 
@@ -224,7 +226,7 @@ def read(directory: Path) -> Run:
     try:
         summary = read_summary(directory)
     except (RunDirectoryError, OSError) as error:
-        summary = {"status": "damaged"}
+        summary = DAMAGED
         notes.append(str(error))
     config = _config(directory / CONFIG, notes)
     try:

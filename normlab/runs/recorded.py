@@ -9,7 +9,7 @@ from normlab.config import RunConfig
 from normlab.divergence.nonfinite import told
 from normlab.errors import RunDirectoryError
 from normlab.rundir.writer import CONFIG, EVENTS, ROWS
-from normlab.runs.reader import Run, read
+from normlab.runs.reader import DAMAGED, Run, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,8 @@ def recorded(run: Run) -> Recorded:
         raise RunDirectoryError(f"{directory / ROWS}: {why}")
     if not any("loss" in row for row in rows):
         raise RunDirectoryError(f"{directory / ROWS}: no row has a loss; it is not normlab's")
-    if run.status == "damaged":
+    unread = run.summary is DAMAGED
+    if unread:
         blind = "without floors of the text and sizes of layers, plateau and vanishing see nothing"
         notes.append(f"{run.notes[0]}; {blind}")
     there = (directory / EVENTS).is_file()
@@ -98,7 +99,7 @@ def recorded(run: Run) -> Recorded:
         directory=directory,
         config=config,
         rows=told(rows, run.events),
-        summary={} if run.status == "damaged" else run.summary,
+        summary={} if unread else run.summary,
         events=run.events if there else None,
         notes=notes,
     )

@@ -453,6 +453,16 @@ def test_a_target_or_a_margin_that_is_not_finite_is_refused(value):
         CompareOptions(margin=value)
 
 
+def test_a_summary_without_a_status_is_read_for_the_rest(write, tmp_path, capsys):
+    path = write(tmp_path / "a")
+    summary = json.loads((path / "summary.json").read_text())
+    del summary["status"]
+    (path / "summary.json").write_text(json.dumps(summary))
+    assert read_recorded(path).summary["floors"] == summary["floors"]
+    print_replay(path, (), write=False, as_json=False)
+    assert "unknown" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("key", ["depth", "optimizer__lr"])
 @pytest.mark.parametrize("value", [-1, 0, math.nan, math.inf, 10**30, 1e300])
 def test_a_rate_or_depth_that_no_run_has_is_on_no_axis(write, tmp_path, capsys, key, value):
