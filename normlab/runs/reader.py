@@ -226,7 +226,7 @@ def read(directory: Path) -> Run:
     try:
         summary = read_summary(directory)
     except (RunDirectoryError, OSError) as error:
-        summary = DAMAGED
+        summary = dict(DAMAGED)
         notes.append(str(error))
     config = _config(directory / CONFIG, notes)
     try:

@@ -89,7 +89,7 @@ def recorded(run: Run) -> Recorded:
         raise RunDirectoryError(f"{directory / ROWS}: {why}")
     if not any("loss" in row for row in rows):
         raise RunDirectoryError(f"{directory / ROWS}: no row has a loss; it is not normlab's")
-    unread = run.summary is DAMAGED
+    unread = run.summary == DAMAGED  # which no file can say
     if unread:
         blind = "without floors of the text and sizes of layers, plateau and vanishing see nothing"
         notes.append(f"{run.notes[0]}; {blind}")
