@@ -89,7 +89,7 @@ class Session:
                 began |= not remove_unstarted(place, before)
         # Jobs that a launcher has sent off may yet begin: what tells them to stop must stay.
         if whole in self.before and whole is not None and not began and not self.spread:
-            remove(whole, ("multirun.yaml", FILE, stopping.FILE), self.before[whole])
+            remove(whole, ("multirun.yaml", FILE, stopping.FILE, state.BEFORE), self.before[whole])
         return began
 
 
@@ -165,6 +165,8 @@ def _begin(config: DictConfig, directory: Path, session: Session) -> None:
     # From the start, so that `normlab sweep status` knows what is to come.
     command = session.resume_command(directory) if session.resume_command else None
     sweep.write(directory, sweep.read_jobs(directory, session.planned), command)
+    if config.sweep.fail_fast:
+        state.note_what_was_before(directory)
 
 
 @contextmanager

@@ -5,13 +5,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normlab.config import RunConfig
+from normlab.disk.plain_data import TABLE, read_json
+from normlab.disk.strict_json import document
+from normlab.disk.whole_files import replace_file
 from normlab.launch import stopping
 from normlab.rundir.resuming import check_own, check_same
 from normlab.rundir.writer import SUMMARY, has_begun
 from normlab.sweep import TO_TRAIN, status_of
 
-#: What Hydra writes into a sweep's folder when it begins.
-_BEGINNING = "multirun.yaml"
+#: The summaries that were there when the sweep began, for `sweep.fail_fast`.
+BEFORE = ".before"
 #: In the words of the line before a sweep.
 _WORDS = {
     "finished": "{} finished before",
@@ -59,6 +62,20 @@ def is_stopped(config: RunConfig, sweep: Path) -> bool:
         return True
     if not config.sweep.fail_fast:
         return False
-    began = (sweep / _BEGINNING).stat().st_mtime if (sweep / _BEGINNING).exists() else 0.0
-    late = [path.parent for path in sweep.glob(f"*/{SUMMARY}") if path.stat().st_mtime >= began]
-    return any(status_of(job) in ("failed", "lost") for job in late)
+    try:
+        before = read_json(sweep / BEFORE, TABLE)
+    except (OSError, ValueError):
+        before = {}
+    new = [name for name, mark in _summaries(sweep).items() if before.get(name) != mark]
+    return any(status_of(sweep / name) in ("failed", "lost") for name in new)
+
+
+def note_what_was_before(sweep: Path) -> None:
+    """So that a job that fails from now on is told from one that failed before, whatever the clock says."""
+    replace_file(sweep / BEFORE, document(_summaries(sweep)))
+
+
+def _summaries(sweep: Path) -> dict[str, str]:
+    """Each job's summary by the name of its folder, as something that changes with each that is written."""
+    found = ((path.parent.name, path.stat()) for path in sweep.glob(f"*/{SUMMARY}"))
+    return {name: f"{stat.st_ino} {stat.st_mtime_ns}" for name, stat in found}

@@ -158,6 +158,18 @@ def test_a_clock_that_goes_back_makes_no_job_run_twice(fake):
     assert [config.seed for config, *_ in fake.ran] == [0, 1, 2] and fake.resumed == []
 
 
+def test_fail_fast_knows_what_failed_before_whatever_the_clock_says(fake):
+    assert launch(["-m", "sweep.name=s", "seed=91"]) == FAILED
+    tomorrow = time.time() + 86400
+    for path in Path().rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    words = ["-m", "sweep.name=s", "sweep.fail_fast=true"]
+    assert launch([*words, "seed=91,1"]) == FAILED and [config.seed for config, *_ in fake.ran] == [91, 1]
+    # Tried again it fails again, and that counts.
+    assert launch([*words, "seed=91,2", "sweep.retry=failed"]) == FAILED
+    assert [config.seed for config, *_ in fake.ran] == [91, 1]
+
+
 def test_fail_fast_starts_no_further_job(fake, capsys):
     words = ["-m", "sweep.name=s", "sweep.fail_fast=true", "seed=1,91,2"]
     assert launch(words) == FAILED
