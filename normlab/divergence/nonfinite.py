@@ -128,11 +128,11 @@ def _event(row: Values, metric: str, value: float, site: str) -> Event:
     )
 
 
-def told(rows: Iterable[Values], events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def told(rows: Iterable[dict[str, Any]], events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows as the detectors saw them: with the words that the records of events have kept."""
     words: dict[Any, dict[str, str]] = {}
     for event in events:
         if event["kind"] == "nonfinite":
             kept = {key: event[field] for key, field in WORDS.items() if event.get(field)}
             words[event["step"]] = words.get(event["step"], {}) | kept
-    return [{**row, **words.get(row["step"], {})} for row in rows]
+    return [row | words[row["step"]] if row["step"] in words else row for row in rows]
