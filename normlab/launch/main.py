@@ -196,7 +196,7 @@ def _resume_logged(config: RunConfig, directory: Path) -> int:
     except UserError:
         raise
     except Exception as error:
-        if preflight.Session().raw:
+        if preflight.wants_raw():
             raise
         tell(error, directory)
         return FAILED

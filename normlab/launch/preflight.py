@@ -38,6 +38,11 @@ class Dry(BaseException):
     """There is nothing to do once the sweep is planned; no Exception, as `Refused`."""
 
 
+def wants_raw() -> bool:
+    """Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1)."""
+    return os.environ.get(RAW) == "1"
+
+
 @dataclass(kw_only=True)
 class Session:
     """What this process learns of the command that it runs."""
@@ -63,8 +68,7 @@ class Session:
     failures: dict[Path, Exception] = field(default_factory=dict)
     #: What later jobs of the sweep find in their environment.
     environment: dict[str, str] = field(default_factory=dict)
-    #: Whether the user wants exceptions as they are (HYDRA_FULL_ERROR=1).
-    raw: bool = field(default_factory=lambda: os.environ.get(RAW) == "1")
+    raw: bool = field(default_factory=wants_raw)
     #: The text of a single run, once it is checked.
     corpus: Any = None
     #: The config of each run by its folder, once it is checked.

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from normlab.config import RunConfig
 from normlab.disk.plain_data import TABLE, read_json
@@ -62,10 +63,7 @@ def is_stopped(config: RunConfig, sweep: Path) -> bool:
         return True
     if not config.sweep.fail_fast:
         return False
-    try:
-        before = read_json(sweep / BEFORE, TABLE)
-    except (OSError, ValueError):
-        before = {}
+    before = _noted_before(sweep)
     new = [name for name, mark in _summaries(sweep).items() if before.get(name) != mark]
     return any(status_of(sweep / name) in ("failed", "lost") for name in new)
 
@@ -73,6 +71,15 @@ def is_stopped(config: RunConfig, sweep: Path) -> bool:
 def note_what_was_before(sweep: Path) -> None:
     """So that a job that fails from now on is told from one that failed before, whatever the clock says."""
     replace_file(sweep / BEFORE, document(_summaries(sweep)))
+
+
+def _noted_before(sweep: Path) -> dict[str, Any]:
+    """What `note_what_was_before` wrote; empty where it cannot be read."""
+    try:
+        before = read_json(sweep / BEFORE, TABLE)
+    except (OSError, ValueError):
+        return {}
+    return before if isinstance(before, dict) else {}
 
 
 def _summaries(sweep: Path) -> dict[str, str]:

@@ -13,8 +13,8 @@ from rich.text import Text
 from normlab.runs.replay import Replay, ReplayedEvent, replay
 from normlab.terminal.sketch import json_text, printable
 
-#: Letters of an event's message at most.
-_LONGEST = 1000
+#: Events that are printed at most, and letters of one's message.
+_SHOWN, _LONGEST = 100, 1000
 _COLOURS = {"same": "dim", "new": "bold green", "changed": "yellow", "gone": "bold red"}
 
 
@@ -28,7 +28,9 @@ def print_replay(directory: Path, overrides: Sequence[str], *, write: bool, as_j
     for line in _head(done):
         console.print(line, soft_wrap=True, highlight=False)
     if done.found:
-        console.print(_table(done.found))
+        console.print(_table(done.found[:_SHOWN]))
+    if len(done.found) > _SHOWN:
+        console.print(f"and {len(done.found) - _SHOWN} more; --json tells all", highlight=False)
     for line in _foot(done, write):
         console.print(line, soft_wrap=True, highlight=False)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from normlab.launch import child, launch
+from normlab.compose.from_words import compose
+from normlab.launch import child, launch, state
 from normlab.launch.main import FAILED, OK, REFUSED
 
 
@@ -168,6 +169,15 @@ def test_fail_fast_knows_what_failed_before_whatever_the_clock_says(fake):
     # Tried again it fails again, and that counts.
     assert launch([*words, "seed=91,2", "sweep.retry=failed"]) == FAILED
     assert [config.seed for config, *_ in fake.ran] == [91, 1]
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", "{", "null"])
+def test_a_list_of_what_failed_before_that_is_none_is_an_empty_one(tmp_path, text):
+    job = tmp_path / "job"
+    job.mkdir()
+    (job / "summary.json").write_text('{"status": "failed"}')
+    (tmp_path / state.BEFORE).write_text(text)
+    assert state.is_stopped(compose(["sweep.fail_fast=true"]), tmp_path)
 
 
 def test_fail_fast_starts_no_further_job(fake, capsys):

@@ -352,3 +352,12 @@ def test_no_file_makes_it_fail(tmp_path, seed):
     watch = Watch(DivergenceConfig(), RunFacts(floors=floors, warmup=0, steps=9, least=least, sizes=sizes))
     for row in rows:
         watch.update(row)
+
+
+def test_of_very_many_events_the_first_are_printed(spiked):
+    event = json.loads((spiked / "events.jsonl").read_text().splitlines()[0])
+    lines = [json.dumps({**event, "kind": f"kind{number}", "step": 3}) for number in range(2000)]
+    (spiked / "events.jsonl").write_text("\n".join(lines))
+    done = CliRunner().invoke(app, ["replay", str(spiked)])
+    assert done.exit_code == 0 and "more; --json tells all" in done.stdout
+    assert len(done.stdout.splitlines()) < 400

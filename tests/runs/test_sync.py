@@ -1,5 +1,6 @@
 """`normlab sync`, with wandb itself offline, and with a stand-in that keeps runs as its server does."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -90,6 +91,18 @@ def test_a_run_is_sent_whole_and_once(server, trained):
     code, told = sync(trained)
     assert code == 0 and f"nothing new at https://server/{identity}" in told
     assert repr(server.runs) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_note_that_is_no_file_of_the_run_is_replaced_and_not_written_through(
+    server, trained, kind, tmp_path
+):
+    note, other = trained / "wandb/attempt.json", tmp_path / "other"
+    other.write_text("another's")
+    note.parent.mkdir(exist_ok=True)
+    os.mkfifo(note) if kind == "pipe" else note.symlink_to(other)
+    assert sync(trained)[0] == 0 and other.read_text() == "another's"
+    assert note.is_file() and not note.is_symlink()
 
 
 def test_of_a_run_that_went_on_only_the_new_rows_are_sent(server, small, tmp_path):

@@ -1,4 +1,4 @@
-"""Faults put in on purpose, and what is first not finite of them."""
+"""Faults put in on purpose: what stops being finite first, and where."""
 
 import math
 

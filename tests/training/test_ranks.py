@@ -106,14 +106,14 @@ def test_a_run_of_two_goes_on_as_if_it_had_never_stopped(here, parallel):
     """With dropout, whose random numbers each process has of its own; here without torchrun."""
     words = [*SMALL, "model.dropout=0.2", "train.checkpoint.every=2", f"train.parallel={parallel}"]
     # Apart from this process, in which gloo's threads would stay.
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _WHOLE_AND_CUT, *words, "train.processes=2"],
         cwd=here,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
     losses = [[row["loss"] for row in read_rows(here / name)] for name in ("cut", "whole")]
     assert losses[0] == losses[1] and len(losses[0]) == 6
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normlab.config import TrackerConfig
+from normlab.disk.whole_files import replace_file
 from normlab.rundir.opening import Opening, Row, event_key
 from normlab.rundir.writer import read_rows
 from normlab.sinks.wandb.budget import coarse
@@ -178,7 +179,8 @@ class WandbSink:
         self.directory = Path(self._run.dir).parent
         self.url = self._run.url if self.mode == "online" else None
         note.parent.mkdir(exist_ok=True)
-        note.write_text(json.dumps({"id": self._run.id, "mode": "online" if go_on else self.mode}))
+        mode = "online" if go_on else self.mode
+        replace_file(note, json.dumps({"id": self._run.id, "mode": mode}).encode())
         self._run.summary.update(flat({"floors": dict(opening.floors), "parameters": opening.parameters}))
         self._events = {event_key(event): event for event in opening.events}
         if go_on:
