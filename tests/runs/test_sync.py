@@ -94,9 +94,7 @@ def test_a_run_is_sent_whole_and_once(server, trained):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link"])
-def test_a_note_that_is_no_file_of_the_run_is_replaced_and_not_written_through(
-    server, trained, kind, tmp_path
-):
+def test_a_note_that_is_no_file_is_replaced_and_not_written_through(server, trained, kind, tmp_path):
     note, other = trained / "wandb/attempt.json", tmp_path / "other"
     other.write_text("another's")
     note.parent.mkdir(exist_ok=True)
