@@ -88,9 +88,7 @@ def replicates(runs: Sequence[Run]) -> Grouping:
 
 def text_of(run: Run) -> str:
     """What tells its text from others: the floors, to a millionth of a nat; empty where there are none."""
-    floors: Any = run.summary.get("floors")
-    known = sorted(floors.items()) if isinstance(floors, dict) else []
-    return ", ".join(f"{key} {value:.6f}" for key, value in known if isinstance(value, int | float))
+    return ", ".join(f"{key} {value:.6f}" for key, value in sorted(run.floors.items()))
 
 
 def _within(key: str, prefixes: Iterable[str]) -> bool:

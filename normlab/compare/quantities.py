@@ -55,8 +55,7 @@ class FigureSource:
 
     def floor(self, name: str) -> float | None:
         """An entropy of the text, in nats a token."""
-        floors = self.run.summary.get("floors")
-        return _number(floors.get(name)) if isinstance(floors, dict) else None
+        return self.run.floors.get(name)
 
     def at_end(self, key: str) -> float | None:
         """A loss at the end, by the rule `CAP`."""

@@ -5,7 +5,14 @@ come from.
 """
 
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.outcome import OUTCOMES, UNTRAINED, is_untrained, outcome, recorded_outcome
+from normlab.divergence.outcome import (
+    OUTCOMES,
+    UNTRAINED,
+    is_untrained,
+    known_floors,
+    outcome,
+    recorded_outcome,
+)
 from normlab.divergence.spike_score import SpikeScores
 from normlab.divergence.table import DETECTORS, KINDS
 from normlab.divergence.watch import Watch
@@ -20,6 +27,7 @@ __all__ = [
     "SpikeScores",
     "Watch",
     "is_untrained",
+    "known_floors",
     "outcome",
     "recorded_outcome",
 ]

@@ -13,6 +13,8 @@ RISES = ("explosion", "slow_divergence")
 UNTRAINED = "untrained"
 #: How far below the unigram entropy a model has to get, in nats, to have learnt more than frequencies.
 TOLERANCE = "divergence.plateau.tolerance"
+#: No text has an entropy above: it is at most the logarithm of the vocabulary's size.
+_MOST_NATS = 100.0
 
 
 def _is_nonfinite(event: Mapping[str, Any], level: float | None) -> bool:
@@ -90,14 +92,23 @@ def recorded_outcome(summary: Mapping[str, Any], tolerance: Any = None) -> str:
     Args:
         tolerance: the run's `divergence.plateau.tolerance`, the default where that is no number.
     """
-    word, floors = str(summary.get("outcome")), summary.get("floors")
+    word = str(summary.get("outcome"))
     finals = (summary.get(key) for key in ("val/final", "loss/final"))
     final = next((value for value in finals if _is_number(value)), None)
-    known = (
-        {key: value for key, value in floors.items() if _is_number(value)} if isinstance(floors, dict) else {}
-    )
     room = tolerance if _is_number(tolerance) else PlateauConfig().tolerance
-    return UNTRAINED if word in ("spiked", "stable") and is_untrained(final, known, room) else word
+    return (
+        UNTRAINED
+        if word in ("spiked", "stable") and is_untrained(final, known_floors(summary), room)
+        else word
+    )
+
+
+def known_floors(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The entropies of its text that a `summary.json` has, in nats a token; of these what can be some."""
+    floors = summary.get("floors")
+    pairs = floors.items() if isinstance(floors, Mapping) else ()
+    numbers = [(key, value) for key, value in pairs if type(value) in (int, float)]
+    return {key: float(value) for key, value in numbers if 0 <= value <= _MOST_NATS}
 
 
 def _is_number(value: Any) -> bool:

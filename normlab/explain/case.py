@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from normlab.config import laws
 from normlab.config.sublayer import SublayerConfig
-from normlab.divergence.outcome import OUTCOMES, UNTRAINED, recorded_outcome
+from normlab.divergence.outcome import OUTCOMES, UNTRAINED, known_floors, recorded_outcome
 from normlab.divergence.robust import RECENT
 from normlab.divergence.watch import Watch
 from normlab.runs.recorded import Recorded
@@ -105,9 +105,7 @@ class Case:
 
     @cached_property
     def floors(self) -> dict[str, float]:
-        found = self.known.summary.get("floors")
-        pairs = found.items() if isinstance(found, Mapping) else ()
-        return {key: float(value) for key, value in pairs if isinstance(value, int | float)}
+        return known_floors(self.known.summary)
 
     @cached_property
     def layers(self) -> list[str]:

@@ -6,6 +6,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normlab.divergence import known_floors
 from normlab.figures.columns import columns
 from normlab.figures.heat import heat, heat_maps
 from normlab.figures.loss import Bundle, Facet, curve, loss_curves
@@ -23,7 +24,7 @@ def pictures(directory: Path) -> dict[str, "Image"]:
     rows, events = read_rows(directory), read_events(directory)
     if not rows:
         return {}
-    floors = read_summary(directory).get("floors") or {}
+    floors = known_floors(read_summary(directory))
     found, name = columns(rows, USUAL), directory.name
     with look():
         curves = [Facet("", [Bundle(name, [curve(found, events)])])]

@@ -170,11 +170,13 @@ def mark_events(axes: "Axes", events: Sequence[Mapping[str, Any]]) -> None:
     """
     across = axes.get_xaxis_transform()
     low, high = axes.get_xlim()
+    steps = sorted({event["step"] for event in events})
+    for height, shape in ((1.02, "v"), (-0.02, "^")):
+        heights = [height] * len(steps)
+        axes.plot(steps, heights, shape, color=EVENT, clip_on=False, transform=across, markersize=5)
     free, named = -1.0, 0
     for event in sorted(events, key=lambda each: each["step"]):
         step, words = event["step"], literal(f"{event['kind']} {event['step']}")
-        for place, shape in ((1.02, "v"), (-0.02, "^")):
-            axes.plot([step], [place], shape, color=EVENT, clip_on=False, transform=across, markersize=5)
         share, length = (step - low) / max(high - low, 1e-9), len(words) * _LETTER
         # Near the right edge a name stands to the left of its mark.
         left = share + length > 1.0

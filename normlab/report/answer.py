@@ -118,9 +118,8 @@ def _seeds(n: int, group: Group) -> str:
 
 
 def _above(study: Study, best: Estimate) -> str:
-    floors: Any = study.runs[0].summary.get("floors")
-    bigram = floors.get("bigram") if isinstance(floors, dict) and len(study.texts) == 1 else None
-    if not isinstance(bigram, int | float):
+    bigram = study.runs[0].floors.get("bigram")
+    if bigram is None or len(study.texts) > 1:
         return ""
     gap = best.value - bigram
     return f"; {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the bigram entropy of the text"

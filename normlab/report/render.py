@@ -147,7 +147,6 @@ def _unit(metric: str) -> str:
 
 
 def _run(report: ReportPage, card: Card) -> dict[str, Any]:
-    floors = card.run.summary.get("floors")
     return {
         "label": card.label,
         "knobs": card.knobs,
@@ -155,9 +154,7 @@ def _run(report: ReportPage, card: Card) -> dict[str, Any]:
         "cut": card.cut_short,
         **_loss(report, card),
         "steps": card.steps,
-        "floors": {name: value for name, value in floors.items() if isinstance(value, int | float)}
-        if isinstance(floors, dict)
-        else {},
+        "floors": card.run.floors,
         "events": [_event(event) for event in card.events[:EVENTS]],
         "why": card.why,
     }

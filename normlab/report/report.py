@@ -66,7 +66,7 @@ def make(runs: Runs, target: PageTarget) -> ReportPage:
     Raises:
         UserError: the texts differ.
     """
-    check_texts([run for run in runs if run.finished or run.summary.get("floors")], force=target.force)
+    check_texts([run for run in runs if run.finished or run.floors], force=target.force)
     found = cards.read(runs)  # all rows, of which the comparison takes the ends
     comparison, trouble = _compared(runs, target)
     return ReportPage(

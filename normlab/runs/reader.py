@@ -1,6 +1,5 @@
 """Runs as their directories tell them, whatever state those are in: for comparing, and for notebooks."""
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from normlab.catalogue import naming
 from normlab.disk.plain_data import TABLE, read_json
 from normlab.divergence.nonfinite import WORDS
-from normlab.divergence.outcome import TOLERANCE, recorded_outcome
+from normlab.divergence.outcome import TOLERANCE, known_floors, recorded_outcome
 from normlab.errors import RunDirectoryError
 from normlab.rundir.reading import first_and_last_rows, readable_events, readable_rows
 from normlab.rundir.settings import read_settings
@@ -67,13 +66,7 @@ class Run:
     @property
     def floors(self) -> dict[str, float]:
         """The entropies of its text that the summary has, in nats a token."""
-        floors: Any = self.summary.get("floors")
-        known = floors.items() if isinstance(floors, dict) else ()
-        return {
-            name: float(value)
-            for name, value in known
-            if isinstance(value, int | float) and math.isfinite(value)
-        }
+        return known_floors(self.summary)
 
     def readable_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
         """The rows that can be read, and what was left out, in words.

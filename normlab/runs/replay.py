@@ -11,7 +11,7 @@ from normlab.catalogue.naming import flat
 from normlab.catalogue.optimizers import OPTIMIZERS
 from normlab.config import RunConfig
 from normlab.disk.strict_json import plain
-from normlab.divergence import Event, RunFacts, Watch
+from normlab.divergence import Event, RunFacts, Watch, known_floors
 from normlab.divergence.nonfinite import DERIVED, PREFIX
 from normlab.errors import ConfigError, RunDirectoryError, nearest
 from normlab.rundir.opening import event_key
@@ -181,7 +181,7 @@ def facts(config: RunConfig, summary: Mapping[str, Any], rows: Sequence[Mapping[
         names = [key.removeprefix(PREFIX) for key in rows[-1] if key.startswith(PREFIX)]
         sizes = {name: 0 for name in names if "/" not in name and name not in DERIVED}
     return RunFacts(
-        floors=_numbers(summary.get("floors")),
+        floors=known_floors(summary),
         warmup=config.warmup,
         steps=config.train.steps,
         least=OPTIMIZERS[config.optimizer.name].least(config.optimizer),

@@ -136,7 +136,7 @@ def _opening(run: Run) -> Opening:
         config=run.config,
         name=str(summary.get("name") or run.path.name),
         sweep=summary.get("sweep"),
-        floors=summary.get("floors") or {},
+        floors=run.floors,
         parameters=int(summary.get("parameters") or 0),
         first_step=int(summary.get("steps") or 0),
         resumed=True,

@@ -85,7 +85,7 @@ def _measured(runs: Iterable[Run]) -> set[str]:
 
 
 def _losses(runs: Runs) -> Section:
-    floors = [run.summary.get("floors") or {} for run in runs]
+    floors = [run.floors for run in runs]
     levels = {
         words: floors[0][name]
         for name, words in _FLOORS.items()

@@ -43,7 +43,8 @@ def take_step(job: Job) -> Row:
 def prepare(job: Job) -> None:
     """The model, the instruments that are due and the fault, ready for the step."""
     job.step_rng = rng_state(job.device)
-    job.model.train()
+    if not job.model.training:  # it goes through all modules
+        job.model.train()
     job.model.set_step(job.step)
     job.instruments.begin(job.step)
     job.fault.forward(job.step)

@@ -32,6 +32,7 @@ from normlab.divergence import (
     Event,
     Watch,
     is_untrained,
+    known_floors,
     outcome,
     recorded_outcome,
 )
@@ -256,6 +257,12 @@ def test_untrained_is_what_ends_at_the_unigram_entropy_or_where_it_began(
 )
 def test_a_summary_of_an_earlier_version_says_untrained_too(summary: dict[str, Any], word: str) -> None:
     assert recorded_outcome(summary) == word
+
+
+def test_a_floor_is_an_entropy_or_none():
+    wrong = {"a": 1e308, "b": math.inf, "c": math.nan, "d": -1, "e": "x", "f": True, "g": [1], "h": 10**400}
+    assert known_floors({"floors": {"unigram": 3, **wrong}}) == {"unigram": 3.0}
+    assert known_floors({"floors": [1]}) == known_floors({}) == {}
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(watch_of: Callable[..., Watch]) -> None:

@@ -47,6 +47,13 @@ def test_the_loss_is_drawn_as_it_is_with_floors_and_events(rows_of):
     assert legend(figure) == ["training loss", "validation loss"]
 
 
+def test_very_many_events_are_two_rows_of_marks(rows_of):
+    events = [{**EVENT, "step": step % 100, "kind": f"kind{step}"} for step in range(5000)]
+    (axes,) = alone(rows_of(100), FLOORS, events).axes
+    marks = [line for line in axes.lines if line.get_marker() in ("v", "^")]
+    assert [line.get_xdata().tolist() for line in marks] == [list(range(100))] * 2
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_spike_of_one_step_in_five_thousand_is_seen(seeds):
     rng = np.random.default_rng(0)
@@ -145,7 +152,7 @@ def test_events_close_together_are_marked_and_not_named_over_each_other(rows_of,
     figure = alone(rows_of(100), FLOORS, events)
     names = [text for text in figure.axes[0].texts if "slow" in text.get_text()]
     assert len(names) >= 3 and not overlaps(figure, names)
-    marks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "v"]
+    [marks] = [line.get_xdata().tolist() for line in figure.axes[0].lines if line.get_marker() == "v"]
     assert marks == [3, 5, 40, 41, 60, 96, 99]
     figure.canvas.draw()
     assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in names)
