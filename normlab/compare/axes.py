@@ -218,7 +218,7 @@ def _slope(study: Study, axis: Axis, name: str, *, logarithmic: bool) -> Estimat
 
 
 def _marked(found: Marked) -> str:
-    return _plus_minus_n(found.estimate) + "*" * bool(found.capped)
+    return _plus_minus_n(found.estimate) + ("*" if found.capped else "")
 
 
 def _plus_minus_n(found: Estimate) -> str:

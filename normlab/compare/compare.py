@@ -16,7 +16,7 @@ from normlab.compare.study import CompareOptions, Study
 from normlab.errors import UserError
 from normlab.runs import wandb_runs
 from normlab.runs.reader import Run, load
-from normlab.terminal.sketch import printable
+from normlab.terminal.wording import printable
 
 
 @dataclass(frozen=True, kw_only=True)

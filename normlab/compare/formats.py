@@ -14,7 +14,7 @@ from rich.text import Text
 
 from normlab.compare.sheet import Column, Sheet
 from normlab.disk.strict_json import plain
-from normlab.terminal.sketch import json_text
+from normlab.terminal.wording import json_text
 
 #: For measuring how wide a table would like to be.
 _RULER = Console(width=10_000)

@@ -10,6 +10,7 @@ from normlab.catalogue.groups import defaults
 from normlab.catalogue.naming import same, spell, spell_short
 from normlab.errors import UserError, nearest
 from normlab.runs.reader import Run
+from normlab.terminal.wording import listed
 
 #: Settings that make no other experiment: they choose the replicate, the machine or what is looked at.
 REPLICATES = ("seed", *naming.ASIDE)
@@ -99,10 +100,9 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     left = [run for run in runs if not run.finished]
     counts = Counter(run.status if run.status != "finished" else "without its config" for run in left)
     names = [run.path.name for run in left]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"left out: {', '.join(f'{count} {word}' for word, count in counts.items())} ({shown})"] * bool(
-        left
-    )
+    if not left:
+        return []
+    return [f"left out: {', '.join(f'{n} {word}' for word, n in counts.items())} ({listed(names, 3)})"]
 
 
 def _add(members: dict[str, Run], run: Run) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from normlab.catalogue.naming import spell, spell_short
 from normlab.statistics import Estimate
-from normlab.terminal.sketch import printable
+from normlab.terminal.wording import printable
 
 #: What stands where there is no value.
 NONE = "-"
@@ -150,7 +150,8 @@ def spread(form: str) -> Callable[[Any], str]:
     def write(value: Marked) -> str:
         estimate, half = value.estimate, value.estimate.half
         text = f"{estimate.value:{form}}" + ("" if half is None else f" ± {half:{form.removeprefix('+')}}")
-        return text + "*" * bool(value.capped) + f" (n={estimate.n})" * bool(value.missing)
+        text += "*" if value.capped else ""
+        return f"{text} (n={estimate.n})" if value.missing else text
 
     return write
 

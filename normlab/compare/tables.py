@@ -140,9 +140,9 @@ def _too_few_for_fisher(study: Study) -> list[str]:
     least, n, m = max(((statistics.fisher(n, n, 0, m), n, m) for n, m in sizes), default=(0.0, 0, 0))
     corrected = min(least * tests, 1.0)
     sizes_said = f"{n} against {m} runs" + (f" in {tests} tests" if tests > 1 else "")
-    return [f"{sizes_said}: p Fisher cannot fall below {corrected:.2g}, whatever happens"] * (
-        corrected > ALPHA
-    )
+    if corrected <= ALPHA:
+        return []
+    return [f"{sizes_said}: p Fisher cannot fall below {corrected:.2g}, whatever happens"]
 
 
 def first_event(group: Group) -> dict[str, Any] | None:

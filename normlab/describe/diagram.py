@@ -3,7 +3,7 @@
 Every line of the drawing follows from the record of the sub-layers; there is no drawing of a placement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from normlab.catalogue.activations import ACTIVATIONS
@@ -35,7 +35,7 @@ class Boxes:
 
 
 def boxes(config: RunConfig, part: Part) -> Boxes:
-    """The boxes of a sub-layer, in the order of `components.residual.Residual`."""
+    """The boxes of a sub-layer, in the order of `model.residual.Residual`."""
     record, names = part.record, equations.norm_names(part.record)
 
     def norm(field: str, wanted: bool) -> list[Box]:
@@ -44,20 +44,23 @@ def boxes(config: RunConfig, part: Part) -> Boxes:
     def scale(field: str) -> list[Box]:
         return [(f"* {part.factors[field].text}",)] if field in part.factors else []
 
+    def gpas(where: str) -> list[Box]:
+        return [("GPAS",)] if record.gpas == where else []
+
     on_stream = record.skip == "norm_in"
     inside = attention(config, record) if part.place == 0 else feed_forward(config, record)
     dropout: list[Box] = [(f"dropout {number(config.model.dropout)}",)] if config.model.dropout else []
     own = record.norm_in and not on_stream and not _takes_norm(part)
     return Boxes(
         before=norm("norm_in", on_stream),
-        skip=[("GPAS",)] * (record.gpas == "skip") + scale("skip_scale"),
+        skip=gpas("skip") + scale("skip_scale"),
         branch=norm("norm_in", own)
         + scale("in_scale")
         + [inside]
         + norm("norm_out", record.norm_out)
         + dropout,
         tail=scale("branch_scale"),
-        after=norm("norm_post", record.norm_post) + [("GPAS",)] * (record.gpas == "stream"),
+        after=norm("norm_post", record.norm_post) + gpas("stream"),
     )
 
 
@@ -67,33 +70,40 @@ def _takes_norm(part: Part) -> bool:
 
 
 def attention(config: RunConfig, record: SublayerConfig) -> Box:
-    """Attention and what is inside it besides the usual, in the order of `components.attention.Attention`."""
+    """Attention and what is inside it besides the usual, in the order of `model.attention.Attention`."""
     model = config.model
-    lines = ["attention"]
-    lines += ["in both directions"] * (not model.causal)
-    if model.kv_width != model.width:
-        lines.append(f"{model.kv_width // model.head_width} heads of k, v")
-    lines += {"none": [], "head": ["N on q, k a head"], "width": ["N on all q, all k"]}[record.qk_norm]
-    lines += ["rope on q, k"] * (model.positions == "rope")
-    lines += ["* s on q, k"] * record.qk_scale
-    lines += ["logits tau cos(q, k)"] * record.cosine
-    lines += [f"logits capped at {number(record.softcap)}"] * (record.softcap > 0)
-    lines += ["ALiBi on logits"] * (model.positions == "alibi")
-    lines += ["N on v a head"] * (record.v_norm != "none")
-    lines += ["* s on each head"] * record.head_scale
-    lines += ["N before W_out"] * record.mid_norm
-    lines += ["+ c at W_qkv, W_out"] * record.scalar_biases
-    return tuple(lines)
+    fewer = model.kv_width // model.head_width
+    inside = {
+        "in both directions": not model.causal,
+        f"{fewer} heads of k, v": model.kv_width != model.width,
+        "N on q, k a head": record.qk_norm == "head",
+        "N on all q, all k": record.qk_norm == "width",
+        "rope on q, k": model.positions == "rope",
+        "* s on q, k": record.qk_scale,
+        "logits tau cos(q, k)": record.cosine,
+        f"logits capped at {number(record.softcap)}": record.softcap > 0,
+        "ALiBi on logits": model.positions == "alibi",
+        "N on v a head": record.v_norm != "none",
+        "* s on each head": record.head_scale,
+        "N before W_out": record.mid_norm,
+        "+ c at W_qkv, W_out": record.scalar_biases,
+    }
+    return ("attention", *_that_are(inside))
 
 
 def feed_forward(config: RunConfig, record: SublayerConfig) -> Box:
-    """The feed-forward layer and what is inside it, in the order of `components.ffn.FeedForward`."""
+    """The feed-forward layer and what is inside it, in the order of `model.ffn.FeedForward`."""
     gated = ACTIVATIONS[config.activation.name].gated
-    lines = ["feed-forward", config.activation.name]
-    lines += ["* s, * g on hidden" if gated else "* s on hidden"] * record.hidden_scale
-    lines += ["N before W_out"] * record.mid_norm
-    lines += ["+ c at W_in, act, W_out"] * record.scalar_biases
-    return tuple(lines)
+    inside = {
+        "* s, * g on hidden" if gated else "* s on hidden": record.hidden_scale,
+        "N before W_out": record.mid_norm,
+        "+ c at W_in, act, W_out": record.scalar_biases,
+    }
+    return ("feed-forward", config.activation.name, *_that_are(inside))
+
+
+def _that_are(lines: Mapping[str, bool]) -> list[str]:
+    return [line for line, there in lines.items() if there]
 
 
 @dataclass(frozen=True, kw_only=True)

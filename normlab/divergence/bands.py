@@ -9,6 +9,7 @@ from typing import Any
 from normlab.divergence.event import Event
 from normlab.divergence.fold import Values, number, pack, unpack
 from normlab.divergence.robust import RECENT, SIGMA
+from normlab.terminal.wording import counted
 
 #: What is watched of a place, in words; sizes, for which trouble is to be large.
 GRADIENT = "grad_norm"
@@ -198,5 +199,5 @@ def _when(each: Mapping[str, Any], step: int | None = None) -> str:
     if each["after"] < each["step"] - 1:
         return f"between steps {each['after'] + 1} and {each['step']}"
     before = 0 if step is None else step - each["step"]
-    ago = f", {before} step{'s' if before != 1 else ''} before" if before else ""
+    ago = f", {counted(before, 'step')} before" if before else ""
     return f"at step {each['step']}{ago}"

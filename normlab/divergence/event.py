@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from normlab.catalogue.optimizers import Least
+from normlab.terminal.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,8 @@ class Event:
         took = end - self.step
         later_peak = peak_step is not None and peak_step > self.step
         high = f"highest {peak:.4g} at step {peak_step}; " if later_peak else ""
-        later = f"{took} step{'s' if took != 1 else ''} later"
-        told = f"over at step {end}, {later}" if recovered else f"taken for the new level at step {end}"
+        over = f"over at step {end}, {counted(took, 'step')} later"
+        told = over if recovered else f"taken for the new level at step {end}"
         return replace(
             self,
             end=end,

@@ -9,6 +9,7 @@ from normlab.explain.case import Case, Point, digits
 from normlab.explain.finding import Evidence, Finding
 from normlab.explain.rate import BEYOND
 from normlab.explain.usual import usual
+from normlab.terminal.wording import counted
 
 #: A rate so many times that of the row before jumped.
 JUMP = 10.0
@@ -104,7 +105,7 @@ def _risen(case: Case, event: Mapping[str, Any], place: str) -> Evidence:
     text += f"; next is {others[0]['place']}, {digits(others[0]['ratio'])} times" if others else ""
     text += "" if others else "; no other place left its usual range"
     took = event["recovery_steps"]
-    text += f"; it was back after {took} step{'s' if took != 1 else ''}" if took else ""
+    text += f"; it was back after {counted(took, 'step')}" if took else ""
     return Evidence(text, point)
 
 

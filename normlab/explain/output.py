@@ -4,6 +4,7 @@ from normlab.explain import cures
 from normlab.explain.case import Case, digits, largest
 from normlab.explain.finding import Evidence, Finding
 from normlab.explain.usual import usual
+from normlab.terminal.wording import counted
 
 LOG_Z, TAIL = "output/log_z", "output/loss_p99"
 #: log Z this far from its start counts as adrift; healthy runs here stay within 3.
@@ -53,8 +54,8 @@ def odd_batch(case: Case) -> Finding | None:
         if now.value > USUAL * before.middle:
             return None
         text = (
-            f"at step {step} the loss was {digits(float(event['value']))} for {took} step"
-            f"{'s' if took > 1 else ''}, with a gradient of {digits(now.value)}, "
+            f"at step {step} the loss was {digits(float(event['value']))} for "
+            f"{counted(took, 'step')}, with a gradient of {digits(now.value)}, "
             f"{now.value / before.middle:.1f} times the usual"
         )
         evidence.append(Evidence(text, now))

@@ -13,7 +13,7 @@ from rich.text import Text
 from normlab.explain.case import Point, digits
 from normlab.explain.explanation import Cause, Explanation, explain
 from normlab.explain.numbers import MOVED
-from normlab.terminal.sketch import json_text, printable, short
+from normlab.terminal.wording import json_text, printable, short
 
 #: Widest page: longer lines are hard to read.
 _WIDEST = 100

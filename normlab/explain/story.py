@@ -6,7 +6,7 @@ from typing import Any
 
 from normlab.divergence.outcome import UNTRAINED
 from normlab.explain.case import Case
-from normlab.terminal.sketch import against, fixed
+from normlab.terminal.wording import against, fixed
 
 _MOST = 3
 

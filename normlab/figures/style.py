@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from normlab.terminal.sketch import printable
+from normlab.terminal.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

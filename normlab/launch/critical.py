@@ -20,6 +20,7 @@ from normlab.launch.signals import FAILED, OK
 from normlab.runs.reader import load
 from normlab.sweep import Planned
 from normlab.sweep.bisection import WORDS, CriticalConfig, Variant, next_rate
+from normlab.terminal.wording import counted
 
 RATE = "optimizer.lr"
 _RETRY = "sweep.retry="
@@ -172,5 +173,5 @@ def _knobs(firsts: Sequence[Planned]) -> list[dict[str, Any]]:
 def _tell(number: int, rates: dict[int, float], runs: int) -> None:
     low, high = min(rates.values()), max(rates.values())
     span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    variants = f"{len(rates)} variant{'s' * (len(rates) > 1)}"
-    print(f"round {number}: {variants} at {RATE} {span}, {runs} run{'s' * (runs > 1)}", flush=True)
+    variants = counted(len(rates), "variant")
+    print(f"round {number}: {variants} at {RATE} {span}, {counted(runs, 'run')}", flush=True)

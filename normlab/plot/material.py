@@ -14,6 +14,7 @@ from normlab.figures.columns import Columns, columns, families
 from normlab.figures.loss import BANDS
 from normlab.measure.families import USUAL, family
 from normlab.runs.reader import Run
+from normlab.terminal.wording import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,11 +81,11 @@ class Material:
 
     def _left_out(self, there: Sequence[Run]) -> list[str]:
         lost = [run for run in self.runs if run not in there]
-        names = ", ".join(run.path.name for run in lost[:3]) + (", ..." if len(lost) > 3 else "")
+        names = listed([run.path.name for run in lost], 3)
         short = [run for run in there if run.status != "finished"]
-        notes = [f"{len(lost)} runs without rows or config are left out: {names}"] * bool(lost)
+        notes = [f"{len(lost)} runs without rows or config are left out: {names}"] if lost else []
         notes += [f"{run.place}: {run.status}; drawn as far as it goes" for run in short[:3]]
-        return notes + [f"{len(short) - 3} more did not finish"] * (len(short) > 3)
+        return notes + ([f"{len(short) - 3} more did not finish"] if len(short) > 3 else [])
 
     @cached_property
     def _columns(self) -> dict[Path, Columns]:

@@ -18,7 +18,7 @@ from normlab.plot.kinds import KINDS, check_kind
 from normlab.plot.material import Drawn, Material, PlotOptions, UnfitError
 from normlab.probe.reading import find_probes
 from normlab.runs.reader import find, load
-from normlab.terminal.sketch import printable
+from normlab.terminal.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

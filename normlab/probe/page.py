@@ -16,7 +16,7 @@ from normlab.probe import curves
 from normlab.probe.quantities import QUANTITIES
 from normlab.probe.settings import Plan, name
 from normlab.probe.statistics import Slope
-from normlab.terminal import sketch
+from normlab.terminal import sketch, wording
 
 #: Depths in a table at most, and blocks in a profile.
 _DEPTHS, _PROFILE = 6, 16
@@ -66,7 +66,7 @@ def _heading(plan: Plan, rows: Sequence[Row]) -> Text:
     return Text.assemble(
         ("normlab probe", "bold"),
         f": {len(rows)} models before their first step. {model}, {source}, init {config.init.name} ",
-        f"gain {config.init.gain:g}. Median over {seeds} seed{'s' * (seeds != 1)}.",
+        f"gain {config.init.gain:g}. Median over {wording.counted(seeds, 'seed')}.",
     )
 
 
@@ -87,7 +87,7 @@ def _quantity(drawn: curves.Curves, slopes: Mapping[str, Slope], width: int, asc
     }
     scale = _log_range([value for points in medians.values() for value in points.values()])
     for label, points in medians.items():
-        cells = [sketch.short(points[depth]) if depth in points else "" for depth in shown]
+        cells = [wording.short(points[depth]) if depth in points else "" for depth in shown]
         small = _plot([points[depth] for depth in depths if depth in points], scale, ascii_only)
         slope = slopes.get(label)
         fitted = [_slope(slope)] + ([_interval(slope)] if width >= _WIDE else [])
@@ -123,7 +123,7 @@ def _profiles(plan: Plan, rows: Sequence[Row], ascii_only: bool) -> RenderableTy
         cells: list[str | Text] = [Text(label, style="cyan")]
         for each, scale in zip(medians, scales, strict=True):
             series = [each[label][place] for place in sketch.thin(len(each[label]), _PROFILE)]
-            ends = [sketch.short(series[0]), sketch.short(series[-1])] if series else ["", ""]
+            ends = [wording.short(series[0]), wording.short(series[-1])] if series else ["", ""]
             cells += [_plot(series, scale, ascii_only), *ends]
         table.add_row(*cells)
     return Group(Text("\nAfter each block of the deepest models, on log scales", style="bold"), table)

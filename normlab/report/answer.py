@@ -14,6 +14,7 @@ from normlab.compare.verdict import verdict
 from normlab.report.cards import Card
 from normlab.report.question import Question, question
 from normlab.statistics import LEAST, Estimate, mean
+from normlab.terminal.wording import counted, listed
 
 #: Variants that are named before the others are counted.
 _NAMED = 4
@@ -51,13 +52,12 @@ def _several(cards: Sequence[Card], found: Comparison | None, trouble: str) -> I
     done = Counter(card.run.word for card in cards if card.run.finished)
     if done:
         counts = ", ".join(f"{count} {word}" for word, count in done.most_common())
-        yield "Outcomes", f"{count_of(sum(done.values()))} finished: {counts}."
+        yield "Outcomes", f"{counted(sum(done.values()), 'run')} finished: {counts}."
     cut = [card for card in cards if not card.run.finished]
     if cut:
-        names = "; ".join(f"{card.label} ({card.cut_short or card.run.status})" for card in cut[:_NAMED])
-        more = f" and {len(cut) - _NAMED} more" if len(cut) > _NAMED else ""
+        names = listed([f"{card.label} ({card.cut_short or card.run.status})" for card in cut], _NAMED, "; ")
         what = "did not finish; drawn as far as there are rows, not compared"
-        yield "Cut short", f"{count_of(len(cut))} {what}: {names}{more}."
+        yield "Cut short", f"{counted(len(cut), 'run')} {what}: {names}."
     if found is None:
         yield "Not compared", trouble
         return
@@ -192,8 +192,3 @@ def _certainty(study: Study) -> str:
             f"{seeds} seeds a variant are few: intervals are wide, and a difference that is open may be real."
         )
     return f"{seeds} seeds a variant; the tests are corrected for how many there are (Holm)."
-
-
-def count_of(runs: int) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{runs} run{'s' * (runs != 1)}"

@@ -75,11 +75,8 @@ class Card:
         try:
             known = read_json(self.run.path / ENVIRONMENT)
             git, packages = known.get("git") or {}, known.get("packages") or {}
-            commit = (
-                f" ({git['commit'][:10]}{', changed' * bool(git.get('changed'))})"
-                if git.get("commit")
-                else ""
-            )
+            changed = ", changed" if git.get("changed") else ""
+            commit = f" ({git['commit'][:10]}{changed})" if git.get("commit") else ""
             parts = [f"normlab {known['normlab']}{commit}", f"torch {packages.get('torch')}"]
             return ", ".join([*parts, str(known.get("device_name")), f"{known.get('threads')} threads"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

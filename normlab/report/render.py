@@ -19,7 +19,7 @@ from normlab.report import metrics
 from normlab.report.answer import Answer
 from normlab.report.cards import Card
 from normlab.report.contents import Contents
-from normlab.terminal.sketch import printable
+from normlab.terminal.wording import printable
 
 _HERE = Path(__file__).parent
 _STYLES = ("uplot/uPlot.min.css", "page.css", "drawn.css", "media.css")

@@ -14,6 +14,7 @@ from normlab.report.answer import answer
 from normlab.report.contents import choose
 from normlab.report.render import ReportPage, render
 from normlab.runs.reader import Runs, load
+from normlab.terminal.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def print_report(paths: Sequence[Path], target: PageTarget) -> None:
         content = render(report).encode()
     replace_file(target.path, content)
     count = len(report.cards)
-    print(f"{target.path}: {count} run{'s' * (count != 1)}, {len(content) / 1e6:.1f} MB")
+    print(f"{target.path}: {counted(count, 'run')}, {len(content) / 1e6:.1f} MB")
     if report.contents.lacks:
         print(f"for its size it lacks {report.contents.lacks}")
 

@@ -9,6 +9,7 @@ from typing import Any
 from normlab.catalogue import groups
 from normlab.disk.plain_data import read_config
 from normlab.errors import RunDirectoryError, quoted
+from normlab.terminal.wording import listed
 
 #: Values in a part of a config, such as `placement`, and in `sweep` with the rows of all its jobs. OmegaConf
 #: takes a millisecond for some, and each may be a column of a table.
@@ -26,8 +27,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     content = read_config(path)
     check_size(path, content)
     if broken := _misfits(content):
-        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-        raise RunDirectoryError(f"{path} is not the config of a run: {', '.join(broken[:3])}{more}")
+        raise RunDirectoryError(f"{path} is not the config of a run: {listed(broken, 3)}")
     return content
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from normlab.figures.columns import Series
 from normlab.figures.style import FLOORS
-from normlab.terminal import sketch
+from normlab.terminal import sketch, wording
 
 #: The loss above so many times the highest floor makes the axis logarithmic.
 _FAR = 3
@@ -45,7 +45,7 @@ def loss_plot(
     lines = []
     for number, stroke in enumerate(strokes):
         label = (
-            sketch.short({0: high, room.height - 1: low}[number]) if number in (0, room.height - 1) else ""
+            wording.short({0: high, room.height - 1: low}[number]) if number in (0, room.height - 1) else ""
         )
         line = Text(stroke, "cyan")
         if number in names:
@@ -144,7 +144,7 @@ def _below(loss: Series, events: Sequence[Mapping[str, Any]], width: int, logari
     pad = " " * (_LEFT - 1)
     first, last = (str(int(step)) for step in (loss.steps[0], loss.steps[-1]))
     words = f"{first}{f'step {last}':>{max(width - len(first), 0)}}" if first != last else f"step {first}"
-    axis = Text.assemble(pad, " ", (words, "dim"), ("  log scale" * logarithmic, "yellow"))
+    axis = Text.assemble(pad, " ", (words, "dim"), ("  log scale" if logarithmic else "", "yellow"))
     marks = Text(" " * width)
     _put(marks, {_column(loss, event["step"], width) for event in events}, "^", "bold yellow")
     return [*([Text.assemble(pad, " ", marks)] if events else []), axis]

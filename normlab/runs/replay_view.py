@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.runs.replay import Replay, ReplayedEvent, replay
-from normlab.terminal.sketch import json_text, printable
+from normlab.terminal.wording import counted, json_text, listed, printable
 
 #: Events that are printed at most, and letters of one's message.
 _SHOWN, _LONGEST = 100, 1000
@@ -62,14 +62,9 @@ def _table(found: Sequence[ReplayedEvent]) -> Table:
 def event_lines(event: Mapping[str, Any]) -> list[Text]:
     """Kind, places and end of an event on one line, its message on another."""
     layers = event.get("layers")
-    where = f"in {_some(layers)}" if isinstance(layers, list) and layers else f"of {event['metric']}"
+    where = f"in {listed(layers, 3)}" if isinstance(layers, list) and layers else f"of {event['metric']}"
     head = Text.assemble((printable(event["kind"]), "bold"), printable(f" {where}, {_until(event)}"))
     return [head, Text(printable(str(event.get("message") or ""))[:_LONGEST], "dim")]
-
-
-def _some(names: Sequence[object], most: int = 3) -> str:
-    more = len(names) - most
-    return ", ".join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def _until(event: Mapping[str, Any]) -> str:
@@ -81,7 +76,7 @@ def _until(event: Mapping[str, Any]) -> str:
 def _foot(done: Replay, write: bool) -> Iterable[Text]:
     counts = Counter(found.mark for found in done.found)
     parts = [f"{counts[mark]} {mark}" for mark in _COLOURS if counts[mark]]
-    count = f"{len(done.events)} event{'s' if len(done.events) != 1 else ''}"
+    count = counted(len(done.events), "event")
     yield Text(f"{count}; beside the record: {', '.join(parts) or 'none in either'}")
     changed = done.recorded_outcome is not None and done.outcome != done.recorded_outcome
     yield Text.assemble(

@@ -15,7 +15,7 @@ from normlab.catalogue.naming import same, spell
 from normlab.errors import UserError, nearest
 from normlab.runs.reader import Run, load
 from normlab.sweep import STYLES, first_event
-from normlab.terminal.sketch import json_text, printable
+from normlab.terminal.wording import json_text, printable
 
 #: What a run can be chosen by besides its settings.
 FIELDS: dict[str, Callable[[Run], Any]] = {

@@ -17,9 +17,9 @@ from normlab.runs.loss_plot import Room, loss_plot
 from normlab.runs.reader import Run, load
 from normlab.runs.replay_view import event_lines
 from normlab.sweep import STYLES
-from normlab.terminal import shell, sketch
+from normlab.terminal import shell, sketch, wording
 from normlab.terminal.profile import TextProfile, depth_profile
-from normlab.terminal.sketch import printable
+from normlab.terminal.wording import printable
 
 #: Letters of an error at most.
 _LONGEST = 1000
@@ -90,8 +90,8 @@ def _head(run: Run, found: Columns) -> Iterator[Text]:
     validation, floors = series(found, "val/loss").values, run.floors
     if len(validation):
         end = float(validation[-1])
-        beside = f": {sketch.against(end, floors)}" if floors else ""
-        yield Text(f"validation loss {sketch.fixed(end, 3)}{beside}")
+        beside = f": {wording.against(end, floors)}" if floors else ""
+        yield Text(f"validation loss {wording.fixed(end, 3)}{beside}")
 
 
 def _facts(run: Run, found: Columns) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _facts(run: Run, found: Columns) -> Iterator[str]:
         yield f"{done} of {planned} steps" if isinstance(planned, int) else f"{done} steps"
     seconds, parameters = run.summary.get("seconds"), run.summary.get("parameters")
     if isinstance(seconds, int | float):
-        yield f"in {sketch.duration(seconds)}"
+        yield f"in {wording.duration(seconds)}"
     if isinstance(parameters, int):
         yield f"({parameters:,} parameters)"
 
@@ -112,7 +112,7 @@ def _loss(run: Run, found: Columns, room: Room) -> Iterator[Text]:
     if not len(loss.steps):
         yield Text("\nno row has a loss", "yellow")
         return
-    first, last = (sketch.fixed(float(loss.values[place]), 3) for place in (0, -1))
+    first, last = (wording.fixed(float(loss.values[place]), 3) for place in (0, -1))
     yield Text.assemble(("\nLoss", "bold"), f"  of training, {first} to {last} nats a token")
     yield from loss_plot(loss, run.floors, run.events, room)
 

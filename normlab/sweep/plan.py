@@ -12,6 +12,7 @@ from normlab.catalogue import naming
 from normlab.errors import UserError
 from normlab.sweep.jobs import TO_TRAIN, Planned
 from normlab.sweep.table import cell, duration
+from normlab.terminal.wording import counted
 
 #: What a run's pace does not depend on, or is multiplied by afterwards.
 _SAME = ("seed", "warmup", "optimizer.lr", "schedule", "divergence", "tracker", "sweep")
@@ -70,7 +71,7 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     console = Console()
     console.print(table)
     left = sum(standing in TO_TRAIN for standing in standings)
-    jobs = f"{len(planned)} job{'s' * (len(planned) != 1)}, {left} to train"
+    jobs = f"{counted(len(planned), 'job')}, {left} to train"
     if not left:
         console.print(Text(jobs))
         return

@@ -17,8 +17,8 @@ from normlab.sweep.advice import reasons, way_on
 from normlab.sweep.jobs import FILE, SweepJob, read_jobs
 from normlab.sweep.record import content, recorded_command, swept, values
 from normlab.sweep.table import STYLES, cell, duration, outcome
-from normlab.terminal import sketch
-from normlab.terminal.sketch import json_text, printable
+from normlab.terminal import wording
+from normlab.terminal.wording import json_text, printable
 
 #: Seconds from one look to the next on a terminal, and how many looks may find no job running before the end.
 _EVERY, _IDLE = 2.0, 5
@@ -87,7 +87,7 @@ def _running(job: SweepJob, width: int) -> Text:
     pace = _left(job)
     words = f"  step {done}/{steps or '?'}" + (f"  {duration(pace)} left" if pace is not None else "")
     return Text(
-        f"  {sketch.middle(printable(job.directory.name), width - 2 - len(words))}{words}", style="cyan"
+        f"  {wording.middle(printable(job.directory.name), width - 2 - len(words))}{words}", style="cyan"
     )
 
 

@@ -14,8 +14,8 @@ from normlab.catalogue import naming
 from normlab.divergence.outcome import TOLERANCE, recorded_outcome
 from normlab.sweep.jobs import SweepJob
 from normlab.sweep.record import swept, values
-from normlab.terminal import sketch
-from normlab.terminal.sketch import printable
+from normlab.terminal import wording
+from normlab.terminal.wording import printable
 
 #: Letters of a value in a table at most.
 _LONGEST = 200
@@ -97,7 +97,7 @@ def _cells(job: SweepJob) -> dict[str, str | Text]:
 
 
 def _loss(value: Any) -> str:
-    return sketch.fixed(value, 3) if isinstance(value, int | float) else "-"
+    return wording.fixed(value, 3) if isinstance(value, int | float) else "-"
 
 
 def cell(value: Any) -> str:

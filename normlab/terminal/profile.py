@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from normlab.terminal import sketch
+from normlab.terminal import sketch, wording
 
 _GAP = "  "
 
@@ -79,7 +79,7 @@ def _bar(value: float | None, scale: tuple[int, int], width: int, style: str, as
     """A bar on a log scale between two powers of ten and the number, in all of `width`."""
     if value is None:
         return Text(" " * width)
-    number = f"{sketch.short(value):>8}"
+    number = f"{wording.short(value):>8}"
     room = max(width - len(number), 1)
     if not (math.isfinite(value) and value > 0):
         return Text.assemble(" " * room, (number, "dim" if value == 0 else "bold red"))

@@ -326,7 +326,8 @@ def _matrices_at_zero(config: RunConfig, place: str, at: Mapping[str, float]) ->
     names = ["attn.q", "attn.k", "attn.v", "attn.out"]
     if place == "ffn":
         silent = FORMULAS[row.function](0.0, config.activation) == 0
-        names = ["ffn.gate"] * (row.gated and silent) + ["ffn.in"] * (row.gated or silent) + ["ffn.out"]
+        starts = {"ffn.gate": row.gated and silent, "ffn.in": row.gated or silent, "ffn.out": True}
+        names = [name for name, silences in starts.items() if silences]
     for name in names:
         if inits.std(init, gains, name, at) == 0:
             own = "init.std" if getattr(init, "std", 1) == 0 else "init.gain"

@@ -25,6 +25,7 @@ from normlab.rundir.writer import (
     sound_steps,
     truncate,
 )
+from normlab.terminal.wording import counted, listed
 from normlab.training import checkpoint
 from normlab.training.job import Job
 
@@ -90,9 +91,8 @@ def find(
         )
     different = differences(config, dict(flat(found.state["config"]))) if found else []
     if found and different:
-        told = "; ".join(f"{key} is {old} there and {new} here" for key, old, new in different[:5])
-        more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
-        raise CheckpointError(f"{found.path} is not a checkpoint of the run in config.yaml: {told}{more}")
+        told = listed([f"{key} is {old} there and {new} here" for key, old, new in different], 5, "; ")
+        raise CheckpointError(f"{found.path} is not a checkpoint of the run in config.yaml: {told}")
     return found
 
 
@@ -179,7 +179,7 @@ def restore(job: Job, found: checkpoint.LoadedCheckpoint | None, directory: Path
     latest = {row["step"]: row for row in [*unlogged, *rows]}
     job.ring.fill(latest[step] for step in sorted(latest))
     job.seconds = rows[-1].get("time/seconds", 0.0) if rows else 0.0
-    again = f"{lost} step{'s' if lost != 1 else ''} trained again"
+    again = f"{counted(lost, 'step')} trained again"
     warnings = [gone] if gone else []
     warnings += _losses(directory, found.state.get("kept", []), job.device) if found else []
     if found and found.damaged:

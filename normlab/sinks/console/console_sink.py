@@ -18,7 +18,7 @@ from normlab.rundir.opening import Opening, Row, event_key
 from normlab.sinks.console.findings import findings
 from normlab.sinks.console.progress import Progress
 from normlab.sinks.console.view import LiveView, event_words, title
-from normlab.terminal import shell, sketch
+from normlab.terminal import shell, wording
 
 #: Times a second the live view is drawn; a row only leaves its numbers for the next time.
 REFRESH = 4
@@ -126,14 +126,14 @@ def _start_line(run: Progress) -> Text:
 
 
 def _progress_line(run: Progress, row: Row) -> Text:
-    text = f"step {run.done}/{run.steps}  loss {sketch.fixed(run.number('loss'), 4)}"
+    text = f"step {run.done}/{run.steps}  loss {wording.fixed(run.number('loss'), 4)}"
     if "val/loss" in row:
-        text += f"  val {sketch.fixed(run.val, 4)}"
-    text += f"  lr {sketch.short(run.number('lr'))}"
+        text += f"  val {wording.fixed(run.val, 4)}"
+    text += f"  lr {wording.short(run.number('lr'))}"
     speed = run.number("time/tokens_per_second")
     if math.isfinite(speed):
-        text += f"  {sketch.short(speed)} tokens/s"
-    return Text(text + (f"  ETA {sketch.duration(run.eta())}" if run.done < run.steps else ""))
+        text += f"  {wording.short(speed)} tokens/s"
+    return Text(text + (f"  ETA {wording.duration(run.eta())}" if run.done < run.steps else ""))
 
 
 def _summary_panel(run: Progress, summary: Mapping[str, Any], width: int) -> Panel:
@@ -175,7 +175,7 @@ def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[s
     yield "loss", Text(losses or "none")
     final = summary.get("loss/final")
     if losses and isinstance(final, float):
-        yield "", Text(sketch.against(final, run.opening.floors))
+        yield "", Text(wording.against(final, run.opening.floors))
     validation = _values(*_kinds("val", summary))
     if validation:
         yield "validation", Text(validation)
@@ -185,10 +185,10 @@ def _summary_rows(run: Progress, summary: Mapping[str, Any]) -> Iterable[tuple[s
         yield name, Text(words)
     yield from _event_rows(list(run.events.values()))
     speed = summary.get("tokens_per_second")
-    words = f"{run.done} steps in {sketch.duration(run.clock() - run.began)}"
+    words = f"{run.done} steps in {wording.duration(run.clock() - run.began)}"
     if run.opening.resumed:
         words += f" (resumed at {run.opening.first_step})"
-    yield "speed", Text(f"{sketch.short(speed)} tokens/s, {words}" if speed else words)
+    yield "speed", Text(f"{wording.short(speed)} tokens/s, {words}" if speed else words)
 
 
 def _event_rows(events: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Text]]:
@@ -220,7 +220,7 @@ def _kinds(name: str, summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _values(*values: tuple[str, Any]) -> str:
     return "   ".join(
-        f"{sketch.fixed(value, 3)} {name}" for name, value in values if isinstance(value, float)
+        f"{wording.fixed(value, 3)} {name}" for name, value in values if isinstance(value, float)
     )
 
 

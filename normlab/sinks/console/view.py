@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normlab.sinks.console.progress import Progress
-from normlab.terminal import sketch
+from normlab.terminal import sketch, wording
 from normlab.terminal.profile import TextProfile, depth_profile
 
 #: Events that are listed, and whose layers are marked; the loss keeps at least so many lines.
@@ -60,7 +60,7 @@ class LiveView:
 def title(run: Progress, width: int) -> Text:
     """Of a panel that is so wide; its corners and the spaces beside the title take six columns."""
     before = "normlab "
-    return Text.assemble((before, "bold"), sketch.middle(run.opening.name, width - 6 - len(before)))
+    return Text.assemble((before, "bold"), wording.middle(run.opening.name, width - 6 - len(before)))
 
 
 def _profiles(run: Progress, width: int) -> list[TextProfile]:
@@ -73,9 +73,9 @@ def _profiles(run: Progress, width: int) -> list[TextProfile]:
 def _headline(run: Progress, width: int) -> RenderableType:
     before = Text.assemble("step ", (f"{run.done}", "bold"), f"/{run.steps}  ")
     speed = run.number("time/tokens_per_second")
-    after = f"  ETA {sketch.duration(run.eta())}"
+    after = f"  ETA {wording.duration(run.eta())}"
     if math.isfinite(speed):
-        after += f"  {sketch.short(speed)} tokens/s"
+        after += f"  {wording.short(speed)} tokens/s"
     table = Table.grid()
     room = max(width - len(before.plain) - len(after), 5)
     progress = ProgressBar(total=run.steps, completed=run.done, width=room, complete_style="cyan")
@@ -88,10 +88,10 @@ def _numbers(run: Progress) -> Text:
         return Text("waiting for the first step", "dim")
     text = Text(no_wrap=True, overflow="ellipsis")
     pairs = (
-        ("loss", sketch.fixed(run.number("loss"), 4), "bold cyan"),
-        ("val", sketch.fixed(run.val, 4), "cyan"),
-        ("lr", sketch.short(run.number("lr")), ""),
-        ("grad norm", sketch.short(run.number("grad_norm/global")), ""),
+        ("loss", wording.fixed(run.number("loss"), 4), "bold cyan"),
+        ("val", wording.fixed(run.val, 4), "cyan"),
+        ("lr", wording.short(run.number("lr")), ""),
+        ("grad norm", wording.short(run.number("grad_norm/global")), ""),
     )
     for name, value, style in pairs:
         if value != "NaN" or name != "val":
