@@ -88,7 +88,7 @@ def check_jobs(
 
 
 def _telling(what: str, jobs: Sequence[T]) -> Iterator[T]:
-    """`jobs`; where they take long it is said how far it has come: to compose 200 takes a minute."""
+    """`jobs`; where they take long it is said how far it has come: to compose 200 takes 20 s."""
     live = sys.stderr is not None and sys.stderr.isatty()
     last, line = time.monotonic(), ""
     for number, job in enumerate(jobs, 1):

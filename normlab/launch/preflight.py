@@ -18,6 +18,7 @@ from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import require
 from normlab.launch import engines, state, stopping
+from normlab.launch.composed_once import compose_jobs_once
 from normlab.launch.jobs import check_jobs, check_whole, hydra_config
 from normlab.launch.signals import import_run
 from normlab.rundir.folders import check_directory, check_parent, remove, remove_unstarted
@@ -136,6 +137,7 @@ class Preflight(Callback):
         with _refusing(config, session), hydra_config(config):
             engines.check(config)
             check_whole(config)
+            compose_jobs_once()
             directory = Path(str(config.hydra.sweep.dir))
             check_parent(directory)
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from normlab.compose.from_words import compose
 from normlab.compose.schema import to_run_config
@@ -52,12 +53,14 @@ def counted(*functions):
 def asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     acquire = FileLock._acquire
-    with counted(to_run_config, check_model, load_corpus, check_free, acquire) as calls:
+    composes = ConfigLoaderImpl.load_configuration
+    with counted(composes, to_run_config, check_model, load_corpus, check_free, acquire) as calls:
         yield calls
 
 
 def test_a_run_is_composed_checked_read_and_claimed_once(asked):
     assert launch([*TINY, "hydra.run.dir=run"]) == 0
+    assert asked["load_configuration"] == 2  # Hydra learns the command's mode from the first
     assert (asked["to_run_config"], asked["check_model"], asked["load_corpus"]) == (1, 1, 1)
     # The first looks before Hydra makes the folder, the second under the lock.
     assert (asked["check_free"], asked["_acquire"]) == (2, 1)
@@ -74,6 +77,8 @@ def test_a_run_that_goes_on_is_checked_read_and_claimed_once(asked):
 def test_a_sweep_checks_each_job_once_before_it_and_reads_a_text_once(asked, monkeypatch):
     monkeypatch.setattr(child, "apart", lambda task: 0)  # what is asked before a job's process starts
     assert launch(["-m", *TINY, "seed=1,2,3", "sweep.name=s"]) == 1
+    # The command's own, which Hydra composes to learn its mode and then again, and each job's.
+    assert asked["load_configuration"] == 2 + 3
     assert (asked["to_run_config"], asked["check_model"], asked["load_corpus"]) == (3, 3, 1)
 
 
