@@ -1,6 +1,6 @@
 """Activations of the feed-forward layer. A row names its function in `normlab.model.activations`.
 
-What each does to the size of its input is in `normlab.catalogue.moments`.
+What each does to the size of its input is in `normlab.catalogue.activation_moments`.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class ActivationRow(Row[ActivationConfig]):
 
     @property
     def facts(self) -> dict[str, str]:
-        from normlab.catalogue.moments import moments  # which reads this table
+        from normlab.catalogue.activation_moments import moments  # which reads this table
 
         seen = moments(self.config)
         values = {"E f": seen.mean, "E f^2": seen.square, "gain": seen.gain, "chi": seen.chi}

@@ -9,9 +9,9 @@ from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
-from normlab.cli import figures, reading, sweep
+from normlab.cli import figures, finished_runs, sweep
+from normlab.cli.finished_runs import refusals
 from normlab.cli.page import draw
-from normlab.cli.reading import refusals
 from normlab.errors import UserError, nearest, quoted, shown
 from normlab.machine import ranks
 from normlab.terminal.screen import open_missing
@@ -308,7 +308,7 @@ def explain(
         print_explanation(run_dir, as_json=as_json)
 
 
-reading.register(app)
+finished_runs.register(app)
 figures.register(app)
 
 

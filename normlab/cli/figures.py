@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from normlab.cli.finished_runs import refusals
 from normlab.cli.page import draw
-from normlab.cli.reading import refusals
 from normlab.errors import UserError
 
 

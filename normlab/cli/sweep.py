@@ -1,4 +1,4 @@
-"""`normlab sweep ...`; what a command does is imported when it runs, as in `cli.py`."""
+"""`normlab sweep ...`; what a command does is imported when it runs, as in `cli/app.py`."""
 
 import os
 import sys

@@ -41,8 +41,9 @@ class Border:
     seeds: int
     #: The borders that fit equally well: one, or where the trials are parted cleanly all between two values.
     bracket: tuple[float, float]
-    #: The highest value at which at least half of the runs train, and the lowest one above at which not. Both
-    #: are None where none trains and the lowest has only learnt too little.
+    #: `trains` is the highest value at which at least half of the runs train, `fails` the next value above it
+    #: that was tried. Both are None where no value trains and the runs at the lowest did not diverge, but
+    #: only learnt too little.
     trains: float | None
     fails: float | None
     #: Values below `trains` at which more than half fail: the axis is not monotone.

@@ -85,7 +85,7 @@ def _zipped(config: DictConfig, keys: Sequence[str]) -> list[Words]:
         raise ConfigError("sweep.zip", f"there is no job to run: there are no values of {' and '.join(keys)}")
     if len(lengths) > 1:
         counts = ", ".join(f"{key} has {len(values)}" for key, values in columns.items())
-        raise ConfigError("sweep.zip", f"pairs lists of one length, and {counts} values")
+        raise ConfigError("sweep.zip", f"needs lists of equal length, but {counts} values")
     return [list(words) for words in zip(*columns.values(), strict=True)]
 
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from normlab.divergence.event import Event
-from normlab.divergence.fold import Values, number, pack, unpack
+from normlab.divergence.fold_state import Values, number, pack, unpack
 from normlab.divergence.robust import RECENT, SIGMA
 from normlab.terminal.wording import counted
 

@@ -7,7 +7,7 @@ from typing import Any
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import Values, pack, unpack
+from normlab.divergence.fold_state import Values, pack, unpack
 
 
 class Detector(ABC):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from normlab.divergence.fold import Values, number
+from normlab.divergence.fold_state import Values, number
 from normlab.divergence.robust import RECENT, clip
 
 #: Losses that the one at the end is the mean of: single batches are noisy.

@@ -6,7 +6,7 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import LATER, Values, number
+from normlab.divergence.fold_state import LATER, Values, number
 
 #: Rows on end that say anything, however short the run.
 LEAST = 10

@@ -5,7 +5,7 @@ import math
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.event import RunFacts
-from normlab.divergence.fold import Values
+from normlab.divergence.fold_state import Values
 from normlab.divergence.places import PlaceDetector, PlaceReading
 
 GRADIENT, UPDATE = "grad_norm", "update/ratio"

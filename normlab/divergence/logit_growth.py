@@ -3,7 +3,7 @@
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.event import RunFacts
-from normlab.divergence.fold import Values
+from normlab.divergence.fold_state import Values
 from normlab.divergence.places import PlaceDetector, PlaceReading
 
 

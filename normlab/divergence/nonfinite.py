@@ -9,7 +9,7 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import Values
+from normlab.divergence.fold_state import Values
 
 PREFIX = "grad_norm/"
 #: Norms that are made from those of the sites.

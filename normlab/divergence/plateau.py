@@ -8,7 +8,7 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import Values, number
+from normlab.divergence.fold_state import Values, number
 
 UNIGRAM, UNIFORM, BIGRAM = "unigram", "uniform", "bigram"
 #: Not at a floor, but above the unigram entropy; and below it, by up to twice the tolerance.

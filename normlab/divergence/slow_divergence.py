@@ -9,7 +9,7 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import LATER, Values, number
+from normlab.divergence.fold_state import LATER, Values, number
 from normlab.divergence.robust import SIGMA, clip
 
 #: The standard error of a median of n normal values, in standard deviations / sqrt(n).

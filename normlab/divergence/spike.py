@@ -10,7 +10,7 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import LATER, Values, number, pack, unpack
+from normlab.divergence.fold_state import LATER, Values, number, pack, unpack
 from normlab.divergence.robust import RECENT, Score, clip, score, tail_limit
 
 LOSS, GRADIENT, RATE = "loss", "grad_norm/global", "lr"

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from normlab.divergence.moments import Window
+from normlab.divergence.window import Window
 
 #: A window whose standard deviation is below this scores nothing.
 STILL = 1e-10

@@ -8,7 +8,7 @@ from normlab.catalogue.optimizers import Least
 from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import Values
+from normlab.divergence.fold_state import Values
 from normlab.divergence.places import PlaceDetector, PlaceReading
 
 #: The matrices of a block, as `grad_norm/layer_03/attn.qkv` names them.

@@ -7,7 +7,7 @@ from normlab.config import DivergenceConfig
 from normlab.divergence.bands import Bands
 from normlab.divergence.ending import Ending
 from normlab.divergence.event import Event, RunFacts
-from normlab.divergence.fold import Values, pack, unpack
+from normlab.divergence.fold_state import Values, pack, unpack
 from normlab.divergence.outcome import is_untrained, outcome
 from normlab.divergence.table import DETECTORS
 

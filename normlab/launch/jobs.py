@@ -134,7 +134,7 @@ def _check_count(overrides: Sequence[Override]) -> None:
             jobs *= sum(1 for _ in itertools.islice(each.sweep_iterator(), MOST_JOBS + 1))
         if jobs > MOST_JOBS:
             raise ConfigError(
-                each.key_or_group, f"makes more than {MOST_JOBS:,} jobs, which is the most of a sweep"
+                each.key_or_group, f"makes more than {MOST_JOBS:,} jobs, the most that a sweep may have"
             )
 
 

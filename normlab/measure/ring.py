@@ -31,7 +31,7 @@ class Ring:
         self._rows.extend(rows)
 
     def unlogged(self, log_every: int) -> list[dict[str, Any]]:
-        """The rows of steps that are not logged for their number: no file may have them."""
+        """The rows of steps that are no multiple of `log_every`: they may be in no file."""
         return [dict(row) for row in self._rows if row["step"] % log_every]
 
     def arrays(self) -> dict[str, npt.NDArray[np.float64]]:

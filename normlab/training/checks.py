@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from normlab.catalogue import inits
+from normlab.catalogue.activation_moments import FORMULAS
 from normlab.catalogue.activations import ACTIVATIONS
 from normlab.catalogue.groups import check_names
-from normlab.catalogue.moments import FORMULAS
 from normlab.catalogue.norms import NORMS, leak
 from normlab.config import RunConfig, SublayerConfig, laws
 from normlab.config.placement import PLACES

@@ -79,7 +79,7 @@ def test_a_setting_beside_a_row_that_has_its_group_is_no_conflict(fake):
     [
         (
             ["-m", "sweep.zip=[depth,seed]", "depth=2,3", "seed=1,2,3"],
-            "sweep.zip: pairs lists of one length, and depth has 2, seed has 3 values",
+            "sweep.zip: needs lists of equal length, but depth has 2, seed has 3 values",
         ),
         (["-m", "sweep.zip=[depth,seed]", "depth=2,3"], "sweep.zip: seed has no values; give it a list"),
         (["-m", "sweep.zip=[depth]", "depth=2"], "sweep.zip: depth has one value, depth=2"),

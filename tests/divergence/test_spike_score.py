@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from normlab.divergence import SpikeScores
-from normlab.divergence.moments import Window
 from normlab.divergence.spike_score import DEFINITIONS, Definition, spike_score
+from normlab.divergence.window import Window
 
 OLMO2, CORE = DEFINITIONS
 SMALL = Definition(name="small", sigma=3.0, window=20, both_sides=True, source="")

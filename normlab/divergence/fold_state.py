@@ -33,7 +33,8 @@ def _plain(value: Any) -> Any:
 
 
 def unpack(kind: type[S], state: Mapping[str, Any]) -> S:
-    """The state dataclass that `pack` was given. A field of `LATER` may lack: it begins as in a new state."""
+    """The state dataclass that `pack` was given. A field marked `LATER` may be missing
+    from the state: it then keeps its default."""
     later = {field.name: LATER in field.metadata for field in fields(kind)}  # type: ignore[arg-type]
     found, known = set(state), set(later)
     if found - known or any(not later[name] for name in known - found):

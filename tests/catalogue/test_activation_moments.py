@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from normlab.catalogue.activation_moments import FORMULAS, moments
 from normlab.catalogue.activations import ACTIVATIONS, EluConfig, LeakyReluConfig, SwishConfig
-from normlab.catalogue.moments import FORMULAS, moments
 from normlab.model.activations import build_activation
 
 SWISH_1702 = SwishConfig(name="swish", beta=1.702)
