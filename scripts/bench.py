@@ -29,7 +29,7 @@ def seconds(command: list[str], repeats: int = 1) -> float:
     return statistics.median(taken)
 
 
-#: Steps after which every instrument has had its turn; a cost is a mean over so many.
+#: Steps after which every instrument has had its turn; a cost is a mean over this many.
 CYCLE = 20
 
 

@@ -29,7 +29,7 @@ from same_run import differences
 SWEEP = ("placement=post,pre,deepnorm", "warmup=0,10", "seed=0,1")
 NAME = "killed"
 JOB, COMMAND, ALL = "one job", "the command", "everything"
-#: A kill on average every so many seconds of a sweep that would last `seconds` without any.
+#: Seconds from one kill to the next, on average, of a sweep that would last `seconds` without any.
 SHARE = 1 / 12
 
 
@@ -104,7 +104,7 @@ def disturbed(words: list[str], folder: Path, most: int, mean: float, dice: rand
 
 
 def _runs_for(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether it still runs so many seconds after it began to train, or from now on."""
+    """Whether it still runs this many seconds after it began to train, or from now on."""
     while process.poll() is None and not jobs(process.pid):
         time.sleep(0.01)
     with suppress(subprocess.TimeoutExpired):

@@ -91,7 +91,7 @@ Point = tuple[str, Trace | None, float | None]
 def attempt(action: Action, folder: Path, trace: Trace | None, seconds: float | None = None) -> int:
     """The exit code of `action` in a process of its own, started in `folder`; if killed, the negative signal.
 
-    `trace` may kill it, and it is killed after so many `seconds`, with all that it started.
+    `trace` may kill it, and it is killed after `seconds`, with all that it started.
     """
 
     def work() -> None:

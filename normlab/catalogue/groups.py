@@ -48,11 +48,11 @@ def _single(meaning: str, *configs: Any) -> OptionGroup:
 
 
 def _every(steps: int) -> dict[str, Any]:
-    """All that `measure` has a cadence for, every so many steps."""
+    """All that `measure` has a cadence for, in steps."""
     return dict.fromkeys(settings.MEASURED, steps)
 
 
-#: So many settings of a group are all named where none is near a mistyped one.
+#: Settings of a group up to this number are all named where none is near a mistyped one.
 _FEW = 6
 
 #: In the order of `RunConfig`'s fields.

@@ -102,7 +102,7 @@ class Least:
     #: the weights, `update/gradient_ratio` of a place.
     family: str
     value: float
-    #: What it is, and what happens below it, in words.
+    #: What it is, and what happens below it, as text.
     name: str
     effect: str
     #: Whether only what lies outside the blocks is compared.

@@ -128,7 +128,7 @@ def probe_page() -> Page:
             HelpPanel(
                 title="Words of the probe",
                 lines=(
-                    ("seeds=10", "so many seeds from seed= on"),
+                    ("seeds=10", "this many seeds, from seed= on"),
                     (
                         f"tokens={own.tokens}",
                         "random, or text: the first batch of data; data=... says text too",

@@ -100,7 +100,7 @@ def outcomes(study: Study) -> Sheet:
 
 
 def learnt_nothing(study: Study) -> list[str]:
-    """Groups with runs that ended untrained, in words."""
+    """Groups with runs that ended untrained, as text."""
     found = []
     for group in study.groups:
         untrained = sum(run.word == UNTRAINED for run in group.runs.values())

@@ -1,4 +1,4 @@
-"""What a comparison of two variants comes to, in words: how often each diverged, and the losses where both
+"""What a comparison of two variants comes to, as text: how often each diverged, and the losses where both
 trained."""
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Divergence:
 
     @property
     def testable(self) -> bool:
-        """Whether that could be below `ALPHA` with so many pairs that differ: 6 at least.
+        """Whether that could be below `ALPHA` with this many pairs that differ: 6 at least.
 
         Where it could not be, it is no test, and no other is corrected for it (Tarone 1990).
         """
@@ -127,7 +127,7 @@ def rate_words(found: PairEvidence) -> str:
 
 
 def _difference_words(found: PairEvidence, of_all: str) -> str:
-    """`of_all` is ` of 5` where so many pairs are more than those that are compared."""
+    """`of_all` is ` of 5` where all pairs are more than those that are compared."""
     difference = found.difference
     if difference is None:
         return "not tested"

@@ -242,7 +242,7 @@ def _cause(error: BaseException) -> OmegaConfBaseException | None:
 
 
 def expected(kind: Any, words: Sequence[str]) -> str:
-    """The values that a field of this type takes, in words; `words` are those it has for text."""
+    """The values that a field of this type takes, as text; `words` are those it has for text."""
     if isinstance(kind, types.UnionType):
         return " or ".join(expected(part, words) for part in kind.__args__)
     if kind is str and words:

@@ -150,7 +150,7 @@ class InitConfig:
     position_std: float | None = None
     #: Standard deviation of the output head; null for the distribution's own.
     head_std: float | None = None
-    #: Draw anew what lies further out than so many standard deviations; null to keep it.
+    #: Draw anew what lies further out than this many standard deviations; null to keep it.
     truncate: float | None = None
 
     def __post_init__(self) -> None:

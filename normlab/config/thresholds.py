@@ -23,13 +23,13 @@ class SpikeConfig:
     #: Loss and gradient both above this within `co_steps` make one too.
     co_z: float = 6.0
     co_steps: int = 5
-    #: A gradient must also be so many times what was expected: an odd batch of text reaches 4, and healthy
+    #: A gradient must also be this many times what was expected: an odd batch of text reaches 4, and healthy
     #: runs of 12 layers reach 6 for a step at a time, to no harm.
     grad_ratio: float = 8.0
-    #: One place's gradient must be so many times its usual, beside the place that has risen second most:
+    #: One place's gradient must be this many times its usual, beside the place that has risen second most:
     #: 28,000 healthy steps reach 1.9, in the first 40; lower layers rise together, and by much.
     alone_ratio: float = 4.0
-    #: Outliers on end after which the new level is the baseline.
+    #: Consecutive outliers after which the new level is the baseline.
     rebaseline: int = 64
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class SpikeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplosionConfig:
-    """The loss above ln V by `margin` nats for `steps` steps on end, or for half of a shorter run."""
+    """The loss above ln V by `margin` nats for `steps` consecutive steps, or for half of a shorter run."""
 
     margin: float = 0.1
     steps: int = 50
@@ -61,7 +61,7 @@ class ExplosionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SlowDivergenceConfig:
-    """The median loss of `window` steps above the lowest such median so far, for `steps` steps on end.
+    """The median loss of `window` steps above the lowest such median so far, for `steps` consecutive steps.
 
     How far above: `margin` nats, or `z` standard errors of such a median where the loss is noisier than that.
     """
@@ -70,7 +70,8 @@ class SlowDivergenceConfig:
     margin: float = 0.1
     z: float = 6.0
     steps: int = 25
-    #: The same for humps: the median of so many steps, for as many on end, `hump` nats above the lowest.
+    #: The same for humps: the median of this many steps, for as many consecutive ones, `hump` nats above the
+    #: lowest.
     short: int = 16
     hump: float = 0.5
 
@@ -113,7 +114,7 @@ class PlateauConfig:
 @dataclass(frozen=True, kw_only=True)
 class VanishingConfig:
     """A layer's gradient below `factor` times the least that the optimizer's step can feel (Adam's eps, say)
-    for `steps` steps on end."""
+    for `steps` consecutive steps."""
 
     factor: float = 10.0
     steps: int = 20
@@ -125,7 +126,7 @@ class VanishingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenConfig:
-    """A place whose gradient, or whose update, is exactly 0 for `steps` steps on end."""
+    """A place whose gradient, or whose update, is exactly 0 for `steps` consecutive steps."""
 
     steps: int = 20
 
@@ -135,7 +136,7 @@ class FrozenConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyCollapseConfig:
-    """A layer's attention entropy below `share` of the largest there can be for `steps` steps on end.
+    """A layer's attention entropy below `share` of the largest there can be for `steps` consecutive steps.
 
     Measured at depth 4 to 6: 0.4 or more after 1,000 healthy steps; 0.00 in the first layer at a rate 12
     times as high, where the loss stays 0.9 nats above.
@@ -151,7 +152,7 @@ class EntropyCollapseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitGrowthConfig:
-    """A layer's largest attention logit above `limit` for `steps` steps on end.
+    """A layer's largest attention logit above `limit` for `steps` consecutive steps.
 
     The limit is where Wortsman et al. (arXiv 2309.14322) see harm. Measured at depth 4 to 6: up to 28 in
     1,000 healthy steps; above 1,000 by step 150, and 15,000 at the end, at a rate 12 times as high.
@@ -167,7 +168,7 @@ class LogitGrowthConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MassiveActivationConfig:
-    """At least `count` massive activations in the stream after a layer for `steps` steps on end."""
+    """At least `count` massive activations in the stream after a layer for `steps` consecutive steps."""
 
     count: int = 1
     steps: int = 20

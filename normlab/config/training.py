@@ -32,7 +32,7 @@ class DataConfig:
     val_fraction: float = 0.05
     #: `document` (by a hash of each), `tail` (the end of the text), `auto` (document where there are 20).
     val_split: str = "auto"
-    #: Read at most so many tokens; null for all.
+    #: Read at most this many tokens; null for all.
     max_tokens: int | None = None
     #: `clm` predicts the next token; `mlm` tokens that are masked (BERT, arXiv 1810.04805).
     objective: str = "clm"

@@ -24,9 +24,9 @@ from normlab.errors import DataError
 
 META = "meta.json"
 BUILDING = ".building-"
-#: A folder that was left unfinished, by a killed run, is removed after so many seconds.
+#: A folder that was left unfinished, by a killed run, is removed after this many seconds.
 STALE = 24 * 3600
-#: What a check reads of each file: so many blocks of this size, evenly over it; all of it up to 16 MiB.
+#: What a check reads of each file: this many blocks of this size, evenly over it; all of it up to 16 MiB.
 BLOCKS, BLOCK = 256, 1 << 16
 
 #: Held while the form of warnings, which is one for all threads, is changed.

@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def library(*, local: bool) -> Iterator[Any]:
-    """The `datasets` module without progress bars and log lines; `local`: also without a word to the hub.
+    """The `datasets` module without progress bars and log lines; `local`: also without a request to the hub.
 
     It is imported here, not at the top: that takes half a second, which a run whose tokens are cached saves.
     """

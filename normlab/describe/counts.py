@@ -22,7 +22,7 @@ from normlab.model.gpt import GPT, matrices, site
 from normlab.model.norms import build_norm
 from normlab.training.optimizers import kind_of
 
-#: Models and activations up to so many bytes, and forward passes up to so many FLOPs, are run on the CPU.
+#: Bytes of models and activations, and FLOPs of forward passes, up to which they are run on the CPU.
 SMALL_BYTES, SMALL_FLOPS = 1 << 29, 1e10
 #: In which order parts are told; others come last.
 _ORDER = (

@@ -22,7 +22,7 @@ DOCUMENT, TABLE, LINE = 4 << 20, 32 << 20, 16 << 20
 _YAML_VALUES, _JSON_VALUES = 40_000, 4_000_000
 #: Lists and mappings inside each other; a config has five.
 DEPTH = 24
-#: Digits of a number. Any whole number of so many is a float too.
+#: Digits of a number. Any whole number of that many is a float too.
 _DIGITS = 64
 
 _PREFIX = "tag:yaml.org,2002:"

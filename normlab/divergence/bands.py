@@ -11,7 +11,7 @@ from normlab.divergence.fold_state import Values, number, pack, unpack
 from normlab.divergence.robust import RECENT, SIGMA
 from normlab.terminal.wording import counted
 
-#: What is watched of a place, in words; sizes, for which trouble is to be large.
+#: What is watched of a place, as text; sizes, for which trouble is to be large.
 GRADIENT = "grad_norm"
 RISING = {
     GRADIENT: "gradient",
@@ -26,14 +26,14 @@ FALLING = {"attention/entropy": "attention entropy"}
 FAMILIES = RISING | FALLING
 #: Readings that a band is made of, the fewest that make one, and those after which it is computed anew.
 WINDOW, MINIMUM, RENEW = 32, 8, 4
-#: Outside is what is so many robust standard deviations away.
+#: Outside is what is this many robust standard deviations away.
 OUTSIDE = 6.0
 #: The least that such a deviation may be, of logarithms: of gradients, and of what is read now and then. In
 #: healthy runs attention logits grow threefold within some readings while the model learns to attend.
 FLOOR, SELDOM = 0.05, 0.2
 #: Steps for which an excursion that is over is remembered.
 MEMORY = 512
-#: Places named in words.
+#: Places named at most.
 NAMED = 3
 
 
@@ -73,7 +73,7 @@ class Bands:
     A band is the median of the last 32 accepted logarithms and 1.4826 times their median absolute deviation,
     0.05 at least (0.2 but for gradients). A reading is outside when it is 6 of those above the median (below,
     for what is bad when it is small). A steady trend widens its own band and so stays inside. Readings
-    outside stay out of the baseline, until 32 on end become it.
+    outside stay out of the baseline, until 32 consecutive ones become it.
     """
 
     def __init__(self, places: Iterable[str]) -> None:

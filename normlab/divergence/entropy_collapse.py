@@ -12,8 +12,8 @@ LEAST, MEAN = "attention/entropy_share_min", "attention/entropy_share"
 
 class EntropyCollapse(PlaceDetector):
     """Opens when the attention entropy of one of a layer's heads, as a share of the largest there can be (ln
-    of the tokens that can be seen), has been below `share` for `steps` steps on end: a mean over heads hides
-    that one of four has collapsed. Rows of earlier versions have only that mean.
+    of the tokens that can be seen), has been below `share` for `steps` consecutive steps: a mean over heads
+    hides that one of four has collapsed. Rows of earlier versions have only that mean.
     """
 
     kind = "entropy_collapse"
@@ -29,6 +29,7 @@ class EntropyCollapse(PlaceDetector):
     def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         return self.limit, (
             f"the attention entropy of a head of {places} has been below {self.limit:.3g} of the largest "
-            f"there can be for {self.steps} steps on end (lowest now: {worst.value:.3g} in {worst.place}): "
+            f"there can be for {self.steps} consecutive steps (lowest now: "
+            f"{worst.value:.3g} in {worst.place}): "
             "nearly every token looks at one token only, and little gradient passes the softmax"
         )

@@ -8,7 +8,7 @@ from normlab.divergence.detector import Detector
 from normlab.divergence.event import Event, RunFacts
 from normlab.divergence.fold_state import LATER, Values, number
 
-#: Rows on end that say anything, however short the run.
+#: Consecutive rows that say anything, however short the run.
 LEAST = 10
 
 
@@ -16,7 +16,7 @@ LEAST = 10
 class ExplosionState:
     #: The first finite loss.
     start: float | None = None
-    #: Rows on end above the limit, and the first of them.
+    #: Consecutive rows above the limit, and the first of them.
     above: int = 0
     since: int = 0
     event: Event | None = None
@@ -25,8 +25,8 @@ class ExplosionState:
 
 
 class Explosion(Detector):
-    """Opens when the loss has been `margin` above its base for `steps` rows on end; over when back at it. The
-    margin between the two levels keeps noise from ending and opening it again and again.
+    """Opens when the loss has been `margin` above its base for `steps` consecutive rows; over when back at
+    it. The margin between the two levels keeps noise from ending and opening it again and again.
 
     The base is ln V, what a guess among all tokens costs: the same for every run, where the loss at
     initialization depends on weights and placement. A run that begins above ln V (5.96, say, where ln V is
@@ -67,7 +67,7 @@ class Explosion(Detector):
             value=loss,
             threshold=limit,
             message=(
-                f"the loss is {loss:.4g} and for {state.above} steps on end has been above "
+                f"the loss is {loss:.4g} and for {state.above} consecutive steps has been above "
                 f"{limit:.4g}, which is {self.settings.margin:g} nats over {name}"
             ),
         )

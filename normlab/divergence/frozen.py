@@ -12,7 +12,7 @@ GRADIENT, UPDATE = "grad_norm", "update/ratio"
 
 
 class Frozen(PlaceDetector):
-    """Opens when a place's gradient, or its update, has been exactly 0 for `steps` steps on end.
+    """Opens when a place's gradient, or its update, has been exactly 0 for `steps` consecutive steps.
 
     Either will do: momentum and weight decay can move what has no gradient, and a rate too small for the
     precision leaves what has one. Steps at rate 0, and those that were not applied, say nothing of updates.

@@ -8,7 +8,7 @@ from normlab.divergence.places import PlaceDetector, PlaceReading
 
 
 class LogitGrowth(PlaceDetector):
-    """Opens when a layer's largest attention logit has been above `limit` for `steps` steps on end."""
+    """Opens when a layer's largest attention logit has been above `limit` for `steps` consecutive steps."""
 
     kind = "logit_growth"
     low_is_bad = False
@@ -23,6 +23,6 @@ class LogitGrowth(PlaceDetector):
     def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         return self.limit, (
             f"the largest attention logit of {places} has been above {self.limit:.4g} for {self.steps} "
-            f"steps on end (largest now: {worst.value:.4g} in {worst.place}): "
+            f"consecutive steps (largest now: {worst.value:.4g} in {worst.place}): "
             "queries and keys grow without bound"
         )

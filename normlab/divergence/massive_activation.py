@@ -9,7 +9,7 @@ from normlab.divergence.places import PlaceDetector, PlaceReading
 
 class MassiveActivation(PlaceDetector):
     """Opens when the stream after a layer has had `count` massive activations or more (above 100, and 1000
-    times the median) for `steps` steps on end.
+    times the median) for `steps` consecutive steps.
     """
 
     kind = "massive_activation"
@@ -25,5 +25,5 @@ class MassiveActivation(PlaceDetector):
     def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
         return self.limit, (
             f"the stream after {places} has had massive activations, above 100 and 1000 times the median, "
-            f"for {self.steps} steps on end (most now: {worst.value:.0f} in {worst.place})"
+            f"for {self.steps} consecutive steps (most now: {worst.value:.0f} in {worst.place})"
         )

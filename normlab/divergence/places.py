@@ -1,4 +1,4 @@
-"""What the detectors of single places share: a reading out of bounds for some steps on end."""
+"""What the detectors of single places share: a reading out of bounds for some consecutive steps."""
 
 import math
 from abc import abstractmethod
@@ -23,14 +23,14 @@ class PlaceReading(NamedTuple):
 
 @dataclass
 class PlaceState:
-    #: By key of the row: the first and the last step of its readings out of bounds on end.
+    #: By key of the row: the first and the last of consecutive steps with its reading out of bounds.
     since: dict[str, tuple[int, int]] = field(default_factory=dict)
     event: Event | None = None
 
 
 class PlaceDetector(Detector):
-    """Opens when the readings of a place have been out of bounds for `steps` steps on end; places that follow
-    are added to its layers; over when none is left.
+    """Opens when the readings of a place have been out of bounds for `steps` consecutive steps; places that
+    follow are added to its layers; over when none is left.
 
     It goes by the step numbers of the first and the last such reading, so that a metric may be in every row
     or only in some of them; a row without one says nothing of it.
@@ -56,7 +56,7 @@ class PlaceDetector(Detector):
 
     @abstractmethod
     def words(self, places: str, worst: PlaceReading) -> tuple[float, str]:
-        """The threshold, and what happened, for the event; `places` is a list in words."""
+        """The threshold, and what happened, for the event; `places` is a list as text."""
 
     def reading(self, key: str, value: float) -> PlaceReading:
         """What the event says of `value`."""

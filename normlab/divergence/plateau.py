@@ -152,6 +152,6 @@ WORDS = {
 
 
 def fall(losses: Sequence[float], parts: int) -> float:
-    """From the median of the first of so many parts to that of the last."""
+    """From the median of the first of these many parts to that of the last."""
     size = max(len(losses) // parts, 1)
     return median(losses[:size]) - median(losses[-size:])

@@ -23,7 +23,7 @@ class SlowDivergenceState:
     #: The lowest level so far, and its row.
     best: float | None = None
     best_step: int = 0
-    #: The first of the rows on end that are above it by too much.
+    #: The first of the consecutive rows that are above it by too much.
     since: int | None = None
     #: The level at which the event is over.
     back: float = 0.0
@@ -36,11 +36,11 @@ class SlowDivergenceState:
 
 
 class SlowDivergence(Detector):
-    """Opens when a level of the loss has been above its lowest so far for some steps on end, by a margin and
-    by `z` standard errors of such a level; over when half of that rise is lost again, and the first level is
-    within its limit.
+    """Opens when a level of the loss has been above its lowest so far for some consecutive steps, by a margin
+    and by `z` standard errors of such a level; over when half of that rise is lost again, and the first
+    level is within its limit.
 
-        level                   margin          steps on end
+        level                   margin          consecutive steps
         median of `window`      `margin`        `steps`         a loss that creeps up and stays
         median of `short`       `hump`          `short`         a hump, which the first is too slow for
 

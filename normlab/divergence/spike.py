@@ -52,7 +52,7 @@ class Track:
     #: The last value above `co_z`, and that limit.
     hit: ScoredValue | None = None
     hit_limit: float = 0.0
-    #: The first of the values on end that are back inside, and how many they are.
+    #: The first of the consecutive values that are back inside, and how many they are.
     back: int = 0
     inside: int = 0
     event: Event | None = None
@@ -78,8 +78,8 @@ class Spike(Detector):
     spike, and a gradient `grad_ratio` times theirs.
 
     Flagged values stay out of the baseline. A spike lasts until more than
-    `co_steps` values on end are back inside (its end is the first of them), or until `rebaseline` outliers on
-    end have become the new baseline.
+    `co_steps` consecutive values are back inside (its end is the first of them), or until `rebaseline`
+    consecutive outliers have become the new baseline.
 
     A rate, and one place alone, have no use for `z`: the one is a spike at `grad_ratio` times the value
     before, the other at `alone_ratio` times its usual. While the global gradient spikes, one place's says

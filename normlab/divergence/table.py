@@ -59,15 +59,15 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="explosion",
         config=ExplosionConfig(),
         meaning="the loss above a guess among all tokens, for long",
-        equation="loss > ln V + 0.1 nat for 50 steps on end, or half of a shorter run",
+        equation="loss > ln V + 0.1 nat for 50 consecutive steps, or half of a shorter run",
         detector=Explosion,
     ),
     DetectorRow(
         option="slow_divergence",
         config=SlowDivergenceConfig(),
         meaning="the loss has risen, without a jump, from the best it has been",
-        equation="m - min(m) > max(0.1 nat, 6 standard errors) for 25 steps on end; m = median_50(loss); "
-        "or 0.5 nat for 16; m = median_16(loss)",
+        equation="m - min(m) > max(0.1 nat, 6 standard errors) for 25 consecutive steps; "
+        "m = median_50(loss); or 0.5 nat for 16; m = median_16(loss)",
         detector=SlowDivergence,
     ),
     DetectorRow(
@@ -83,8 +83,8 @@ DETECTORS: dict[str, DetectorRow] = table(
         config=VanishingConfig(),
         meaning="a layer's gradient, after clipping, is so small that the optimizer's step all but ends",
         equation=(
-            "for 20 steps on end after the warm-up; adam, adamw: ||g|| / sqrt(n) < 10 * eps; muon: the same "
-            "outside the blocks, ||g|| < 10 * 1e-7 / 3.44^iterations for their matrices; sgd: "
+            "for 20 consecutive steps after the warm-up; adam, adamw: ||g|| / sqrt(n) < 10 * eps; muon: the "
+            "same outside the blocks, ||g|| < 10 * 1e-7 / 3.44^iterations for their matrices; sgd: "
             "lr ||g|| / (1 - momentum) < 10 * 2^-23 ||W||; lion: ||g|| / sqrt(n) < "
             "10 * 2^-126 / (1 - max(betas))"
         ),
@@ -95,14 +95,15 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="frozen",
         config=FrozenConfig(),
         meaning="a place's gradient, or its update, is exactly 0: nothing is learnt there",
-        equation="||g|| = 0 or ||dW|| / ||W|| = 0 for 20 steps on end",
+        equation="||g|| = 0 or ||dW|| / ||W|| = 0 for 20 consecutive steps",
         detector=Frozen,
     ),
     DetectorRow(
         option="entropy_collapse",
         config=EntropyCollapseConfig(),
         meaning="a head of a layer looks at one token only",
-        equation="least head's mean over rows of H(softmax row i) / ln(i + 1) < 0.05 for 20 steps on end",
+        equation="least head's mean over rows of H(softmax row i) / ln(i + 1) < 0.05 "
+        "for 20 consecutive steps",
         source="Zhai et al. 2023, arXiv 2303.06296",
         detector=EntropyCollapse,
     ),
@@ -110,7 +111,7 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="logit_growth",
         config=LogitGrowthConfig(),
         meaning="a layer's attention logits grow without bound",
-        equation="max q.k / sqrt(K) > 1000 for 20 steps on end",
+        equation="max q.k / sqrt(K) > 1000 for 20 consecutive steps",
         source="Wortsman et al. 2023, section 3.1, arXiv 2309.14322: harm from 1e3; all above 1e4 diverged",
         detector=LogitGrowth,
     ),
@@ -118,7 +119,7 @@ DETECTORS: dict[str, DetectorRow] = table(
         option="massive_activation",
         config=MassiveActivationConfig(),
         meaning="a few numbers of the residual stream dwarf all others",
-        equation="|x| > 100 and > 1000 median |x|, for 20 steps on end",
+        equation="|x| > 100 and > 1000 median |x|, for 20 consecutive steps",
         source="Sun et al. 2024, arXiv 2402.17762",
         detector=MassiveActivation,
     ),

@@ -29,7 +29,7 @@ class Compared(NamedTuple):
 
 
 def compared(least: Least, sizes: Mapping[str, int]) -> dict[str, Compared]:
-    """By the keys of a row, what is compared with `least` in a model with so many parameters a place."""
+    """By the keys of a row, what is compared with `least` in a model with `sizes` parameters by place."""
     places = [place for place in sizes if least.held(place)]
     if least.family == "grad_rms":
         # Without sizes there is no RMS.
@@ -54,8 +54,8 @@ def clipping(row: Mapping[str, float]) -> float:
 
 class Vanishing(PlaceDetector):
     """Opens when a place's gradient, as clipping leaves it to the optimizer, has been under `factor` times
-    the least that its step can feel (see `normlab.catalogue.optimizers.Least`) for `steps` steps on end after
-    the warm-up. A gradient of exactly 0 is passed over: that is for `frozen`.
+    the least that its step can feel (see `normlab.catalogue.optimizers.Least`) for `steps` consecutive steps
+    after the warm-up. A gradient of exactly 0 is passed over: that is for `frozen`.
     """
 
     kind = "vanishing"
@@ -88,7 +88,8 @@ class Vanishing(PlaceDetector):
         names = " or ".join(dict.fromkeys(each.name for each in self.facts.least))
         return self._limit(least), (
             f"the gradients of {places} have been under {self.config.vanishing.factor:g} times {names} for "
-            f"{self.steps} steps on end (smallest now: {worst.value:.3g} in {worst.place}): {least.effect}"
+            f"{self.steps} consecutive steps (smallest now: {worst.value:.3g} in "
+            f"{worst.place}): {least.effect}"
         )
 
     def _limit(self, least: Least) -> float:

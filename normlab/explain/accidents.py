@@ -11,7 +11,7 @@ from normlab.explain.rate import BEYOND
 from normlab.explain.usual import usual
 from normlab.terminal.wording import counted
 
-#: A rate so many times that of the row before jumped.
+#: A rate this many times that of the row before has jumped.
 JUMP = 10.0
 PREFIX, GLOBAL = "grad_norm/", "grad_norm/global"
 

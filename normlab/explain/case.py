@@ -95,7 +95,7 @@ class Case:
         return max([self.onset, *(self.began(event) for event in self.events if self._speaks(event))])
 
     def began(self, event: Mapping[str, Any]) -> int:
-        """The first of the steps on end that a detector waited for."""
+        """The first of the consecutive steps that a detector waited for."""
         own = getattr(self.config.divergence, str(event["kind"]), None)
         waited = 1 if event["kind"] == "spike" else getattr(own, "steps", getattr(own, "window", 1))
         return max(int(event["step"]) - waited + 1, int(self.rows[0]["step"]))

@@ -18,7 +18,7 @@ from normlab.explain.story import story
 from normlab.explain.table import DIAGNOSES
 from normlab.runs.recorded import Recorded, read_recorded
 
-#: What one step does to the weights shows in the loss no later than so many steps after it.
+#: What one step does to the weights shows in the loss no later than this many steps after it.
 SOON = 5
 
 

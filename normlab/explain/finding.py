@@ -12,7 +12,7 @@ STRENGTHS = ("shown", "likely", "beside")
 
 @dataclass(frozen=True)
 class Evidence:
-    """One observation of this run, in words, with where its main number stands."""
+    """One observation of this run, as a sentence, with where its main number stands."""
 
     text: str
     point: Point | None = None

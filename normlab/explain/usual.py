@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from normlab.explain.case import Case, Point, digits
 
-#: So many rows before a step say what is usual.
+#: Rows before a step that say what is usual.
 BEFORE = 32
 
 

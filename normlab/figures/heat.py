@@ -23,7 +23,7 @@ Events = Sequence[Mapping[str, Any]]
 
 #: Columns of the heat map at most; each is at least one pixel wide on a screen.
 _COLUMNS = 900
-#: So many labels of layers have room in one map, and in one of several.
+#: Labels of layers that have room in one map, and in one of several.
 _LABELS, _FEW = 30, 12
 _ZERO = "black"
 

@@ -29,7 +29,7 @@ Events = Sequence[Mapping[str, Any]]
 
 #: What a band of seeds may be, and how it is called.
 BANDS = {"range": "range of the seeds, lowest to highest", "ci": "95 % interval of the mean (Student)"}
-#: Above so many times the highest floor, or loss at the start, the axis becomes logarithmic.
+#: Above this many times the highest floor, or loss at the start, the axis becomes logarithmic.
 _FAR = 3
 #: Markers on a curve.
 _MARKED = 8

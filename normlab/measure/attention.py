@@ -47,7 +47,7 @@ def concentration(
 
 
 def _piece(logits_BHQT: Tensor, seen_Q: Tensor) -> Tensor:
-    """(H, 3): largest logit, and sums of the entropy and of its share, of queries that see so many tokens."""
+    """(H, 3): largest logit, sums of the entropy and of its share, of queries that see `seen_Q` tokens."""
     hidden = torch.arange(logits_BHQT.shape[-1], device=seen_Q.device) >= seen_Q[:, None]
     logits_BHQT = logits_BHQT.masked_fill(hidden, -math.inf)
     entropy_BHQ = torch.special.entr(logits_BHQT.softmax(-1)).sum(-1)

@@ -12,7 +12,7 @@ BYTES_A_NUMBER, MOST_BYTES = 32, 2**30
 
 
 def ring_bytes(steps: int, depth: int, heads: int) -> int:
-    """About what a ring of so many rows holds at most, every instrument on at every step."""
+    """About what a ring of this many rows holds at most, every instrument on at every step."""
     return steps * BYTES_A_NUMBER * (depth * (52 + heads) + 53)
 
 

@@ -13,7 +13,7 @@ def normal_(tensor: Tensor, std: float, seed: int, name: str, truncate: float | 
     """Fill with N(0, std^2) drawn in fp32 from a generator of its own, seeded by (seed, name).
 
     Args:
-        truncate: draw anew what lies further out than so many `std`, until nothing does; what lies nearer
+        truncate: draw anew what lies further out than this many `std`, until nothing does; what lies nearer
             is as without it.
     """
     if tensor.is_meta:  # a model that is only to be counted

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-#: Curves in one panel at most: there are so many colours.
+#: Curves in one panel at most: there are no more colours.
 _TOGETHER = 8
 #: With bands, which hide one another.
 _BANDED = 4

@@ -80,7 +80,7 @@ class Plan:
 
 
 def name(group: Mapping[str, Any]) -> str:
-    """A group in words: `post`, or `post gain=0.5` where more varies than the placement."""
+    """A group as text: `post`, or `post gain=0.5` where more varies than the placement."""
     leaves = [key.rpartition(".")[2] for key in group]
     more = []
     for key, leaf in zip(group, leaves, strict=True):

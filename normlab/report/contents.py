@@ -13,7 +13,7 @@ from normlab.report.pack import Pack
 LIMIT = 7_000_000
 #: In every page, however long the runs.
 _ALWAYS = 3
-#: So many families come as heat maps before anything else.
+#: Families that come as heat maps before anything else.
 _MAPS_FIRST = 4
 
 
@@ -24,7 +24,7 @@ class Contents:
     pack: Pack
     curves: Sequence[str]
     maps: Sequence[str]
-    #: What there was no room for, in words.
+    #: What there was no room for, as text.
     lacks: str
 
     def of(self, card: Card) -> dict[str, Any]:

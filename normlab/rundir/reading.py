@@ -13,14 +13,14 @@ from normlab.disk.whole_files import replace_file
 from normlab.rundir.shapes import is_event, is_number, is_step
 from normlab.rundir.writer import EVENTS, SUMMARY
 
-#: So many damaged lines are named.
+#: Damaged lines that are named at most.
 _NAMED = 5
-#: So many are passed over in one file; what follows is not read.
+#: Damaged lines of a file that are passed over at most; what follows is not read.
 _MOST_LEFT_OUT = 100_000
 
 
 def readable_rows(path: Path, texts: Iterable[str] = ()) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of a `metrics.jsonl` that can be read, and what was left out, in words.
+    """The rows of a `metrics.jsonl` that can be read, and what was left out, as text.
 
     A row is a JSON object with a `step` above those before it; of its values, the numbers (and under the keys
     `texts`, words). Torn and foreign lines are left out wherever they are, unlike in `read_rows`.
@@ -66,7 +66,7 @@ def _rows(found: Iterable[bytes], texts: Iterable[str]) -> tuple[list[dict[str, 
 
 
 def readable_events(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The events of an `events.jsonl` that can be read, and what was left out, in words."""
+    """The events of an `events.jsonl` that can be read, and what was left out, as text."""
     events: list[dict[str, Any]] = []
     damaged: list[int] = []
     with open_file(path) as file:

@@ -10,7 +10,7 @@ from normlab.figures.columns import Series
 from normlab.figures.style import FLOORS
 from normlab.terminal import sketch, wording
 
-#: The loss above so many times the highest floor makes the axis logarithmic.
+#: The loss above this many times the highest floor makes the axis logarithmic.
 _FAR = 3
 #: Letters on the left: a number and the axis.
 _LEFT = 8

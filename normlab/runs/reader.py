@@ -69,7 +69,7 @@ class Run:
         return known_floors(self.summary)
 
     def readable_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The rows that can be read, and what was left out, in words.
+        """The rows that can be read, and what was left out, as text.
 
         Raises:
             OSError: the file cannot be read.

@@ -208,9 +208,10 @@ def beside(events: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, 
 
 
 def _differs(event: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[str, ...]:
-    """By value, where NaN is NaN. A record of an earlier version says nothing of the fields that it lacks."""
+    """By value, where NaN is NaN. A record of an earlier version says nothing of the fields that it lacks,
+    and its message in other words."""
     now, then = plain(event), plain(old)
-    return tuple(name for name in then if now.get(name) != then[name])
+    return tuple(name for name in then if name != "message" and now.get(name) != then[name])
 
 
 def _changed(own: RunConfig, config: RunConfig) -> dict[str, tuple[Any, Any]]:

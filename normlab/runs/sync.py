@@ -81,7 +81,7 @@ def _runs(path: Path) -> Iterator[Path]:
 
 
 def _send(run: Run, target: SyncTarget) -> str:
-    """Replay one run; returns what was done, in words."""
+    """Replay one run; returns what was done, as text."""
     if not run.config or run.status == "damaged":
         raise SyncError("; ".join(run.notes))
     if is_held(run.path):

@@ -23,7 +23,7 @@ def reasons(jobs: Sequence[SweepJob]) -> Iterator[Text]:
     """Why jobs failed or were lost, with the file that holds the trace."""
     bad = [job for job in jobs if job.bad]
     for job in bad[:_SHOWN]:
-        why = shown(job.error or "it ended without a word", _LONGEST)
+        why = shown(job.error or "it ended without a message", _LONGEST)
         yield Text(f"{job.status}: {shown(job.directory.name)}: {why}", style="red")
         log = _near(job.directory / LOG)
         if job.status == "failed" and log.is_file():

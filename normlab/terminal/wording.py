@@ -26,7 +26,7 @@ def short(value: float) -> str:
 
 
 def fixed(value: float, places: int) -> str:
-    """With so many places after the point, but five digits from 1e4 on: 3.1400, 1.3437e+10, NaN."""
+    """With this many places after the point, but five digits from 1e4 on: 3.1400, 1.3437e+10, NaN."""
     if not math.isfinite(value):
         return short(value)
     return f"{value:.{places}f}" if abs(value) < 1e4 else f"{value:.5g}"

@@ -35,7 +35,7 @@ _SEAL_LENGTH = len(_SEAL) - len(b"%b") + 64
 
 
 class Cadence:
-    """When one is due: every so many steps, so many minutes by a clock that nobody sets, or neither."""
+    """When one is due: every N steps, every M minutes by a clock that nobody sets, or neither."""
 
     def __init__(self, config: CheckpointConfig) -> None:
         self._every, self._last = config.every, time.monotonic()
@@ -141,7 +141,7 @@ def load_latest(
     """The newest checkpoint that is whole, its tensors on `device`; None where there is none at all.
 
     Args:
-        wrong: what else is wrong with a state, in words; empty where it can be gone on from.
+        wrong: what else is wrong with a state, as text; empty where it can be gone on from.
     Raises:
         CheckpointError: all are damaged, or the newest whole one is of another format; names the files.
     """

@@ -28,7 +28,7 @@ def test_explosion_fires_after_so_many_steps_above_the_start(fold: Fold) -> None
     assert (event.step, event.metric, event.value) == (59, "loss", 5.2)
     assert event.threshold == pytest.approx(5.1)
     assert (event.end, event.recovered, event.recovery_steps) == (80, True, 21)
-    assert "50 steps on end" in event.message
+    assert "50 consecutive steps" in event.message
 
 
 def test_only_steps_on_end_make_an_explosion(fold: Fold) -> None:

@@ -129,10 +129,12 @@ def test_other_thresholds_give_other_events(spiked):
 
 
 def test_marks_and_differences_are_by_step_kind_and_metric():
-    one = {"step": 1, "kind": "spike", "metric": "loss", "value": math.nan, "end": None}
+    one = {"step": 1, "kind": "spike", "metric": "loss", "value": math.nan, "end": None, "message": "up"}
     other = {"step": 2, "kind": "spike", "metric": "loss", "value": 1.0, "end": None}
-    # The record of one is of a version that knew no order.
-    found = beside([one | {"order": ()}, other | {"end": 9}], [other, dict(one), one | {"step": 0}])
+    # The record of one is of a version that knew no order, and said it otherwise.
+    found = beside(
+        [one | {"order": (), "message": "risen"}, other | {"end": 9}], [other, dict(one), one | {"step": 0}]
+    )
     assert [(each.mark, each.event["step"], each.differs) for each in found] == [
         ("gone", 0, ()),
         ("same", 1, ()),

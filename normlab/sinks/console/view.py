@@ -14,7 +14,7 @@ from normlab.sinks.console.progress import Progress
 from normlab.terminal import sketch, wording
 from normlab.terminal.profile import TextProfile, depth_profile
 
-#: Events that are listed, and whose layers are marked; the loss keeps at least so many lines.
+#: Events that are listed, and whose layers are marked; the loss keeps at least this many lines.
 _LISTED, _LOWEST = 4, 6
 #: Columns from which on the stream is shown beside the gradient.
 _WIDE = 104

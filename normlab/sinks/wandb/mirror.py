@@ -50,14 +50,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def cell(value: Any) -> Any:
-    """A list in words, and a float that JSON lacks by its name: wandb's summary would drop it."""
+    """A list as text, and a float that JSON lacks by its name: wandb's summary would drop it."""
     if isinstance(value, list | tuple):
         return ", ".join(_moved(each) if isinstance(each, Mapping) else str(each) for each in value)
     return str(plain(value)) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _moved(place: Mapping[str, Any]) -> str:
-    """One of an event's `order`, the places in the order in which they left their band, in words.
+    """One of an event's `order`, the places in the order in which they left their band, as text.
 
     For instance "layer_05 grad_norm x12 at step 118", in which the metric is without the place.
     """
