@@ -107,7 +107,7 @@ def wait_for(what, process, seconds=400):
 
 def job(folder, seed):
     """The folder of a job, once it has trained some steps."""
-    rows = [*folder.glob(f"outputs/sweeps/s/*seed-{seed}*/metrics.jsonl")]
+    rows = [*folder.glob(f"outputs/sweeps/s/*s{seed}/metrics.jsonl")]
     return rows[0].parent if rows and rows[0].read_bytes().count(b"\n") > 10 else None
 
 
