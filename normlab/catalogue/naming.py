@@ -62,7 +62,7 @@ def slug(config: Plain) -> str:
     option's own. At most 80 characters: what does not fit is counted.
     """
     pairs = sorted(_differences(config), key=lambda pair: _rank(pair[0]))
-    items = [f"{_safe(key)}-{_safe(_text(value))}" for key, value in pairs]
+    items = [f"{safe(key)}-{safe(_text(value))}" for key, value in pairs]
     kept = len(items)
     while kept > 1 and len(_join(items, kept)) > _LONGEST:
         kept -= 1
@@ -284,5 +284,6 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """`text` as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "x"

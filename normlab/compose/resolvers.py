@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from normlab.catalogue import naming
+from normlab.compose import job_names
 from normlab.machine import threads
 
 _started = datetime.now()
@@ -25,7 +26,7 @@ def register() -> None:
     new("normlab.slug", lambda _root_: naming.slug(plain(_root_)), replace=True)
     new("normlab.cores", threads.cores, replace=True, use_cache=True)
     new("normlab.power", lambda base, exponent: float(base) ** float(exponent), replace=True)
-    new("normlab.digest", lambda _root_: naming.digest(plain(_root_)), replace=True)
+    new("normlab.job", lambda sweep, _root_: job_names.name_of(sweep, plain(_root_)), replace=True)
 
 
 def _time() -> str:

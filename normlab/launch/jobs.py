@@ -5,8 +5,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # its splitting has no public name
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +17,9 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from normlab.catalogue import naming
-from normlab.compose import messages, rows
+from normlab.compose import job_names, messages, rows
+from normlab.compose.job_names import JobNames
+from normlab.compose.resolvers import plain
 from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, quoted
@@ -34,6 +37,8 @@ _SHOWN = 5
 #: Seconds between two signs of life, on a terminal, where a line replaces the last, and in a log.
 LIVE, PLAIN = 1.0, 10.0
 _TWICE = "the same job twice"
+#: In the rule of `conf/config.yaml` for the folders of jobs.
+_OUR_NAMES = "${normlab.job:"
 
 
 def check_whole(config: DictConfig) -> None:
@@ -48,8 +53,9 @@ def check_whole(config: DictConfig) -> None:
 
 def check_jobs(
     config: DictConfig, directory: Path, options: Sequence[rows.Words]
-) -> tuple[list[Planned], list[str]]:
-    """The jobs of a sweep in `directory`, each composed and checked, and what there is to do for each.
+) -> tuple[list[Planned], list[str], JobNames]:
+    """The jobs of a sweep in `directory`, each composed and checked, what there is to do for each, and what
+    they are called.
 
     Args:
         options: the rows of a zipped or listed sweep.
@@ -60,31 +66,38 @@ def check_jobs(
     planned: list[Planned] = []
     standings: list[str] = []
     problems: dict[str, list[str]] = {}
-    built: list[tuple[RunConfig, str]] = []
+    composed: list[ComposedJob] = []
     for number, overrides in enumerate(_telling("composing", jobs)):
         spelt = rows.spelt(overrides, options)
-        words = " ".join(spelt)
-        try:
-            run_config, folder = _compose_job(config, directory, overrides, number)
-            _check_twins(folder, spelt, planned)
+        with _noted(problems, spelt):
+            composed.append(_compose_job(config, overrides, spelt, number))
+    names = job_names.name_jobs([job.plain for job in composed], directory)
+    for job in composed:
+        with _noted(problems, job.spelt):
+            folder = directory / (job.folder or names.names[naming.digest(job.plain)])
+            _check_twins(folder, job.spelt, planned)
             check_parent(folder)
-            planned.append(Planned(directory=folder, overrides=tuple(spelt), settings=run_config))
-            built.append((run_config, words))
-        except (*messages.KNOWN, ValueError) as error:
-            if not messages.is_known(error):
-                raise
-            problems.setdefault(messages.explain(error, spelt), []).append(words)
-    pairs = list(zip(built, planned, strict=True)) if not problems else []
+            planned.append(Planned(directory=folder, overrides=tuple(job.spelt), settings=job.settings))
     texts: dict[Any, Any] = {}
-    for (run_config, words), job in _telling("checking", pairs):
-        try:
-            import_run().check(run_config, texts)
-            standings.append(state.check(run_config, job.directory))
-        except UserError as error:
-            problems.setdefault(messages.explain(error, words.split()), []).append(words)
+    for each in _telling("checking", planned if not problems else []):
+        with _noted(problems, each.overrides):
+            settings = cast(RunConfig, each.settings)
+            import_run().check(settings, texts)
+            standings.append(state.check(settings, each.directory))
     if problems:
         raise UserError(_report(problems, len(jobs)))
-    return planned, standings
+    return planned, standings, names
+
+
+@contextmanager
+def _noted(problems: dict[str, list[str]], spelt: Sequence[str]) -> Iterator[None]:
+    """Add what is wrong with a job to `problems`: its words by the message."""
+    try:
+        yield
+    except (*messages.KNOWN, ValueError) as error:
+        if not messages.is_known(error):
+            raise
+        problems.setdefault(messages.explain(error, spelt), []).append(" ".join(spelt))
 
 
 def _telling(what: str, jobs: Sequence[T]) -> Iterator[T]:
@@ -144,18 +157,31 @@ def _overrides(config: DictConfig) -> list[Override]:
     return parser.parse_overrides([*params, *config.hydra.overrides.task])
 
 
-def _compose_job(
-    config: DictConfig, directory: Path, overrides: list[str], number: int
-) -> tuple[RunConfig, Path]:
+@dataclass(frozen=True, kw_only=True)
+class ComposedJob:
+    """A job that is not placed yet."""
+
+    spelt: list[str]
+    settings: RunConfig
+    plain: dict[str, Any]
+    #: Its folder in the sweep's, where the user has a rule for it.
+    folder: str | None
+
+
+def _compose_job(config: DictConfig, overrides: list[str], spelt: list[str], number: int) -> ComposedJob:
     job = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
     with open_dict(job):
         job.hydra.job.id = job.hydra.job.num = number
     run_config = to_run_config(job)
-    with hydra_config(job):
-        name = str(OmegaConf.select(job, "hydra.sweep.subdir"))
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ConfigError("hydra.sweep.subdir", f"must stay within the sweep's folder, got {quoted(name)}")
-    return run_config, directory / name
+    rule = OmegaConf.to_container(job.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
+    folder = None
+    if _OUR_NAMES not in str(rule):
+        with hydra_config(job):
+            folder = str(OmegaConf.select(job, "hydra.sweep.subdir"))
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            inside = f"must stay within the sweep's folder, got {quoted(folder)}"
+            raise ConfigError("hydra.sweep.subdir", inside)
+    return ComposedJob(spelt=spelt, settings=run_config, plain=plain(job), folder=folder)
 
 
 @contextmanager

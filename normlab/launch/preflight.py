@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from normlab import sweep
 from normlab.catalogue import naming
-from normlab.compose import messages, rows
+from normlab.compose import job_names, messages, rows
+from normlab.compose.job_names import JobNames
 from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import require
@@ -53,6 +54,8 @@ class Session:
     planned: list[Planned] = field(default_factory=list)
     #: What there is to do for each: `standing.standing`.
     standings: list[str] = field(default_factory=list)
+    #: What the jobs are called.
+    names: JobNames = field(default_factory=JobNames)
     #: Whether the sweep is only planned.
     dry: bool = False
     #: Jobs to run instead of those that the command's words make, each with all its words.
@@ -94,7 +97,8 @@ class Session:
                 began |= not remove_unstarted(place, before)
         # Jobs that a launcher has sent off may yet begin: what tells them to stop must stay.
         if whole in self.before and whole is not None and not began and not self.spread:
-            remove(whole, ("multirun.yaml", FILE, stopping.FILE, state.BEFORE), self.before[whole])
+            ours = ("multirun.yaml", FILE, job_names.FILE, stopping.FILE, state.BEFORE)
+            remove(whole, ours, self.before[whole])
         return began
 
 
@@ -143,7 +147,8 @@ class Preflight(Callback):
             if str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper"):
                 trials = session.trials
                 session.rows = rows.replace(config, trials) if trials else rows.lay_out(config)
-                session.planned, session.standings = check_jobs(config, directory, session.rows)
+                found = check_jobs(config, directory, session.rows)
+                session.planned, session.standings, session.names = found
                 session.checked |= {
                     job.directory.absolute(): job.settings for job in session.planned if job.settings
                 }
@@ -171,6 +176,7 @@ def _begin(config: DictConfig, directory: Path, session: Session) -> None:
     # From the start, so that `normlab sweep status` knows what is to come.
     command = session.resume_command(directory) if session.resume_command else None
     sweep.write(directory, sweep.read_jobs(directory, session.planned), command)
+    job_names.write_names(directory, session.names)
     if config.sweep.fail_fast:
         state.note_what_was_before(directory)
 

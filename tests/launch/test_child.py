@@ -106,14 +106,14 @@ def test_a_sweep_survives_what_happens_to_its_jobs_and_to_itself(tmp_path):
     sweep = tmp_path / "outputs/sweeps/s"
     wait_until(lambda: any(rows_of(job, 40) for job in sweep.glob("*")))
     os.kill(job_of(first), signal.SIGKILL)
-    wait_until(lambda: any(rows_of(job, 40) for job in sweep.glob("*seed-1*")))
+    wait_until(lambda: any(rows_of(job, 40) for job in sweep.glob("*s1")))
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 128 + signal.SIGINT
     (lost, why), (interrupted, _) = statuses(tmp_path)
     assert (lost, interrupted) == ("lost", "interrupted") and "killed by SIGKILL (signal 9)" in why
 
-    [one] = sweep.glob("*seed-1*")
-    [zero] = [path for path in sweep.glob("depth*") if path != one]
+    [one] = sweep.glob("*s1")
+    [zero] = sweep.glob("s0")
     before = (one / "metrics.jsonl").read_bytes()
     assert 40 <= len(read_rows(zero)) < 300 and len(read_rows(one)) == read_summary(one)["steps"] < 300
     second = start(tmp_path)

@@ -50,8 +50,7 @@ def test_a_sweep_has_a_folder_a_job_and_one_table(fake, capsys):
         "outputs/sweeps"
     ).absolute()
     assert re.fullmatch(_TIME, sweep.name) and [name for _, _, name, _ in fake.ran] == [sweep.name] * 2
-    assert re.fullmatch(r"placement-post-[0-9a-f]{8}", folders[0].name)
-    assert re.fullmatch(r"placement-post_warmup-100-[0-9a-f]{8}", folders[1].name)
+    assert [folder.name for folder in folders] == ["warmup0", "warmup100"]
     out, err = capsys.readouterr()
     assert err == ""
     assert f"sweep {sweep.name}: 2 finished" in out and "plateau @ 171" in out

@@ -107,7 +107,7 @@ def wait_for(what, process, seconds=400):
 
 def job(folder, seed):
     """The folder of a job, once it has trained some steps."""
-    rows = [*folder.glob(f"outputs/sweeps/s/*seed-{seed}*/metrics.jsonl")]
+    rows = [*folder.glob(f"outputs/sweeps/s/*s{seed}/metrics.jsonl")]
     return rows[0].parent if rows and rows[0].read_bytes().count(b"\n") > 10 else None
 
 
@@ -159,7 +159,7 @@ def test_a_job_trains_on_two_processes_there_too(tmp_path, launcher, at_once):
     given = [word.replace("cpus_per_task=1", "cpus_per_task=2") for word in launcher]
     sweep = start(tmp_path, "seed=4,5", "train.steps=20", "train.processes=2", *given)
     assert sweep.wait(400) == 0, (tmp_path / "out.txt").read_text()
-    folders = list(tmp_path.glob("outputs/sweeps/s/*seed*"))
+    folders = list(tmp_path.glob("outputs/sweeps/s/s[45]"))
     assert [read_summary(folder)["status"] for folder in folders] == ["finished"] * 2
     for folder in folders:
         environment = json.loads((folder / "environment.json").read_text())

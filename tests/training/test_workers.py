@@ -117,7 +117,7 @@ def test_ctrl_c_stops_all_at_one_step_and_the_run_goes_on(tmp_path):
 def test_in_a_sweep_a_job_that_loses_a_process_costs_one_row(tmp_path):
     words = ["sweep.name=s", "seed=0,1", "train.processes=2", "sweep.zip=[seed,train.steps]"]
     command = normlab(tmp_path, "train", "-m", *SMALL[:-4], *SMALL[-3:], *words, "train.steps=100000,6")
-    [run] = wait_for(lambda: list(tmp_path.glob("outputs/sweeps/s/depth-*")))
+    [run] = wait_for(lambda: list(tmp_path.glob("outputs/sweeps/s/*-s0")))
     once_it_trains(run, command)
     [other] = others(command.pid)
     os.kill(other, signal.SIGKILL)
