@@ -1,5 +1,6 @@
 """What to tell of the jobs of a sweep that have no result: why, and what to type next."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,16 @@ def way_on(jobs: Sequence[SweepJob], command: str | None) -> Iterator[Text]:
     also = ", and goes on with the rest" if len(there) > 1 else ""
     yield Text(f"{told}; sweep.retry=failed tries again what failed{also}:")
     yield Text(f"{command} sweep.retry=failed")
+
+
+def next_questions(directory: Path, jobs: Sequence[SweepJob]) -> Iterator[Text]:
+    """The commands that compare the runs of a sweep, once there are two."""
+    if sum(job.status == "finished" for job in jobs) < 2:
+        return
+    where = shlex.quote(str(_near(directory)))
+    yield Text(f"compare: normlab compare {where}")
+    yield Text(f"figures: normlab plot {where}")
+    yield Text(f"one page: normlab report {where} -o report.html")
 
 
 def _near(path: Path) -> Path:

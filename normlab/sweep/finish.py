@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from normlab.sweep.advice import LEFT, reasons, way_on
+from normlab.sweep.advice import LEFT, next_questions, reasons, way_on
 from normlab.sweep.jobs import FILE, Planned, SweepJob, read_jobs
 from normlab.sweep.record import write
+from normlab.sweep.replicates import has_replicates, replicates_table
 from normlab.sweep.table import table
 
 
@@ -35,7 +36,7 @@ def finish(
         print(write(directory, jobs, command))
     except OSError as error:
         print(f"error: {directory / FILE} could not be written: {error.strerror}", file=sys.stderr)
-    for line in way_on(mine, command):
+    for line in [*next_questions(directory, jobs), *way_on(mine, command)]:
         console.print(line, soft_wrap=True)
     return sum(job.bad or job.status in LEFT for job in mine)
 
@@ -44,6 +45,6 @@ def _print(console: Console, directory: Path, jobs: Sequence[SweepJob]) -> None:
     counts = Counter(job.status for job in jobs)
     console.print(Text(f"\nsweep {directory.name}: ", style="bold"), end="")
     console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
-    console.print(table(jobs, console.width))
+    console.print(replicates_table(jobs) if has_replicates(jobs) else table(jobs, console.width))
     for line in reasons(jobs):
         console.print(line, soft_wrap=True)

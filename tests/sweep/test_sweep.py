@@ -251,3 +251,39 @@ def test_the_table_fits_80_columns_however_many_knobs(tmp_path, knobs):
 )
 def test_times_are_short(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Two placements, nine seeds; of the first two runs are stuck, and one failed."""
+    root = tmp_path / "many runs"
+    post = groups.values("placement")["post"]
+    for seed in range(9):
+        summary = finished("stuck" if seed < 2 else "stable", 2.4) | {"val/final": 2.3 + 0.1 * (seed % 2)}
+        summary = {"status": "failed", "error": "OSError: x"} if seed == 8 else summary
+        write_job(root / f"post-s{seed}", summary, placement=post, seed=seed)
+        write_job(root / f"pre-s{seed}", finished("stable", 2.4), seed=seed)
+    return root
+
+
+def test_of_many_jobs_the_seeds_are_put_together(many, capsys):
+    assert sweep.finish(many, (), {}) == 1
+    lines = capsys.readouterr().out.splitlines()
+    [post] = [line for line in lines if line.startswith(" post")]
+    # Of seeds 2 to 7, three losses of 2.3 and of 2.4: 2.571 standard errors of 0.0224.
+    assert " ".join(post.split()) == "post 9 1 failed, 2 stuck, 6 stable 2.350 ± 0.057 (n=6)"
+    [pre] = [line for line in lines if line.startswith(" pre")]
+    assert " ".join(pre.split()) == "pre 9 9 stable 2.375 ± 0.000"
+    assert not any("first event" in line for line in lines)
+
+
+def test_a_sweep_ends_with_what_compares_its_runs(many, folder, capsys):
+    sweep.finish(many, (), {})
+    out = capsys.readouterr().out
+    assert out.endswith(f"one page: normlab report '{many}' -o report.html\n")
+    assert f"\ncompare: normlab compare '{many}'\nfigures: normlab plot '{many}'\n" in out
+    sweep.finish(folder, (), {})
+    assert "normlab compare" in capsys.readouterr().out  # two of four have finished
+    write_job(folder.parent / "one" / "a", finished("stable", 2.3))
+    sweep.finish(folder.parent / "one", (), {})
+    assert "normlab compare" not in capsys.readouterr().out
