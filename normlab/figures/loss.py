@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from normlab import statistics
 from normlab.figures import panels
 from normlab.figures.columns import Array, Columns, Series, common, series
 from normlab.figures.style import (
@@ -87,6 +86,8 @@ def band(curves: Sequence[LossCurve], kind: str = "range") -> LossBand:
         return LossBand(steps, mean, mean, mean)
     if kind == "range":
         return LossBand(steps, mean, values.min(axis=0), values.max(axis=0))
+    from normlab import statistics  # scipy: a second, which a training process need not wait for
+
     half = np.array([statistics.mean(column).half for column in values.T.tolist()])  # type: ignore[union-attr]
     return LossBand(steps, mean, mean - half, mean + half)
 

@@ -1,5 +1,6 @@
 """A command asks each thing once: what composes, checks, reads the text and claims a folder is counted."""
 
+import subprocess
 import sys
 from collections import Counter
 from contextlib import contextmanager
@@ -87,3 +88,24 @@ def test_a_job_of_a_sweep_is_checked_read_and_claimed_once(asked, tmp_path):
     asked.clear()
     assert child.attempt(task) == 0
     assert asked == {"check_model": 1, "load_corpus": 1, "check_free": 1, "_acquire": 1}
+
+
+#: What a run without a tracker needs for nothing: tables, tests, figures, pages, and the library of texts once
+#: the tokens are cached.
+UNWANTED = ("scipy", "statsmodels", "pandas", "matplotlib", "PIL", "wandb", "jinja2", "datasets", "pyarrow")
+
+
+def test_a_run_imports_nothing_that_it_does_not_need(tmp_path):
+    code = (
+        "import sys; from normlab.launch import launch; code = launch(sys.argv[1:]);"
+        f"sys.exit(code or ', '.join(name for name in {UNWANTED} if name in sys.modules) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *TINY, "hydra.run.dir=run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/summary.json").exists()
