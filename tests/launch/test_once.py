@@ -90,8 +90,7 @@ def test_a_job_of_a_sweep_is_checked_read_and_claimed_once(asked, tmp_path):
     assert asked == {"check_model": 1, "load_corpus": 1, "check_free": 1, "_acquire": 1}
 
 
-#: What a run without a tracker needs for nothing: tables, tests, figures, pages, and the library of texts once
-#: the tokens are cached.
+#: What a run without a tracker has no use for: statistics, tables, figures, pages, the library of texts.
 UNWANTED = ("scipy", "statsmodels", "pandas", "matplotlib", "PIL", "wandb", "jinja2", "datasets", "pyarrow")
 
 
