@@ -97,12 +97,17 @@ def _within(key: str, prefixes: Iterable[str]) -> bool:
 
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
+    """How many runs do not count and why; of those with a damaged config also what is wrong with it."""
     left = [run for run in runs if not run.finished]
-    counts = Counter(run.status if run.status != "finished" else "without its config" for run in left)
-    names = [run.path.name for run in left]
     if not left:
         return []
-    return [f"left out: {', '.join(f'{n} {word}' for word, n in counts.items())} ({listed(names, 3)})"]
+    counts = Counter(run.status if run.status != "finished" else "without a config" for run in left)
+    names = listed([run.path.name for run in left], 3)
+    damaged = [run for run in left if run.status == "finished"]
+    return [
+        f"left out: {', '.join(f'{n} {word}' for word, n in counts.items())} ({names})",
+        *(f"{run.path.name}: {note}" for run in damaged[:3] for note in run.notes[:1]),
+    ]
 
 
 def _add(members: dict[str, Run], run: Run) -> list[str]:

@@ -84,6 +84,8 @@ class Material:
         names = listed([run.path.name for run in lost], 3)
         short = [run for run in there if run.status != "finished"]
         notes = [f"{len(lost)} runs without rows or config are left out: {names}"] if lost else []
+        damaged = [run for run in self.runs if not run.config]
+        notes += [f"{run.path.name}: {note}" for run in damaged[:3] for note in run.notes[:1]]
         notes += [f"{run.place}: {run.status}; drawn as far as it goes" for run in short[:3]]
         return notes + ([f"{len(short) - 3} more did not finish"] if len(short) > 3 else [])
 

@@ -275,6 +275,19 @@ def test_runs_that_did_not_end_are_left_out_and_said(sweep, write, compared):
     assert "left out: 1 running, 1 failed (x, y)" in found["notes"]
 
 
+def test_a_config_that_cannot_be_read_is_left_out_and_said_why(sweep, write, compared):
+    path = write(sweep / "x", 9.0, seed=5)
+    (path / "config.yaml").write_text("a: &x [1]\nb: *x\n")
+    notes = compared(sweep)["notes"]
+    assert "left out: 1 without a config (x)" in notes
+    why = (
+        "x: config.yaml cannot be read: it holds, in line 2, an alias (*), which stands for what is elsewhere"
+    )
+    assert why in notes
+    with pytest.raises(UserError, match=r"left out: 1 without a config \(x\); x: config.yaml cannot be read"):
+        compared(path)
+
+
 def test_nothing_finished_is_refused(tmp_path, write, compared):
     write(tmp_path / "x", summary={"status": "running"})
     with pytest.raises(UserError, match=r"no finished run to compare: left out: 1 running \(x\)"):

@@ -262,3 +262,11 @@ def test_a_probe_and_a_run_in_one_folder_are_both_drawn(run, measured, tmp_path)
     assert run("plot", tmp_path / "lab" / "probe").stdout.split() == [
         f"{tmp_path}/lab/probe/figures/{name}.png" for name in ("probe", "slopes")
     ]
+
+
+def test_a_run_whose_config_cannot_be_read_is_drawn_and_that_is_said(run, measured, tmp_path):
+    path = measured(tmp_path / "a")
+    (path / "config.yaml").write_text("a: &x [1]\nb: *x\n")
+    done = run("plot", path, "loss", "-o", "x.png")
+    assert done.exit_code == 0 and (tmp_path / "x.png").exists()
+    assert "note: a: config.yaml cannot be read: it holds, in line 2, an alias (*)" in done.output
