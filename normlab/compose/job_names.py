@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from normlab.catalogue import groups, naming
-from normlab.disk.plain_data import TABLE, read_json
 from normlab.disk.strict_json import document
+from normlab.disk.untrusted import TABLE, read_json
 from normlab.disk.whole_files import replace_file
 
 FILE = ".names.json"

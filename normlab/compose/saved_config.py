@@ -16,7 +16,7 @@ from normlab.compose import messages
 from normlab.compose.schema import open_node, open_run, to_run_config
 from normlab.compose.typed import check_words
 from normlab.config import RunConfig
-from normlab.disk.plain_data import read_config
+from normlab.disk.untrusted import read_config
 from normlab.errors import ConfigError, RunDirectoryError, quoted
 from normlab.rundir.settings import check_size
 

@@ -15,7 +15,7 @@ from normlab.config.row import implementation
 from normlab.data.documents import pieces
 from normlab.data.files import expand
 from normlab.data.split import Split
-from normlab.disk.plain_data import PlainDataError, read_bytes
+from normlab.disk.untrusted import PlainDataError, read_bytes
 from normlab.errors import ConfigError, nearest, require, shown
 
 Ids = npt.NDArray[Any]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from normlab.disk.plain_data import PlainDataError, parse_json
+from normlab.disk.untrusted import PlainDataError, parse_json
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _encode = json.JSONEncoder(allow_nan=False).encode

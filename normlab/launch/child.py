@@ -30,7 +30,7 @@ from normlab.launch.signals import (
     import_run,
     terminable,
 )
-from normlab.launch.state import standing
+from normlab.launch.standing import standing
 from normlab.machine import processes
 from normlab.rundir.writer import clear, has_begun, hold
 from normlab.sweep.jobs import mark, status_of

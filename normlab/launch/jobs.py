@@ -23,7 +23,7 @@ from normlab.compose.resolvers import plain
 from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import ConfigError, RunDirectoryError, UserError, quoted
-from normlab.launch import state
+from normlab.launch import standing
 from normlab.launch.signals import import_run
 from normlab.rundir.folders import check_parent
 from normlab.sweep import Planned
@@ -83,7 +83,7 @@ def check_jobs(
         with _noted(problems, each.overrides):
             settings = cast(RunConfig, each.settings)
             import_run().check(settings, texts)
-            standings.append(state.check(settings, each.directory))
+            standings.append(standing.check(settings, each.directory))
     if problems:
         raise UserError(_report(problems, len(jobs)))
     return planned, standings, names

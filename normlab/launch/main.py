@@ -29,7 +29,7 @@ from normlab.launch.signals import (
     REFUSED,
     SIGNALLED,
     Interrupted,
-    import_pace,
+    import_forecast,
     import_probe,
     import_run,
     import_workers,
@@ -95,7 +95,7 @@ def plan(argv: Sequence[str]) -> int:
 
 def _plan(argv: Sequence[str]) -> int:
     session = planned(argv)
-    plan_view.print_plan(session.planned, session.standings, import_pace().pace)
+    plan_view.print_plan(session.planned, session.standings, import_forecast().forecast)
     return OK
 
 

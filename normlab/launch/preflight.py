@@ -18,7 +18,7 @@ from normlab.compose.job_names import JobNames
 from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.errors import require
-from normlab.launch import engines, state, stopping
+from normlab.launch import engines, standing, stopping
 from normlab.launch.composed_once import compose_jobs_once
 from normlab.launch.jobs import check_jobs, check_whole, hydra_config
 from normlab.launch.signals import import_run
@@ -97,7 +97,7 @@ class Session:
                 began |= not remove_unstarted(place, before)
         # Jobs that a launcher has sent off may yet begin: what tells them to stop must stay.
         if whole in self.before and whole is not None and not began and not self.spread:
-            ours = ("multirun.yaml", FILE, job_names.FILE, stopping.FILE, state.BEFORE)
+            ours = ("multirun.yaml", FILE, job_names.FILE, stopping.FILE, standing.BEFORE)
             remove(whole, ours, self.before[whole])
         return began
 
@@ -159,7 +159,7 @@ class Preflight(Callback):
                 raise Dry
             engines.start(config)
             if set(session.standings) - {"new"} and not session.trials:
-                print(f"sweep {directory.name}: {state.words(session.standings)}", flush=True)
+                print(f"sweep {directory.name}: {standing.words(session.standings)}", flush=True)
             _begin(config, directory, session)
 
 
@@ -178,7 +178,7 @@ def _begin(config: DictConfig, directory: Path, session: Session) -> None:
     sweep.write(directory, sweep.read_jobs(directory, session.planned), command)
     job_names.write_names(directory, session.names)
     if config.sweep.fail_fast:
-        state.note_what_was_before(directory)
+        standing.note_what_was_before(directory)
 
 
 @contextmanager

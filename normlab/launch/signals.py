@@ -60,11 +60,11 @@ def import_probe() -> ModuleType:
     return session
 
 
-def import_pace() -> ModuleType:
-    """`normlab.training.pace`, in the same way."""
+def import_forecast() -> ModuleType:
+    """`normlab.training.forecast`, in the same way."""
     with deferred():
-        from normlab.training import pace
-    return pace
+        from normlab.training import forecast
+    return forecast
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from normlab.compose.schema import to_run_config
 from normlab.config import RunConfig
 from normlab.disk.whole_files import is_full
 from normlab.errors import HeldError, RunDirectoryError, UserError
-from normlab.launch import child, preflight, state
+from normlab.launch import child, preflight, standing
 from normlab.launch.run_log import tell
 from normlab.launch.signals import OK, Interrupted, import_run
 from normlab.rundir.folders import remove_unstarted
@@ -65,8 +65,8 @@ def train(config: DictConfig) -> float:
 
 def _train_apart(config: RunConfig, directory: Path, session: preflight.Session, *, plain: bool) -> float:
     """A sweep's job, unless it was done before, is being done or is not to be."""
-    found = state.standing(config, directory)
-    if found in TO_TRAIN and not state.is_stopped(config, directory.parent):
+    found = standing.standing(config, directory)
+    if found in TO_TRAIN and not standing.is_stopped(config, directory.parent):
         job = child.Task(
             config=config,
             directory=directory,

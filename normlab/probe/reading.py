@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from normlab.disk.plain_data import TABLE, read_json
 from normlab.disk.strict_json import restore
+from normlab.disk.untrusted import TABLE, read_json
 from normlab.errors import RunDirectoryError
 from normlab.probe.files import RECORD, ROWS
 

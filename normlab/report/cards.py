@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from normlab.catalogue import naming
 from normlab.catalogue.naming import spell
-from normlab.disk.plain_data import read_json
+from normlab.disk.untrusted import read_json
 from normlab.errors import UserError
 from normlab.explain.explanation import Explanation, explained
 from normlab.report.heat_table import heat

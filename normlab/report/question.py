@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from normlab.catalogue import groups, naming
 from normlab.catalogue.naming import spell
-from normlab.disk.plain_data import PlainDataError, read_yaml
+from normlab.disk.untrusted import PlainDataError, read_yaml
 from normlab.report.cards import Card
 
 #: Settings that are named where all runs share them.

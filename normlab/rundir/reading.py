@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from normlab.disk.plain_data import lines, open_file
 from normlab.disk.strict_json import document, line_of, read_line
+from normlab.disk.untrusted import lines, open_file
 from normlab.disk.whole_files import replace_file
 from normlab.rundir.shapes import is_event, is_number, is_step
 from normlab.rundir.writer import EVENTS, SUMMARY

@@ -10,7 +10,7 @@ from normlab.catalogue.schedules import SCHEDULES
 from normlab.config import RunConfig
 from normlab.data import files
 from normlab.data.files import is_file_of_tokens
-from normlab.disk.plain_data import read_config
+from normlab.disk.untrusted import read_config
 from normlab.errors import ConfigError, RunDirectoryError, require
 from normlab.rundir.writer import CONFIG
 

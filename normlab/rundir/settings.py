@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from normlab.catalogue import groups
-from normlab.disk.plain_data import read_config
+from normlab.disk.untrusted import read_config
 from normlab.errors import RunDirectoryError, quoted
 from normlab.terminal.wording import listed
 

@@ -14,8 +14,8 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from normlab.disk.plain_data import PlainDataError, lines, open_file, read_json
 from normlab.disk.strict_json import document, line_of, read_line, restore
+from normlab.disk.untrusted import PlainDataError, lines, open_file, read_json
 from normlab.disk.whole_files import PART, append, flush, is_full, overwrite, replace_file, write
 from normlab.errors import HeldError, RunDirectoryError
 from normlab.rundir import shapes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from normlab.catalogue import naming
-from normlab.disk.plain_data import TABLE, read_json
+from normlab.disk.untrusted import TABLE, read_json
 from normlab.divergence.nonfinite import WORDS
 from normlab.divergence.outcome import TOLERANCE, known_floors, recorded_outcome
 from normlab.errors import RunDirectoryError

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from normlab.config import TrackerConfig
-from normlab.disk.plain_data import open_file
 from normlab.disk.strict_json import document
+from normlab.disk.untrusted import open_file
 from normlab.disk.whole_files import replace_file
 from normlab.errors import ConfigError, UserError, shown
 from normlab.figures import pictures

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
-from normlab.disk.plain_data import TABLE, PlainDataError, read_json, read_yaml
 from normlab.disk.strict_json import document
+from normlab.disk.untrusted import TABLE, PlainDataError, read_json, read_yaml
 from normlab.disk.whole_files import replace_file
 from normlab.errors import RunDirectoryError
 from normlab.rundir.settings import read_settings

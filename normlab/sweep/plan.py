@@ -14,7 +14,7 @@ from normlab.sweep.jobs import TO_TRAIN, Planned
 from normlab.sweep.table import cell, duration
 from normlab.terminal.wording import counted
 
-#: What a run's pace does not depend on, or is multiplied by afterwards.
+#: What a forecast does not depend on, or is multiplied by afterwards.
 _SAME = ("seed", "warmup", "optimizer.lr", "schedule", "divergence", "tracker", "sweep")
 _TODO = {
     "finished": "done",
@@ -29,8 +29,8 @@ _START = 6.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-class JobPace(Protocol):
-    """What `normlab.training.pace` says of a run."""
+class JobForecast(Protocol):
+    """What `normlab.training.forecast` says of a run."""
 
     @property
     def parameters(self) -> int: ...
@@ -40,13 +40,15 @@ class JobPace(Protocol):
     def size(self) -> int: ...
 
 
-def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Callable[[Any], JobPace]) -> None:
+def print_plan(
+    planned: Sequence[Planned], standings: Sequence[str], forecast: Callable[[Any], JobForecast]
+) -> None:
     """Print one row a job, and the sums over those that are to be trained. Times are of this machine, now.
 
     Raises:
         UserError: a model does not fit in memory.
     """
-    known: dict[str, JobPace] = {}
+    known: dict[str, JobForecast] = {}
     knobs = naming.swept([job.config for job in planned])
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for knob in knobs:
@@ -57,7 +59,7 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     seconds, size = 0.0, 0
     for job, standing in zip(planned, standings, strict=True):
         key = _key(job)
-        known[key] = known.get(key) or _pace(job, knobs, pace)
+        known[key] = known.get(key) or _forecast(job, knobs, forecast)
         cost, todo = known[key], standing in TO_TRAIN
         seconds, size = seconds + todo * cost.seconds, size + todo * cost.size
         table.add_row(
@@ -84,9 +86,9 @@ def print_plan(planned: Sequence[Planned], standings: Sequence[str], pace: Calla
     )
 
 
-def _pace(job: Planned, knobs: Sequence[str], pace: Callable[[Any], JobPace]) -> JobPace:
+def _forecast(job: Planned, knobs: Sequence[str], forecast: Callable[[Any], JobForecast]) -> JobForecast:
     try:
-        return pace(job.settings)
+        return forecast(job.settings)
     except MemoryError:
         which = " ".join(f"{knob}={cell(naming.knob(job.config, knob))}" for knob in knobs)
         raise UserError(
@@ -95,7 +97,7 @@ def _pace(job: Planned, knobs: Sequence[str], pace: Callable[[Any], JobPace]) ->
 
 
 def _key(job: Planned) -> str:
-    """Jobs with one key are of one pace."""
+    """Jobs with one key have one forecast."""
     return str([pair for pair in naming.flat(job.config) if not pair[0].startswith(_SAME)])
 
 

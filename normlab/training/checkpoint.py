@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from normlab.config import CheckpointConfig
-from normlab.disk.plain_data import open_file
+from normlab.disk.untrusted import open_file
 from normlab.disk.whole_files import PART, flush, replace_file
 from normlab.errors import CheckpointError, quoted
 

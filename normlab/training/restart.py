@@ -11,7 +11,7 @@ import torch
 
 from normlab.catalogue.naming import flat
 from normlab.config import RunConfig
-from normlab.disk.plain_data import open_file
+from normlab.disk.untrusted import open_file
 from normlab.errors import CheckpointError, RunDirectoryError
 from normlab.rundir.resuming import differences
 from normlab.rundir.writer import (

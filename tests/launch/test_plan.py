@@ -67,7 +67,7 @@ def test_a_plan_checks_every_name(fake, capsys, words, message):
 def test_a_model_that_does_not_fit_in_memory_is_named(monkeypatch, tmp_path, capsys, width):
     """The first could be had by what Linux promises, and would have the process killed."""
     if width == 40_000:  # a machine that it does not fit
-        monkeypatch.setattr("normlab.training.pace.os.sysconf", lambda name: 2**17)
+        monkeypatch.setattr("normlab.training.forecast.os.sysconf", lambda name: 2**17)
     monkeypatch.chdir(tmp_path)
     words = [*WORDS, "depth=1", "tracker.mode=disabled", "train.threads=1", "train.device=cpu"]
     assert plan([*words, f"model.width=16,{width}"]) == REFUSED
@@ -77,11 +77,11 @@ def test_a_model_that_does_not_fit_in_memory_is_named(monkeypatch, tmp_path, cap
 
 
 def test_a_step_for_which_there_is_no_memory_counts_too(monkeypatch, small):
-    from normlab.training import pace
+    from normlab.training import forecast
 
     def full(job):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(pace, "take_step", full)
+    monkeypatch.setattr(forecast, "take_step", full)
     with pytest.raises(MemoryError):
-        pace.pace(small({}))
+        forecast.forecast(small({}))

@@ -1,6 +1,6 @@
 """Run directories that are not ours: each damaged or hostile file is one line and the rest is read.
 
-What a YAML or JSON text may hold is in `test_plain_data.py`; here, that every reader of a run reads so.
+What a YAML or JSON text may hold is in `test_untrusted.py`; here, that every reader of a run reads so.
 """
 
 import copy
@@ -41,7 +41,7 @@ _BOMB = ", ".join(["k0: &k0 [x, x]", *(f"k{n}: &k{n} [*k{n - 1}, *k{n - 1}]" for
 _BOMB_OF_MAPPINGS = (
     _BOMB.replace("[x, x]", "{a: 1}").replace("[", "{a: ").replace(", *", ", b: *").replace("]", "}")
 )
-#: One of each kind that `test_plain_data` has.
+#: One of each kind that `test_untrusted` has.
 REFUSED_YAML = {
     "aliases to lists": _BOMB,
     "aliases to mappings": _BOMB_OF_MAPPINGS,

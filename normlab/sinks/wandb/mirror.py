@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from normlab.disk.plain_data import read_json
 from normlab.disk.strict_json import plain
+from normlab.disk.untrusted import read_json
 
 
 def note_of(directory: Path) -> Path:

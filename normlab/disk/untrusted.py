@@ -1,4 +1,4 @@
-"""Read YAML and JSON that anybody may have written as plain data: nothing in them is resolved, built or run.
+"""Read YAML and JSON that anybody may have written, as plain data: nothing in them is resolved, built or run.
 
 What comes out is None, bool, int, float, str, list and dict with text for keys. Size, depth and count are
 limited while reading, so that no file takes long or fills the memory. The files of a run stay far below.

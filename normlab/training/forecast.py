@@ -25,7 +25,7 @@ _BESIDE, _TRACKED = 1.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class Forecast:
     """Of one job; `seconds` is all that its process takes, `size` what it leaves on disk, in bytes."""
 
     parameters: int
@@ -33,21 +33,21 @@ class Pace:
     size: int
 
 
-def pace(config: RunConfig) -> Pace:
+def forecast(config: RunConfig) -> Forecast:
     """Build the model of `config` and take a few steps, none of which the instruments look at.
 
     Raises:
         MemoryError: it does not fit.
     """
     try:
-        return _pace(config)
+        return _forecast(config)
     except RuntimeError as error:  # torch has a kind of its own for GPUs alone
         if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             raise MemoryError(str(error)) from error
         raise
 
 
-def _pace(config: RunConfig) -> Pace:
+def _forecast(config: RunConfig) -> Forecast:
     corpus = load_corpus(config.data, config.model.context)
     _check_room(config, corpus.vocab)
     job = build(config, corpus)
@@ -63,7 +63,7 @@ def _pace(config: RunConfig) -> Pace:
     rows = train.steps / train.log_every * len(json.dumps(row))
     tracked = config.tracker.mode != "disabled"
     copies = 2 if tracked else 1
-    return Pace(
+    return Forecast(
         parameters=sum(job.layout.sizes.values()),
         seconds=_BESIDE + tracked * _TRACKED + each * (train.steps + forwards * _FORWARD),
         size=round(train.checkpoint.keep * _state(job) + copies * rows),

@@ -8,7 +8,7 @@ import time
 import pytest
 import yaml
 
-from normlab.disk.plain_data import (
+from normlab.disk.untrusted import (
     DEPTH,
     DOCUMENT,
     PlainDataError,

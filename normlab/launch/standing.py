@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from normlab.config import RunConfig
-from normlab.disk.plain_data import TABLE, read_json
 from normlab.disk.strict_json import document
+from normlab.disk.untrusted import TABLE, read_json
 from normlab.disk.whole_files import replace_file
 from normlab.launch import stopping
 from normlab.rundir.resuming import check_own, check_same

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from normlab.compose.from_words import compose
-from normlab.launch import child, launch, state
+from normlab.launch import child, launch, standing
 from normlab.launch.main import FAILED, OK, REFUSED
 
 
@@ -176,8 +176,8 @@ def test_a_list_of_what_failed_before_that_is_none_is_an_empty_one(tmp_path, tex
     job = tmp_path / "job"
     job.mkdir()
     (job / "summary.json").write_text('{"status": "failed"}')
-    (tmp_path / state.BEFORE).write_text(text)
-    assert state.is_stopped(compose(["sweep.fail_fast=true"]), tmp_path)
+    (tmp_path / standing.BEFORE).write_text(text)
+    assert standing.is_stopped(compose(["sweep.fail_fast=true"]), tmp_path)
 
 
 def test_fail_fast_starts_no_further_job(fake, capsys):
