@@ -1,4 +1,4 @@
-"""A loss that rises, without a jump, from the best it has been."""
+"""A loss that has risen from the best it has been, and stays there: slowly, or by a jump that noise hid."""
 
 import math
 from dataclasses import dataclass, field

@@ -65,7 +65,7 @@ DETECTORS: dict[str, DetectorRow] = table(
     DetectorRow(
         option="slow_divergence",
         config=SlowDivergenceConfig(),
-        meaning="the loss has risen, without a jump, from the best it has been",
+        meaning="the loss has risen from the best it has been, slowly or by a jump too small to be a spike",
         equation="m - min(m) > max(0.1 nat, 6 standard errors) for 25 consecutive steps; "
         "m = median_50(loss); or 0.5 nat for 16; m = median_16(loss)",
         detector=SlowDivergence,
