@@ -135,9 +135,9 @@ def _look(number: int) -> Look:
 
 
 def _count(bundles: Sequence[Bundle]) -> str:
-    """How many runs a variant has, where all have as many."""
+    """How many runs a variant has, where all have as many, and more than one."""
     counts = {len(bundle.curves) for bundle in bundles}
-    return f" (n={counts.pop()})" if len(counts) == 1 else ""
+    return f" (n={max(counts)})" if len(counts) == 1 and counts != {1} else ""
 
 
 def _draw(axes: "Axes", bundle: Bundle, kind: str, look: Look, *, marked: bool) -> Any:
