@@ -85,8 +85,10 @@ def read_names(directory: Path) -> JobNames:
 
 
 def write_names(directory: Path, names: JobNames) -> None:
-    """Put them on file. Raises OSError."""
-    replace_file(directory / FILE, document({"keys": list(names.keys), "names": dict(names.names)}))
+    """Put them on file, beside those that another command has put there meanwhile. Raises OSError."""
+    there = read_names(directory)
+    keys = list(dict.fromkeys([*there.keys, *names.keys]))
+    replace_file(directory / FILE, document({"keys": keys, "names": {**there.names, **names.names}}))
 
 
 def _main_knobs(config: Plain) -> list[str]:

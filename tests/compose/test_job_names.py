@@ -81,6 +81,15 @@ def test_names_stay_when_a_sweep_is_enlarged(configs, tmp_path):
     assert name_of(str(tmp_path), configs["post", 0, 2]) == "post-s2"
 
 
+def test_two_commands_at_once_keep_each_other_s_names(configs, tmp_path):
+    one, _ = named([configs["post", 0, 0], configs["pre", 0, 0]], tmp_path)
+    other, _ = named([configs["post", 0, 2], configs["post", 100, 2]], tmp_path)
+    write_names(tmp_path, one)
+    write_names(tmp_path, other)
+    assert read_names(tmp_path).names == {**one.names, **other.names}
+    assert read_names(tmp_path).keys == ("placement", "warmup")
+
+
 def test_folders_of_earlier_versions_are_found_again(configs, tmp_path):
     old = tmp_path / f"placement-post_seed-2-{naming.digest(configs['post', 0, 2])}"
     old.mkdir()
