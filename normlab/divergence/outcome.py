@@ -96,11 +96,8 @@ def recorded_outcome(summary: Mapping[str, Any], tolerance: Any = None) -> str:
     finals = (summary.get(key) for key in ("val/final", "loss/final"))
     final = next((value for value in finals if _is_number(value)), None)
     room = tolerance if _is_number(tolerance) else PlateauConfig().tolerance
-    return (
-        UNTRAINED
-        if word in ("spiked", "stable") and is_untrained(final, known_floors(summary), room)
-        else word
-    )
+    untrained = word in ("spiked", "stable") and is_untrained(final, known_floors(summary), room)
+    return UNTRAINED if untrained else word
 
 
 def known_floors(summary: Mapping[str, Any]) -> dict[str, float]:
